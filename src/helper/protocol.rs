@@ -1,0 +1,370 @@
+//! The words between the host and the helper: one request in the arguments, JSON lines on stdout.
+//!
+//! Paths in requests are paths inside the helper container. Paths of entries are bytes, not text: names on a disk
+//! need not be UTF-8. In JSON they are text with every byte outside of printable ASCII written `\xNN`.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::Owner;
+
+/// What the helper shall do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Request {
+    /// What file system is this, how full, can it be written. -> [`Answer::Probe`]
+    Probe {
+        /// The directory, usually a mount of the helper.
+        dir: PathBuf,
+        /// Directories below it to look at as well.
+        below: Vec<PathBuf>,
+    },
+    /// Walks a tree: totals, and the datastores that are recognised by their files. -> [`Answer::Scan`]
+    Scan {
+        /// The tree.
+        dir: PathBuf,
+    },
+    /// Makes a directory, each missing component of `path` below `parent`; there already and empty is fine.
+    /// -> [`Answer::Done`]
+    MakeDir {
+        /// Must exist.
+        parent: PathBuf,
+        /// Relative, without `..`; symlinks in it are refused.
+        path: PathBuf,
+    },
+    /// One pass of copying: brings `to` to the state of `from`, then reads back what was written. -> [`Answer::Copy`]
+    Copy(CopyRequest),
+    /// Compares every entry of the two trees, the root directories included. -> [`Answer::Verify`]
+    Verify(VerifyRequest),
+    /// Compares two trees in full, content included, and counts what differs. -> [`Answer::Compare`]
+    Compare {
+        /// The older tree.
+        left: PathBuf,
+        /// The newer tree.
+        right: PathBuf,
+    },
+    /// Reads PostgreSQL's control file. -> [`Answer::PgControl`]
+    PgControl {
+        /// The data directory (with `PG_VERSION` in it).
+        dir: PathBuf,
+    },
+    /// Removes the tree `path` below `parent`, if it is there; never follows a symlink, never leaves the file system.
+    /// -> [`Answer::Done`]
+    Remove {
+        /// Must exist.
+        parent: PathBuf,
+        /// Relative, without `..`.
+        path: PathBuf,
+    },
+    /// Renames `from` to `to` below `parent`; done already (`from` gone, `to` there) is fine. -> [`Answer::Done`]
+    Rename {
+        /// Must exist.
+        parent: PathBuf,
+        /// Relative.
+        from: PathBuf,
+        /// Relative.
+        to: PathBuf,
+    },
+    /// May the user that the helper runs as write into these directories? -> [`Answer::Access`]
+    Access {
+        /// The directories.
+        dirs: Vec<PathBuf>,
+    },
+    /// One HTTP/1.1 GET over plain TCP, redirects not followed. -> [`Answer::Http`]
+    Http {
+        /// `http://host:port/path`
+        url: String,
+        /// The limit for the whole exchange, in milliseconds.
+        timeout_millis: u64,
+    },
+}
+
+/// See [`Request::Copy`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CopyRequest {
+    /// The source tree, mounted read-only.
+    pub from: PathBuf,
+    /// The destination tree; must exist.
+    pub to: PathBuf,
+    /// The manifest of the pass before is read from here, and that of this pass is written here (atomically).
+    /// Missing or damaged means: everything is dirty.
+    pub manifest: PathBuf,
+    /// Whether anything may still write to the source. When not, a source that changes while it is copied is an
+    /// error instead of a dirty entry.
+    pub live: bool,
+    /// Give every destination entry this owner instead of the source's.
+    pub owner: Option<Owner>,
+    /// Threads; 0 lets the helper choose.
+    pub jobs: usize,
+    /// Bytes a second at most, over all threads; 0 is no limit.
+    pub bandwidth: u64,
+}
+
+/// See [`Request::Verify`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VerifyRequest {
+    /// The source tree.
+    pub from: PathBuf,
+    /// The destination tree.
+    pub to: PathBuf,
+    /// The manifest of the last pass: content of entries that are clean in it was compared when it was copied.
+    pub manifest: PathBuf,
+    /// The owner that the destination was given.
+    pub owner: Option<Owner>,
+    /// Read both sides again instead of trusting the manifest.
+    pub full: bool,
+    /// Threads; 0 lets the helper choose.
+    pub jobs: usize,
+}
+
+/// One line on the helper's stdout. The last is `Answer` or `Failed`, and nothing follows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "snake_case")]
+pub enum Line {
+    /// How far it is; several a second.
+    Progress {
+        /// Bytes done.
+        bytes: u64,
+        /// Bytes in all as far as known.
+        bytes_total: u64,
+        /// Entries done.
+        files: u64,
+        /// Entries in all as far as known.
+        files_total: u64,
+    },
+    /// Something worth a line, for example a socket that was skipped. At most 20 a request, then a count.
+    Note {
+        /// The sentence.
+        text: String,
+    },
+    /// It worked.
+    Answer(Answer),
+    /// It did not.
+    Failed {
+        /// What happened.
+        what: String,
+        /// Because of what.
+        because: String,
+        /// A class that the host can act on.
+        class: FailClass,
+    },
+}
+
+/// Failures that the host tells apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailClass {
+    /// No space left (ENOSPC, EDQUOT): bytes or inodes.
+    Full,
+    /// The destination is read-only (EROFS).
+    ReadOnly,
+    /// The source could not be read.
+    Source,
+    /// The source changed though nothing should write to it.
+    SourceChanged,
+    /// The two sides differ.
+    Differs,
+    /// What the request asks for is refused: not empty, a symlink in the path, and the like.
+    Refused,
+    /// Anything else.
+    Other,
+}
+
+/// The answer to a [`Request`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Answer {
+    /// Nothing to say.
+    Done,
+    /// To [`Request::Probe`].
+    Probe(Probe),
+    /// To [`Request::Scan`].
+    Scan(Scan),
+    /// To [`Request::Copy`].
+    Copy(CopyReport),
+    /// To [`Request::Verify`].
+    Verify(VerifyReport),
+    /// To [`Request::Compare`].
+    Compare(CompareReport),
+    /// To [`Request::PgControl`].
+    PgControl(PgControl),
+    /// To [`Request::Access`]: one a directory.
+    Access {
+        /// Whether each may be written.
+        writable: Vec<bool>,
+    },
+    /// To [`Request::Http`].
+    Http {
+        /// The status code.
+        status: u16,
+    },
+}
+
+/// A file system as the helper sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Probe {
+    /// `major:minor` of the device.
+    pub device: String,
+    /// The path within the file system that is mounted here; `/` is the file system's own root.
+    pub mount_root: String,
+    /// `ext4`, `xfs`, `btrfs`, …
+    pub fs_type: String,
+    /// What is mounted: `/dev/sda`.
+    pub source: String,
+    /// Mounted read-only, or refuses a test file.
+    pub read_only: bool,
+    /// Size in bytes.
+    pub bytes_total: u64,
+    /// Free to us, in bytes.
+    pub bytes_free: u64,
+    /// Inodes in all; 0 where the file system has no fixed number.
+    pub inodes_total: u64,
+    /// Inodes free.
+    pub inodes_free: u64,
+    /// Block size in bytes.
+    pub block_size: u64,
+    /// The file system's id as statfs gives it, in hex: recognises the same file system after a remount.
+    pub fs_id: String,
+    /// For each directory of `below`: what is there.
+    pub below: Vec<Place>,
+}
+
+/// What is at a path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Place {
+    /// Nothing.
+    Missing,
+    /// An empty directory (`lost+found` does not count).
+    Empty,
+    /// A directory with something in it.
+    Filled {
+        /// A few of the names.
+        names: Vec<String>,
+    },
+    /// A mount point of its own, or on another device than its parent.
+    OtherDevice,
+    /// A file, a symlink, …
+    NotADirectory {
+        /// What it is.
+        what: String,
+    },
+}
+
+/// Totals of a tree.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Scan {
+    /// Regular files (hard links counted once).
+    pub files: u64,
+    /// Directories, the root included.
+    pub dirs: u64,
+    /// Symlinks.
+    pub symlinks: u64,
+    /// FIFOs and device nodes.
+    pub special: u64,
+    /// Sockets; they are skipped when copying.
+    pub sockets: u64,
+    /// Names beyond the first of hard-linked files.
+    pub hard_links: u64,
+    /// Sum of the lengths, in bytes.
+    pub bytes: u64,
+    /// Sum of what is allocated, in bytes: what it takes on the destination.
+    pub allocated: u64,
+    /// Numeric owner of the root directory.
+    pub root_owner: Option<Owner>,
+    /// Mode of the root directory, the low twelve bits.
+    pub root_mode: u32,
+    /// The newest modification time, in seconds since 1970.
+    pub newest: i64,
+    /// Directories in the tree that are mount points of their own; they are not entered.
+    pub mounts_inside: Vec<String>,
+    /// Entries that could not be read, a few of them.
+    pub unreadable: Vec<String>,
+    /// Datastores recognised by their files.
+    pub datastores: Vec<DatastoreSign>,
+}
+
+/// A datastore recognised by its files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatastoreSign {
+    /// `postgres`, `mysql`, `redis`, `mongodb`, `sqlite`.
+    pub kind: String,
+    /// The directory of its data, relative to the tree (`""`, `pgdata`); for SQLite the file.
+    pub path: String,
+    /// What its version file says, if it has one (`15`).
+    pub version: Option<String>,
+}
+
+/// What one pass did.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct CopyReport {
+    /// Entries in the source.
+    pub entries: u64,
+    /// Files whose content was copied in this pass.
+    pub files_copied: u64,
+    /// Bytes written in this pass.
+    pub bytes_copied: u64,
+    /// Bytes in the source.
+    pub bytes_total: u64,
+    /// Entries whose metadata alone was brought up to date.
+    pub metadata_changed: u64,
+    /// Destination entries that went.
+    pub deleted: u64,
+    /// Files that changed while they were copied, or were touched too recently to be trusted: the next pass takes
+    /// them again.
+    pub dirty: u64,
+    /// Their bytes.
+    pub dirty_bytes: u64,
+    /// Sockets skipped.
+    pub sockets: u64,
+    /// How long it took, in milliseconds.
+    pub millis: u64,
+}
+
+/// What was compared.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct VerifyReport {
+    /// Regular files whose content was compared by hash.
+    pub files: u64,
+    /// Directories.
+    pub dirs: u64,
+    /// Symlinks.
+    pub symlinks: u64,
+    /// Names of hard-linked files beyond the first.
+    pub hard_links: u64,
+    /// FIFOs and device nodes.
+    pub special: u64,
+    /// Extended attributes (ACLs included).
+    pub xattrs: u64,
+    /// Bytes of content.
+    pub bytes: u64,
+    /// BLAKE3 over the sorted list of every entry's path, type, metadata and content hash: one figure for the tree.
+    pub digest: String,
+}
+
+/// How two trees differ.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct CompareReport {
+    /// Only on the right.
+    pub added: u64,
+    /// Only on the left.
+    pub removed: u64,
+    /// On both, with different content, type or metadata.
+    pub changed: u64,
+    /// Bytes of the files that were added or changed, as they are on the right.
+    pub bytes: u64,
+    /// A few of the paths.
+    pub sample: Vec<String>,
+}
+
+/// What PostgreSQL's control file says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PgControl {
+    /// The database's identity: set at initdb, kept for life.
+    pub system_identifier: u64,
+    /// `shut down`, `in production`, … as `pg_controldata` names them.
+    pub state: String,
+    /// The content of `PG_VERSION`.
+    pub version: String,
+}

@@ -1,0 +1,34 @@
+//! Rehome gives the data of a Docker Compose stack a new home, and proves that it arrived.
+//!
+//! The map of the house; imports point downwards only, and `tests/tidy` holds it to that:
+//!
+//! ```text
+//! cli                    arguments, settings, exit codes; one thin file a command
+//!  └ ops                 the use cases; the only door for cli
+//!     ├ observe          reads the world once
+//!     ├ plan             pure: what to do, and why
+//!     ├ saga             journal, state, executor, recovery; knows no Docker
+//!     └ steps            one file per kind of step, with its undo
+//!        ├ compose       the resolved project, the override, `.env`, running `docker compose`
+//!        ├ engine        the Docker Engine API
+//!        ├ datastore     what is special about PostgreSQL and the others
+//!        ├ helper        what runs inside the helper container: walk, copy, hash, compare
+//!        └ state         state directory, lock, runs, history
+//!           └ model      names, sizes, failures; no I/O
+//! ui                     the only writer to stdout and stderr; it is fed by `event`
+//! ```
+
+pub mod cli;
+pub mod compose;
+pub mod datastore;
+pub mod engine;
+pub mod event;
+pub mod helper;
+pub mod model;
+pub mod observe;
+pub mod ops;
+pub mod plan;
+pub mod saga;
+pub mod state;
+pub mod steps;
+pub mod ui;

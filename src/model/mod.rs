@@ -1,0 +1,21 @@
+//! The words of the field as types: names, sizes, owners, homes, secrets, failures.
+//!
+//! No I/O lives here, and nothing here knows of Docker's API or of the terminal.
+
+mod bytes;
+mod failure;
+mod home;
+mod names;
+mod owner;
+mod secret;
+mod time;
+
+pub use bytes::{ByteSize, ParseSizeError};
+pub use failure::{Failure, Kind, Result};
+pub use home::Home;
+pub use names::{
+    ContainerId, ImageId, ParseNameError, ProjectName, RunId, ServiceName, VolumeKey, VolumeName, nearest,
+};
+pub use owner::{Owner, ParseOwnerError};
+pub use secret::Secret;
+pub use time::{Span, parse_span};

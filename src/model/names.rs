@@ -1,0 +1,190 @@
+//! Names, one type each, so that a volume's key in the Compose file and its full Docker name cannot be mixed up.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A name that is not one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} {value:?} is not valid: {rule}")]
+pub struct ParseNameError {
+    what: &'static str,
+    value: String,
+    rule: &'static str,
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $type:ident, $what:literal, $check:expr, $rule:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $type(String);
+
+        impl $type {
+            /// Checks the rule and wraps the name.
+            ///
+            /// # Errors
+            /// When the text breaks the rule of this kind of name.
+            pub fn new(value: impl Into<String>) -> Result<Self, ParseNameError> {
+                let value = value.into();
+                let check: fn(&str) -> bool = $check;
+                if check(&value) {
+                    Ok(Self(value))
+                } else {
+                    Err(ParseNameError { what: $what, value, rule: $rule })
+                }
+            }
+
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = ParseNameError;
+            fn from_str(s: &str) -> Result<Self, Self::Err> {
+                Self::new(s)
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = ParseNameError;
+            fn try_from(s: String) -> Result<Self, Self::Error> {
+                Self::new(s)
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(name: $type) -> String {
+                name.0
+            }
+        }
+
+        impl AsRef<str> for $type {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+
+/// The characters that Compose allows in keys of `services:` and `volumes:`.
+/// <https://github.com/compose-spec/compose-go/blob/main/schema/compose-spec.json>
+fn compose_key(s: &str) -> bool {
+    !s.is_empty() && s.len() <= 255 && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+}
+
+/// The characters that the engine allows in names of volumes and containers.
+/// <https://github.com/moby/moby/blob/master/daemon/names/names.go>
+fn engine_name(s: &str) -> bool {
+    s.len() <= 255
+        && s.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+}
+
+fn project_name(s: &str) -> bool {
+    s.len() <= 255
+        && s.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b))
+}
+
+name!(
+    /// The name of a Compose project, as `docker compose` resolved it.
+    /// <https://docs.docker.com/compose/how-tos/project-name/>
+    ProjectName, "project name", project_name,
+    "lower-case letters, digits, `-` and `_`, beginning with a letter or digit"
+);
+name!(
+    /// The key of a service in the Compose file.
+    ServiceName, "service name", compose_key, "letters, digits, `.`, `_` and `-`"
+);
+name!(
+    /// The key of a volume in the Compose file (`postgres_data`).
+    VolumeKey, "volume", compose_key, "letters, digits, `.`, `_` and `-`"
+);
+name!(
+    /// The full name of a Docker volume (`kms-connect_postgres_data`).
+    VolumeName, "volume name", engine_name, "letters, digits, `.`, `_` and `-`, beginning with a letter or digit"
+);
+name!(
+    /// The full id of a container.
+    ContainerId, "container id", |s| !s.is_empty(), "must not be empty"
+);
+name!(
+    /// The id of an image (`sha256:…`), never its tag: tags move.
+    ImageId, "image id", |s| !s.is_empty(), "must not be empty"
+);
+name!(
+    /// The id of a run: short enough to type, `7k2f9q`.
+    RunId, "run", |s| (4..=16).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()),
+    "four to sixteen lower-case letters and digits"
+);
+
+impl RunId {
+    /// Letters and digits that cannot be misread for each other.
+    const ALPHABET: &'static [u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+    /// Makes a six-letter id out of random bytes (30 bits are used).
+    #[must_use]
+    pub fn from_entropy(entropy: [u8; 6]) -> Self {
+        Self(entropy.iter().map(|b| char::from(Self::ALPHABET[usize::from(b & 31)])).collect())
+    }
+}
+
+impl ContainerId {
+    /// The first twelve characters, as `docker ps` prints them.
+    #[must_use]
+    pub fn short(&self) -> &str {
+        self.0.get(..12).unwrap_or(&self.0)
+    }
+}
+
+/// The candidate that a user most likely meant, if one is near enough to say so.
+pub fn nearest<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .into_iter()
+        .map(|c| (strsim::damerau_levenshtein(wanted, c), c))
+        .filter(|(distance, c)| *distance <= 1 + c.len() / 4)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, c)| c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_cannot_be_are_refused_with_the_rule() {
+        assert!(VolumeName::new("kms-connect_postgres_data").is_ok());
+        let error = VolumeName::new("../etc").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "volume name \"../etc\" is not valid: letters, digits, `.`, `_` and `-`, beginning with a letter or digit"
+        );
+        assert!(ProjectName::new("Backend").is_err());
+        assert!(RunId::new("7K2F").is_err());
+    }
+
+    #[test]
+    fn a_run_id_is_made_of_the_unmistakable_alphabet() {
+        let id = RunId::from_entropy([0, 31, 32, 255, 17, 9]);
+        assert_eq!(id.as_str(), "0z0zj9");
+        assert!(RunId::new(id.as_str()).is_ok());
+    }
+
+    #[test]
+    fn the_nearest_name_is_named_and_a_far_one_is_not() {
+        let known = ["postgres_data", "media_volume", "static_volume"];
+        assert_eq!(nearest("postgress_data", known), Some("postgres_data"));
+        assert_eq!(nearest("redis", known), None);
+    }
+}
