@@ -1,1 +1,126 @@
-//! (under construction)
+//! The Docker Engine, through its API: stop, start, inspect, helper containers, exec, health, volumes, images.
+//!
+//! Creating the containers of a project is `docker compose`'s work (see `compose`), everything else is here.
+//! Nothing here decides anything: observations go to `observe`, effects are called by `steps`.
+
+mod connect;
+mod containers;
+mod exec;
+mod health;
+mod helper;
+mod image;
+mod passwd;
+mod volumes;
+
+use std::time::Duration;
+
+use bollard::Docker;
+
+use crate::model::{Failure, Result};
+
+pub use connect::{EngineHost, HostSource, Wanted as HostWanted, resolve_host};
+pub use containers::{Container, Health, Mount, MountKind, State};
+pub use exec::ExecOutput;
+pub use health::{Gate, Meant};
+pub use helper::{HelperJob, HelperMount, Network};
+pub use image::Image;
+pub use volumes::Volume;
+
+/// Containers, volumes and images that Rehome makes carry the run.
+pub const LABEL_RUN: &str = "rehome.run";
+/// … and the project.
+pub const LABEL_PROJECT: &str = "rehome.project";
+
+/// What every request but long ones may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The oldest API that is known to work: Engine 20.10.
+const OLDEST_API: (usize, usize) = (1, 41);
+
+/// A connection to one engine.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    docker: Docker,
+    host: EngineHost,
+    version: String,
+    data_root: String,
+    architecture: String,
+}
+
+impl Engine {
+    /// Connects and asks the engine who it is.
+    ///
+    /// # Errors
+    /// When no engine answers, or one that is too old.
+    pub async fn connect(host: EngineHost) -> Result<Self> {
+        let no_answer = |error: &bollard::errors::Error| {
+            Failure::environment(format!("no Docker engine answers at {}", host.url))
+                .because(error)
+                .data("nothing was changed")
+                .hint(format!("start it (`systemctl start docker`), or name another one with -H; this one comes from {}", host.source))
+        };
+        let docker = Docker::connect_with_host(&host.url)
+            .map_err(|e| no_answer(&e))?
+            .with_timeout(REQUEST_TIMEOUT)
+            .negotiate_version()
+            .await
+            .map_err(|e| no_answer(&e))?;
+        let api = docker.client_version();
+        let info = docker.info().await.map_err(|e| no_answer(&e))?;
+        let version = info.server_version.unwrap_or_default();
+        if (api.major_version, api.minor_version) < OLDEST_API {
+            return Err(Failure::environment(format!(
+                "Docker Engine {version} is too old: it speaks API {}.{}, Rehome needs {}.{} (Engine 20.10)",
+                api.major_version, api.minor_version, OLDEST_API.0, OLDEST_API.1
+            ))
+            .data("nothing was changed"));
+        }
+        Ok(Self {
+            docker,
+            host,
+            version,
+            data_root: info.docker_root_dir.unwrap_or_default(),
+            architecture: info.architecture.unwrap_or_default(),
+        })
+    }
+
+    /// Where the engine is; compose is pointed at the same one.
+    #[must_use]
+    pub fn host(&self) -> &EngineHost {
+        &self.host
+    }
+
+    /// The engine's version, `20.10.24+dfsg1`.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Docker's own directory on the engine's host (`/var/lib/docker`).
+    #[must_use]
+    pub fn data_root(&self) -> &str {
+        &self.data_root
+    }
+
+    /// The same connection with another limit for a request (trap 37: the client must not give up before the engine).
+    fn patient(&self, limit: Duration) -> Docker {
+        self.docker.clone().with_timeout(limit + REQUEST_TIMEOUT)
+    }
+}
+
+/// Wraps an error of the API.
+fn failed(what: impl Into<String>) -> impl FnOnce(bollard::errors::Error) -> Failure {
+    let what = what.into();
+    move |error| {
+        use bollard::errors::Error;
+        match &error {
+            Error::DockerResponseServerError { message, .. } => Failure::environment(what).cause(message.trim()),
+            _ => Failure::environment(what).because(&error),
+        }
+    }
+}
+
+/// Whether the engine said "no such …".
+fn is_missing(error: &bollard::errors::Error) -> bool {
+    matches!(error, bollard::errors::Error::DockerResponseServerError { status_code: 404, .. })
+}

@@ -1,0 +1,408 @@
+//! Containers: what they are, stop, start, restart.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, HealthStatusEnum, MountPoint};
+use bollard::query_parameters::{
+    ContainerArchiveInfoOptionsBuilder, KillContainerOptionsBuilder, ListContainersOptionsBuilder,
+    RemoveContainerOptionsBuilder, RestartContainerOptionsBuilder, StopContainerOptionsBuilder,
+};
+use futures_util::{StreamExt, TryStreamExt};
+use serde::{Deserialize, Serialize};
+
+use super::{Engine, failed, is_missing};
+use crate::model::{ContainerId, Failure, ImageId, ProjectName, Result, Secret, ServiceName, VolumeName};
+
+/// A container as the engine describes it.
+#[derive(Debug, Clone)]
+pub struct Container {
+    /// Full id.
+    pub id: ContainerId,
+    /// Name, without the slash.
+    pub name: String,
+    /// Project by its label, if Compose made it.
+    pub project: Option<ProjectName>,
+    /// Service by its label.
+    pub service: Option<ServiceName>,
+    /// Made by `docker compose run`.
+    pub one_off: bool,
+    /// What state it is in.
+    pub state: State,
+    /// How often the engine restarted it by policy.
+    pub restart_count: i64,
+    /// When it was started last, as the engine writes it.
+    pub started_at: String,
+    /// The image it was made from.
+    pub image: ImageId,
+    /// The tag that was asked for.
+    pub image_name: String,
+    /// What is mounted.
+    pub mounts: Vec<Mount>,
+    /// `com.docker.compose.config-hash`.
+    pub config_hash: Option<String>,
+    /// `com.docker.compose.version`: which Compose made it.
+    pub compose_version: Option<String>,
+    /// `com.docker.compose.project.config_files`: the Compose files it was made from.
+    pub config_files: Vec<String>,
+    /// The user it runs as, as configured; empty is root.
+    pub user: String,
+    /// Working directory.
+    pub working_dir: String,
+    /// Command line: entrypoint and command.
+    pub command: Vec<String>,
+    /// The signal that `docker stop` sends, if the image or the service sets one.
+    pub stop_signal: Option<String>,
+    /// Restart policy by name.
+    pub restart_policy: String,
+    /// Environment. Values never show.
+    pub env: BTreeMap<String, Secret>,
+    /// Whether its root file system is read-only.
+    pub has_healthcheck: bool,
+}
+
+impl Container {
+    /// A value of the environment.
+    #[must_use]
+    pub fn env(&self, name: &str) -> Option<&str> {
+        self.env.get(name).map(Secret::reveal)
+    }
+
+    /// The mount that holds a path of the container: the one with the longest destination above it.
+    #[must_use]
+    pub fn mount_of(&self, path: &str) -> Option<&Mount> {
+        let above = |m: &&Mount| std::path::Path::new(path).starts_with(&m.destination);
+        self.mounts.iter().filter(above).max_by_key(|m| m.destination.len())
+    }
+}
+
+/// The state of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Made, never started.
+    Created,
+    /// Running, with its health.
+    Running(Health),
+    /// Frozen.
+    Paused,
+    /// Between two tries of a restart policy.
+    Restarting,
+    /// Ended, with its exit code.
+    Exited(i64),
+}
+
+impl State {
+    /// Running, whatever its health.
+    #[must_use]
+    pub fn is_up(self) -> bool {
+        matches!(self, State::Running(_) | State::Restarting | State::Paused)
+    }
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            State::Created => f.pad("created"),
+            State::Running(Health::None) => f.pad("running"),
+            State::Running(Health::Starting) => f.pad("starting"),
+            State::Running(Health::Healthy) => f.pad("healthy"),
+            State::Running(Health::Unhealthy) => f.pad("unhealthy"),
+            State::Paused => f.pad("paused"),
+            State::Restarting => f.pad("restarting"),
+            State::Exited(code) => f.pad(&format!("exited ({code})")),
+        }
+    }
+}
+
+/// What the healthcheck says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// There is no healthcheck.
+    None,
+    /// Not known yet.
+    Starting,
+    /// Good.
+    Healthy,
+    /// Bad.
+    Unhealthy,
+}
+
+/// One mount of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// What it is.
+    pub kind: MountKind,
+    /// Path in the container.
+    pub destination: String,
+    /// Writable.
+    pub writable: bool,
+}
+
+/// What is mounted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MountKind {
+    /// A Docker volume.
+    Volume(VolumeName),
+    /// A directory or file of the host.
+    Bind(String),
+    /// tmpfs and others.
+    Other(String),
+}
+
+impl Engine {
+    /// Every container of a project, one-off containers included, running or not.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn project_containers(&self, project: &ProjectName) -> Result<Vec<Container>> {
+        self.containers(HashMap::from([("label", vec![format!("com.docker.compose.project={project}")])])).await
+    }
+
+    /// Every container that has this volume, of any project, running or not.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn containers_with_volume(&self, volume: &VolumeName) -> Result<Vec<Container>> {
+        // The engine's filter also matches destinations; the mounts decide.
+        let mut found = self.containers(HashMap::from([("volume", vec![volume.to_string()])])).await?;
+        found.retain(|c| c.mounts.iter().any(|m| m.kind == MountKind::Volume(volume.clone())));
+        Ok(found)
+    }
+
+    /// Every running container of the engine.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn running_containers(&self) -> Result<Vec<Container>> {
+        self.containers(HashMap::from([("status", vec!["running".to_owned(), "paused".to_owned(), "restarting".to_owned()])]))
+            .await
+    }
+
+    async fn containers(&self, filters: HashMap<&str, Vec<String>>) -> Result<Vec<Container>> {
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+        let list =
+            self.docker.list_containers(Some(options)).await.map_err(failed("cannot list the containers"))?;
+        let mut containers = Vec::with_capacity(list.len());
+        for id in list.into_iter().filter_map(|c| c.id) {
+            // A container that went between the two calls is no container.
+            if let Some(container) = self.find_container(&id).await? {
+                containers.push(container);
+            }
+        }
+        containers.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(containers)
+    }
+
+    /// One container by id or name; `None` if there is none.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn find_container(&self, id: &str) -> Result<Option<Container>> {
+        match self.docker.inspect_container(id, None).await {
+            Ok(inspect) => Ok(Some(describe(inspect)?)),
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(failed(format!("cannot inspect container {id}"))(error)),
+        }
+    }
+
+    /// Stops a container and waits until it is down: `signal` first if one is given, then the engine's own stop, which
+    /// kills after `grace`.
+    ///
+    /// The engine's stop is what marks the container as stopped on purpose, so that its restart policy keeps quiet.
+    /// The `signal` parameter of stop itself needs API 1.42; sending it beforehand works with every engine, and
+    /// PostgreSQL ignores the SIGTERM that follows a SIGINT.
+    /// <https://www.postgresql.org/docs/current/server-shutdown.html>
+    ///
+    /// # Errors
+    /// When the engine refuses. A container that is already down is fine.
+    pub async fn stop(&self, id: &ContainerId, signal: Option<&str>, grace: Duration) -> Result<()> {
+        if let Some(signal) = signal {
+            let options = KillContainerOptionsBuilder::new().signal(signal).build();
+            match self.docker.kill_container(id.as_str(), Some(options)).await {
+                Ok(()) => {}
+                // 409: not running.
+                Err(error) if is_missing(&error) || status(&error) == Some(409) => {}
+                Err(error) => return Err(failed(format!("cannot send {signal} to container {}", id.short()))(error)),
+            }
+        }
+        let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
+        let options = StopContainerOptionsBuilder::new().t(seconds).build();
+        match self.patient(grace).stop_container(id.as_str(), Some(options)).await {
+            Ok(()) => Ok(()),
+            Err(error) if is_missing(&error) || status(&error) == Some(304) => Ok(()),
+            Err(error) => Err(failed(format!("cannot stop container {}", id.short()))(error)),
+        }
+    }
+
+    /// Sends a signal and does not wait.
+    ///
+    /// # Errors
+    /// When the engine refuses; a container that does not run is fine.
+    pub async fn signal(&self, id: &ContainerId, signal: &str) -> Result<()> {
+        let options = KillContainerOptionsBuilder::new().signal(signal).build();
+        match self.docker.kill_container(id.as_str(), Some(options)).await {
+            Ok(()) => Ok(()),
+            Err(error) if is_missing(&error) || status(&error) == Some(409) => Ok(()),
+            Err(error) => Err(failed(format!("cannot send {signal} to container {}", id.short()))(error)),
+        }
+    }
+
+    /// Starts a container; running already is fine.
+    ///
+    /// # Errors
+    /// When it cannot be started, in the engine's own words.
+    pub async fn start(&self, id: &ContainerId) -> Result<()> {
+        match self.docker.start_container(id.as_str(), None).await {
+            Ok(()) => Ok(()),
+            Err(error) if status(&error) == Some(304) => Ok(()),
+            Err(error) => Err(failed(format!("cannot start container {}", id.short()))(error)),
+        }
+    }
+
+    /// Stops (with `grace`) and starts again.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub async fn restart(&self, id: &ContainerId, grace: Duration) -> Result<()> {
+        let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
+        let options = RestartContainerOptionsBuilder::new().t(seconds).build();
+        self.patient(grace)
+            .restart_container(id.as_str(), Some(options))
+            .await
+            .map_err(failed(format!("cannot restart container {}", id.short())))
+    }
+
+    /// Removes a container, running or not, never its volumes. Gone already is fine.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub async fn remove_container(&self, id: &str) -> Result<()> {
+        let options = RemoveContainerOptionsBuilder::new().force(true).v(false).build();
+        match self.docker.remove_container(id, Some(options)).await {
+            Ok(()) => Ok(()),
+            // 409: its removal is already under way.
+            Err(error) if is_missing(&error) || status(&error) == Some(409) => Ok(()),
+            Err(error) => Err(failed(format!("cannot remove container {id}"))(error)),
+        }
+    }
+
+    /// Whether a path exists in a container's file system; works without a shell, also on a stopped container.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn path_exists(&self, id: &ContainerId, path: &str) -> Result<bool> {
+        let options = ContainerArchiveInfoOptionsBuilder::new().path(path).build();
+        match self.docker.get_container_archive_info(id.as_str(), Some(options)).await {
+            Ok(_) => Ok(true),
+            Err(error) if is_missing(&error) => Ok(false),
+            Err(error) => Err(failed(format!("cannot look for {path} in container {}", id.short()))(error)),
+        }
+    }
+
+    /// The last lines that a container wrote, for error messages.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn last_log_lines(&self, id: &ContainerId, lines: usize) -> Result<Vec<String>> {
+        let options = bollard::query_parameters::LogsOptionsBuilder::new()
+            .stdout(true)
+            .stderr(true)
+            .tail(&lines.to_string())
+            .build();
+        let found: Vec<_> = self
+            .docker
+            .logs(id.as_str(), Some(options))
+            .take(lines)
+            .try_collect()
+            .await
+            .map_err(failed(format!("cannot read the log of container {}", id.short())))?;
+        Ok(found.iter().map(|l| l.to_string().trim_end().to_owned()).collect())
+    }
+}
+
+fn status(error: &bollard::errors::Error) -> Option<u16> {
+    match error {
+        bollard::errors::Error::DockerResponseServerError { status_code, .. } => Some(*status_code),
+        _ => None,
+    }
+}
+
+fn describe(inspect: ContainerInspectResponse) -> Result<Container> {
+    let strange = |what: &str| Failure::environment(format!("the engine describes a container without {what}"));
+    let config = inspect.config.unwrap_or_default();
+    let host = inspect.host_config.unwrap_or_default();
+    let state = inspect.state.ok_or_else(|| strange("a state"))?;
+    let labels = config.labels.unwrap_or_default();
+    let health = match state.health.as_ref().and_then(|h| h.status) {
+        Some(HealthStatusEnum::STARTING) => Health::Starting,
+        Some(HealthStatusEnum::HEALTHY) => Health::Healthy,
+        Some(HealthStatusEnum::UNHEALTHY) => Health::Unhealthy,
+        _ => Health::None,
+    };
+    let has_healthcheck = health != Health::None
+        || config
+            .healthcheck
+            .as_ref()
+            .and_then(|h| h.test.as_ref())
+            .and_then(|t| t.first())
+            .is_some_and(|first| first != "NONE");
+    let exit_code = state.exit_code.unwrap_or_default();
+    let name = inspect.name.unwrap_or_default();
+    Ok(Container {
+        id: inspect.id.and_then(|id| ContainerId::new(id).ok()).ok_or_else(|| strange("an id"))?,
+        name: name.trim_start_matches('/').to_owned(),
+        project: labels.get("com.docker.compose.project").and_then(|p| ProjectName::new(p.as_str()).ok()),
+        service: labels.get("com.docker.compose.service").and_then(|s| ServiceName::new(s.as_str()).ok()),
+        one_off: labels.get("com.docker.compose.oneoff").is_some_and(|v| v.eq_ignore_ascii_case("true")),
+        state: match state.status {
+            Some(ContainerStateStatusEnum::CREATED) => State::Created,
+            Some(ContainerStateStatusEnum::RUNNING) => State::Running(health),
+            Some(ContainerStateStatusEnum::PAUSED) => State::Paused,
+            Some(ContainerStateStatusEnum::RESTARTING) => State::Restarting,
+            _ => State::Exited(exit_code),
+        },
+        restart_count: inspect.restart_count.unwrap_or_default(),
+        started_at: state.started_at.unwrap_or_default(),
+        image: inspect.image.and_then(|i| ImageId::new(i).ok()).ok_or_else(|| strange("an image"))?,
+        image_name: config.image.unwrap_or_default(),
+        mounts: inspect.mounts.unwrap_or_default().into_iter().map(mount).collect::<Result<_>>()?,
+        config_hash: labels.get("com.docker.compose.config-hash").cloned(),
+        compose_version: labels.get("com.docker.compose.version").cloned(),
+        config_files: labels
+            .get("com.docker.compose.project.config_files")
+            .map(|files| files.split(',').map(str::to_owned).collect())
+            .unwrap_or_default(),
+        user: config.user.unwrap_or_default(),
+        working_dir: config.working_dir.unwrap_or_default(),
+        command: config.entrypoint.unwrap_or_default().into_iter().chain(config.cmd.unwrap_or_default()).collect(),
+        stop_signal: config.stop_signal.filter(|s| !s.is_empty()),
+        restart_policy: host
+            .restart_policy
+            .and_then(|p| p.name)
+            .map(|n| n.to_string())
+            .filter(|n| !n.is_empty())
+            .unwrap_or_else(|| "no".to_owned()),
+        env: config
+            .env
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(k, v)| (k.to_owned(), Secret::new(v)))
+            .collect(),
+        has_healthcheck,
+    })
+}
+
+fn mount(point: MountPoint) -> Result<Mount> {
+    let kind = match (point.typ.as_deref(), point.name) {
+        (Some("volume"), Some(name)) => MountKind::Volume(
+            VolumeName::new(name).map_err(|e| Failure::environment("the engine names a strange volume").because(&e))?,
+        ),
+        (Some("bind"), _) => MountKind::Bind(point.source.unwrap_or_default()),
+        (other, _) => MountKind::Other(other.unwrap_or("unknown").to_owned()),
+    };
+    Ok(Mount { kind, destination: point.destination.unwrap_or_default(), writable: point.rw.unwrap_or(true) })
+}

@@ -1,0 +1,100 @@
+//! Running a command inside a container of the stack.
+
+use std::time::Duration;
+
+use bollard::container::LogOutput;
+use bollard::exec::{CreateExecOptions, StartExecResults};
+use futures_util::StreamExt;
+
+use super::{Engine, failed};
+use crate::model::{ContainerId, Failure, Result};
+
+/// How much output is kept for messages.
+const KEPT: usize = 64 * 1024;
+
+/// How a command ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecOutput {
+    /// Its exit code.
+    pub code: i64,
+    /// What it wrote to stdout, the last part if it was much.
+    pub stdout: String,
+    /// What it wrote to stderr, the last part if it was much.
+    pub stderr: String,
+}
+
+impl Engine {
+    /// Runs a command in a running container and waits for its end; every line goes to `on_line` as it comes.
+    ///
+    /// # Errors
+    /// When it cannot be started, or takes longer than `limit`. An exit code other than 0 is no error here.
+    pub async fn exec(
+        &self,
+        id: &ContainerId,
+        command: &[String],
+        user: Option<&str>,
+        limit: Duration,
+        on_line: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<ExecOutput> {
+        let what = || format!("cannot run `{}` in container {}", command.join(" "), id.short());
+        let options = CreateExecOptions {
+            cmd: Some(command.to_vec()),
+            user: user.map(str::to_owned),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            ..CreateExecOptions::default()
+        };
+        let exec = self.docker.create_exec(id.as_str(), options).await.map_err(failed(what()))?;
+        let started = self.docker.start_exec(&exec.id, None).await.map_err(failed(what()))?;
+        let StartExecResults::Attached { mut output, input: _input } = started else {
+            return Err(Failure::bug(format!("{}: the engine detached", what())));
+        };
+        let mut result = ExecOutput { code: 0, stdout: String::new(), stderr: String::new() };
+        let read = async {
+            let mut pending = String::new();
+            while let Some(chunk) = output.next().await {
+                let chunk = chunk.map_err(failed(what()))?;
+                let text = String::from_utf8_lossy(chunk.as_ref()).into_owned();
+                match chunk {
+                    LogOutput::StdErr { .. } => keep(&mut result.stderr, &text),
+                    _ => keep(&mut result.stdout, &text),
+                }
+                pending.push_str(&text);
+                while let Some(end) = pending.find('\n') {
+                    let line: String = pending.drain(..=end).collect();
+                    on_line(line.trim_end());
+                }
+                if pending.len() > KEPT {
+                    on_line(&std::mem::take(&mut pending));
+                }
+            }
+            if !pending.is_empty() {
+                on_line(pending.trim_end());
+            }
+            Ok::<(), Failure>(())
+        };
+        tokio::time::timeout(limit, read).await.map_err(|_| {
+            Failure::environment(format!(
+                "`{}` in container {} did not end within {}",
+                command.join(" "),
+                id.short(),
+                crate::model::Span(limit)
+            ))
+        })??;
+        let end = self.docker.inspect_exec(&exec.id).await.map_err(failed(what()))?;
+        result.code =
+            end.exit_code.ok_or_else(|| Failure::environment(format!("{}: the engine knows no exit code", what())))?;
+        Ok(result)
+    }
+}
+
+fn keep(kept: &mut String, text: &str) {
+    kept.push_str(text);
+    if kept.len() > KEPT {
+        let mut cut = kept.len() - KEPT;
+        while !kept.is_char_boundary(cut) {
+            cut += 1;
+        }
+        kept.drain(..cut);
+    }
+}

@@ -1,0 +1,96 @@
+//! The gate: when is a container really up?
+//!
+//! `docker compose up --wait` calls a crash loop healthy and a one-shot service that ended well a failure (traps 30
+//! and 31, compose#10596). Here a container is up when it is the same one, runs, was not restarted for some seconds,
+//! and its healthcheck, if it has one, says so.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Container, Engine, Health, State};
+use crate::model::{ContainerId, Failure, Result, ServiceName, Span};
+
+/// How often the engine is asked.
+const POLL: Duration = Duration::from_millis(200);
+
+/// What a container is meant to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meant {
+    /// Run on.
+    Run,
+    /// End with exit code 0.
+    End,
+}
+
+/// The conditions of the gate.
+#[derive(Debug, Clone, Copy)]
+pub struct Gate {
+    /// What the container is meant to do.
+    pub meant: Meant,
+    /// For how long it must have run without a restart.
+    pub stable: Duration,
+    /// When to give up.
+    pub limit: Duration,
+}
+
+impl Engine {
+    /// Waits until a container passes the gate.
+    ///
+    /// # Errors
+    /// When it ends, restarts, is unhealthy, is replaced or removed, or does not get there in time; with the last
+    /// lines of its log.
+    pub async fn wait_until_up(&self, id: &ContainerId, service: &ServiceName, gate: Gate) -> Result<()> {
+        let began = Instant::now();
+        let first = self.require(id, service).await?;
+        let mut stable_since = None;
+        loop {
+            let now = self.require(id, service).await?;
+            if now.restart_count > first.restart_count {
+                return Err(self.with_log(&now, format!("service `{service}` crashes after its start: the engine restarted it")).await);
+            }
+            match (gate.meant, now.state) {
+                (Meant::End, State::Exited(0)) => return Ok(()),
+                (_, State::Exited(code)) => {
+                    return Err(self.with_log(&now, format!("service `{service}` ended with exit code {code}")).await);
+                }
+                (_, State::Restarting) => {
+                    return Err(self.with_log(&now, format!("service `{service}` crashes after its start")).await);
+                }
+                (_, State::Running(Health::Unhealthy)) => {
+                    return Err(self.with_log(&now, format!("service `{service}` is unhealthy")).await);
+                }
+                (Meant::Run, State::Running(Health::None | Health::Healthy)) => {
+                    let since: Instant = *stable_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() >= gate.stable {
+                        return Ok(());
+                    }
+                }
+                (_, State::Running(_) | State::Created | State::Paused) => stable_since = None,
+            }
+            if began.elapsed() > gate.limit {
+                let state = now.state;
+                return Err(self
+                    .with_log(&now, format!("service `{service}` is not up after {}: it is {state}", Span(gate.limit)))
+                    .await);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    async fn require(&self, id: &ContainerId, service: &ServiceName) -> Result<Container> {
+        self.find_container(id.as_str()).await?.ok_or_else(|| {
+            Failure::environment(format!("the container of service `{service}` is gone"))
+                .cause("somebody removed or replaced it meanwhile")
+        })
+    }
+
+    async fn with_log(&self, container: &Container, what: String) -> Failure {
+        let failure = Failure::environment(what);
+        match self.last_log_lines(&container.id, 8).await {
+            Ok(lines) if lines.is_empty() => failure,
+            Ok(lines) => failure.cause(format!("its last words:\n{}", lines.join("\n"))),
+            Err(error) => failure.cause(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! Running one request in a helper container: no network, read-only root, only the mounts that the request needs.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bollard::container::LogOutput;
+use bollard::models::{
+    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount as ApiMount, MountBindOptions, MountType,
+    MountVolumeOptions,
+};
+use bollard::query_parameters::{
+    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, ListContainersOptionsBuilder,
+};
+use futures_util::StreamExt;
+
+use super::image::PROGRAM;
+use super::{Engine, LABEL_PROJECT, LABEL_RUN, failed};
+use crate::helper::protocol::{Answer, FailClass, Line, Request};
+use crate::model::{ContainerId, Failure, Owner, ProjectName, Result, RunId, VolumeName};
+
+/// A line of the helper is never longer.
+const LINE_LIMIT: usize = 4 << 20;
+/// What is kept of the helper's stderr.
+const STDERR_LIMIT: usize = 16 * 1024;
+/// After its last line the helper must end within this.
+const END_LIMIT: Duration = Duration::from_secs(30);
+
+/// The capabilities of a container that the copier needs: owners, modes, device nodes, file capabilities, and to read
+/// what belongs to others. All others are dropped. <https://man7.org/linux/man-pages/man7/capabilities.7.html>
+const CAPABILITIES: [&str; 7] =
+    ["CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "MKNOD", "SETFCAP"];
+
+/// What a helper sees of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HelperMount {
+    /// A Docker volume that exists.
+    Volume {
+        /// Which.
+        name: VolumeName,
+        /// Where.
+        target: &'static str,
+        /// Not writable.
+        read_only: bool,
+    },
+    /// A directory of the engine's host that exists.
+    Bind {
+        /// Which.
+        source: String,
+        /// Where.
+        target: &'static str,
+        /// Not writable.
+        read_only: bool,
+    },
+}
+
+/// What network a helper has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Network {
+    /// None.
+    None,
+    /// That of a running container: `localhost` is the container's.
+    Of(ContainerId),
+}
+
+/// One request and all that it needs.
+#[derive(Debug, Clone)]
+pub struct HelperJob {
+    /// The run, for the label.
+    pub run: RunId,
+    /// The project, for the label.
+    pub project: ProjectName,
+    /// What shall be done.
+    pub request: Request,
+    /// What it sees.
+    pub mounts: Vec<HelperMount>,
+    /// Network.
+    pub network: Network,
+    /// Run as this user, without any capability, instead of root with those of the copier.
+    pub user: Option<Owner>,
+}
+
+impl Engine {
+    /// Runs a request in a helper container and returns its answer; the container is removed afterwards. Lines other
+    /// than the last go to `on_line`. When the future is dropped the container may stay: [`Engine::remove_helpers`].
+    ///
+    /// # Errors
+    /// When a volume does not exist, the helper cannot be started, fails, or ends without an answer.
+    pub async fn helper(&self, job: HelperJob, on_line: &mut (dyn FnMut(Line) + Send)) -> Result<Answer> {
+        let image = self.helper_image().await?;
+        for mount in &job.mounts {
+            // The engine would make a missing volume, empty, without a word (trap 3).
+            if let HelperMount::Volume { name, .. } = mount
+                && self.find_volume(name).await?.is_none()
+            {
+                return Err(Failure::environment(format!("volume {name} does not exist")));
+            }
+        }
+        let request = serde_json::to_string(&job.request).map_err(|e| Failure::bug("a request cannot be written").because(&e))?;
+        let body = self.body(&job, image, request);
+        let made = self
+            .docker
+            .create_container(Some(CreateContainerOptionsBuilder::new().build()), body)
+            .await
+            .map_err(failed("cannot make the helper container"))?;
+        let result = self.drive(&made.id, on_line).await;
+        let removed = self.remove_container(&made.id).await;
+        let answer = result?;
+        removed?;
+        Ok(answer)
+    }
+
+    fn body(&self, job: &HelperJob, image: String, request: String) -> ContainerCreateBody {
+        let mounts = job.mounts.iter().map(api_mount).collect();
+        ContainerCreateBody {
+            image: Some(image),
+            entrypoint: Some(vec![PROGRAM.into(), "helper".into()]),
+            cmd: Some(vec![request]),
+            user: Some(job.user.map_or_else(|| "0:0".to_owned(), |o| o.to_string())),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            labels: Some(HashMap::from([
+                (LABEL_RUN.to_owned(), job.run.to_string()),
+                (LABEL_PROJECT.to_owned(), job.project.to_string()),
+            ])),
+            // A healthcheck or signal of a base image cannot interfere: there is none.
+            host_config: Some(HostConfig {
+                mounts: Some(mounts),
+                network_mode: Some(match &job.network {
+                    Network::None => "none".to_owned(),
+                    Network::Of(id) => format!("container:{id}"),
+                }),
+                readonly_rootfs: Some(true),
+                cap_drop: Some(vec!["ALL".into()]),
+                cap_add: job.user.is_none().then(|| CAPABILITIES.map(str::to_owned).to_vec()),
+                // `label=disable`: under SELinux a confined container cannot read other containers' files.
+                security_opt: Some(vec!["no-new-privileges".into(), "label=disable".into()]),
+                // With userns-remap numeric owners would be shifted.
+                userns_mode: Some("host".into()),
+                log_config: Some(HostConfigLogConfig { typ: Some("none".into()), config: None }),
+                ..HostConfig::default()
+            }),
+            ..ContainerCreateBody::default()
+        }
+    }
+
+    async fn drive(&self, id: &str, on_line: &mut (dyn FnMut(Line) + Send)) -> Result<Answer> {
+        let options = AttachContainerOptionsBuilder::new().stream(true).stdout(true).stderr(true).build();
+        let mut attached =
+            self.docker.attach_container(id, Some(options)).await.map_err(failed("cannot attach to the helper"))?;
+        self.docker.start_container(id, None).await.map_err(failed("cannot start the helper container"))?;
+        let mut stderr = String::new();
+        let mut line = Vec::new();
+        let mut last = None;
+        while let Some(chunk) = attached.output.next().await {
+            match chunk.map_err(failed("lost the connection to the helper"))? {
+                LogOutput::StdErr { message } => {
+                    if stderr.len() < STDERR_LIMIT {
+                        stderr.push_str(&String::from_utf8_lossy(&message));
+                    }
+                }
+                other => line.extend_from_slice(other.as_ref()),
+            }
+            while let Some(end) = line.iter().position(|b| *b == b'\n') {
+                let rest = line.split_off(end + 1);
+                match parse(&line)? {
+                    told @ (Line::Progress { .. } | Line::Note { .. }) => on_line(told),
+                    end => last = Some(end),
+                }
+                line = rest;
+            }
+            if line.len() > LINE_LIMIT {
+                return Err(Failure::bug("the helper wrote a line without end"));
+            }
+        }
+        match last {
+            Some(Line::Answer(answer)) => Ok(answer),
+            Some(Line::Failed { what, because, class }) => Err(told(what, because, class)),
+            _ => Err(self.silent_end(id, &stderr).await),
+        }
+    }
+
+    /// Why the helper ended without an answer.
+    async fn silent_end(&self, id: &str, stderr: &str) -> Failure {
+        let state = tokio::time::timeout(END_LIMIT, self.docker.inspect_container(id, None)).await;
+        let how = match state {
+            Ok(Ok(inspect)) => {
+                let state = inspect.state.unwrap_or_default();
+                match (state.oom_killed, state.exit_code) {
+                    (Some(true), _) => "it was killed for want of memory".to_owned(),
+                    (_, Some(137)) => "it was killed".to_owned(),
+                    (_, code) => format!("exit code {}", code.unwrap_or_default()),
+                }
+            }
+            Ok(Err(error)) if super::is_missing(&error) => "its container was removed".to_owned(),
+            _ => "and the engine does not answer".to_owned(),
+        };
+        let failure = Failure::environment("the helper ended before its work was done").cause(how);
+        match stderr.trim() {
+            "" => failure,
+            text => failure.cause(text),
+        }
+    }
+
+    /// Removes every helper container of a run, running or not: what a crash left behind.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub async fn remove_helpers(&self, run: &RunId) -> Result<usize> {
+        let filters = HashMap::from([("label", vec![format!("{LABEL_RUN}={run}")])]);
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+        let list = self.docker.list_containers(Some(options)).await.map_err(failed("cannot list the helpers"))?;
+        let ids: Vec<_> = list.into_iter().filter_map(|c| c.id).collect();
+        for id in &ids {
+            self.remove_container(id).await?;
+        }
+        Ok(ids.len())
+    }
+
+    /// Runs a short command in a fresh container of an image, without mounts, network or environment of ours, and
+    /// returns what it wrote to stdout: `postgres --version`.
+    ///
+    /// # Errors
+    /// When it cannot be started or does not end well.
+    pub async fn ask_image(&self, image: &str, run: &RunId, project: &ProjectName, command: &[&str]) -> Result<String> {
+        let what = || format!("cannot run `{}` in image {image}", command.join(" "));
+        let (program, arguments) = command.split_first().ok_or_else(|| Failure::bug("an empty command"))?;
+        let body = ContainerCreateBody {
+            image: Some(image.to_owned()),
+            entrypoint: Some(vec![(*program).to_owned()]),
+            cmd: Some(arguments.iter().map(|a| (*a).to_owned()).collect()),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            labels: Some(HashMap::from([
+                (LABEL_RUN.to_owned(), run.to_string()),
+                (LABEL_PROJECT.to_owned(), project.to_string()),
+            ])),
+            host_config: Some(HostConfig {
+                network_mode: Some("none".into()),
+                cap_drop: Some(vec!["ALL".into()]),
+                log_config: Some(HostConfigLogConfig { typ: Some("none".into()), config: None }),
+                ..HostConfig::default()
+            }),
+            ..ContainerCreateBody::default()
+        };
+        let made = self.docker.create_container(None, body).await.map_err(failed(what()))?;
+        let asked = async {
+            let options = AttachContainerOptionsBuilder::new().stream(true).stdout(true).stderr(true).build();
+            let mut attached = self.docker.attach_container(&made.id, Some(options)).await.map_err(failed(what()))?;
+            self.docker.start_container(&made.id, None).await.map_err(failed(what()))?;
+            let mut text = String::new();
+            while let Some(chunk) = attached.output.next().await {
+                text.push_str(&chunk.map_err(failed(what()))?.to_string());
+                if text.len() > STDERR_LIMIT {
+                    break;
+                }
+            }
+            Ok(text)
+        };
+        let answer = tokio::time::timeout(END_LIMIT, asked)
+            .await
+            .unwrap_or_else(|_| Err(Failure::environment(what()).cause("it did not end")));
+        // An image may declare volumes: these anonymous ones were made with the container and go with it.
+        let options = bollard::query_parameters::RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        self.docker.remove_container(&made.id, Some(options)).await.map_err(failed(what()))?;
+        answer
+    }
+}
+
+fn parse(line: &[u8]) -> Result<Line> {
+    serde_json::from_slice(line).map_err(|error| {
+        let start = String::from_utf8_lossy(&line[..line.len().min(200)]).into_owned();
+        Failure::bug("the helper wrote a line that is not understood").because(&error).cause(start)
+    })
+}
+
+fn told(what: String, because: String, class: FailClass) -> Failure {
+    let failure = Failure::environment(what).cause(because);
+    match class {
+        FailClass::Full => failure.hint("free some space or inodes on the new home, or take a larger volume, and run it again"),
+        FailClass::ReadOnly => failure.hint("mount the new home writable, and run it again"),
+        FailClass::Source => failure.hint("look at the file on the server: the disk or the file system may be damaged (`dmesg`)"),
+        FailClass::SourceChanged => {
+            failure.hint("something outside of the stack writes to the volume: find it (`docker ps`, `lsof`) and stop it")
+        }
+        FailClass::Differs | FailClass::Refused | FailClass::Other => failure,
+    }
+}
+
+fn api_mount(mount: &HelperMount) -> ApiMount {
+    match mount {
+        HelperMount::Volume { name, target, read_only } => ApiMount {
+            typ: Some(MountType::VOLUME),
+            source: Some(name.to_string()),
+            target: Some((*target).to_owned()),
+            read_only: Some(*read_only),
+            // Nothing of the image is copied into a volume that is empty.
+            volume_options: Some(MountVolumeOptions { no_copy: Some(true), ..MountVolumeOptions::default() }),
+            ..ApiMount::default()
+        },
+        HelperMount::Bind { source, target, read_only } => ApiMount {
+            typ: Some(MountType::BIND),
+            source: Some(source.clone()),
+            target: Some((*target).to_owned()),
+            read_only: Some(*read_only),
+            // Through the mounts API a missing source is an error; `-v` would make it (trap 1).
+            bind_options: Some(MountBindOptions { create_mountpoint: Some(false), ..MountBindOptions::default() }),
+            ..ApiMount::default()
+        },
+    }
+}
