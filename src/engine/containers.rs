@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 use super::{Engine, failed, is_missing};
 use crate::model::{ContainerId, Failure, ImageId, ProjectName, Result, Secret, ServiceName, VolumeName};
 
+/// A database is not killed for being slow; the engine wants a number all the same.
+const NEVER: Duration = Duration::from_secs(24 * 3600);
+
 /// A container as the engine describes it.
 #[derive(Debug, Clone)]
 pub struct Container {
@@ -172,6 +175,31 @@ impl Engine {
         Ok(found)
     }
 
+    /// Every container, of any project, that has this volume or its directory writable, running or not.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn writers_of(&self, volume: &VolumeName) -> Result<Vec<Container>> {
+        let mut found = self.containers_with_volume(volume).await?;
+        found.retain(|c| c.mounts.iter().any(|m| m.writable && m.kind == MountKind::Volume(volume.clone())));
+        let Some(volume) = self.find_volume(volume).await? else { return Ok(found) };
+        let mut directories = vec![volume.mountpoint.clone()];
+        if let crate::model::Home::Block { dir } = volume.home() {
+            directories.push(dir.to_string_lossy().into_owned());
+        }
+        for container in self.running_containers().await? {
+            let binds = container.mounts.iter().filter(|m| m.writable).filter_map(|m| match &m.kind {
+                MountKind::Bind(source) => Some(std::path::Path::new(source)),
+                _ => None,
+            });
+            let mut inside = binds.filter(|source| directories.iter().any(|d| source.starts_with(d)));
+            if inside.next().is_some() && !found.iter().any(|c| c.id == container.id) {
+                found.push(container);
+            }
+        }
+        Ok(found)
+    }
+
     /// Every running container of the engine.
     ///
     /// # Errors
@@ -208,8 +236,8 @@ impl Engine {
         }
     }
 
-    /// Stops a container and waits until it is down: `signal` first if one is given, then the engine's own stop, which
-    /// kills after `grace`.
+    /// Stops a container and waits until it is down: `signal` first if one is given, then the engine's own stop.
+    /// After `grace` the engine kills it if `kill`; otherwise it is left running and the answer is `false`.
     ///
     /// The engine's stop is what marks the container as stopped on purpose, so that its restart policy keeps quiet.
     /// The `signal` parameter of stop itself needs API 1.42; sending it beforehand works with every engine, and
@@ -218,21 +246,27 @@ impl Engine {
     ///
     /// # Errors
     /// When the engine refuses. A container that is already down is fine.
-    pub async fn stop(&self, id: &ContainerId, signal: Option<&str>, grace: Duration) -> Result<()> {
+    pub async fn stop(&self, id: &ContainerId, signal: Option<&str>, grace: Duration, kill: bool) -> Result<bool> {
         if let Some(signal) = signal {
-            let options = KillContainerOptionsBuilder::new().signal(signal).build();
-            match self.docker.kill_container(id.as_str(), Some(options)).await {
-                Ok(()) => {}
-                // 409: not running.
-                Err(error) if is_missing(&error) || status(&error) == Some(409) => {}
-                Err(error) => return Err(failed(format!("cannot send {signal} to container {}", id.short()))(error)),
-            }
+            self.signal(id, signal).await?;
         }
-        let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
+        let limit = if kill { grace } else { grace + NEVER };
+        let seconds = i32::try_from(limit.as_secs()).unwrap_or(i32::MAX);
         let options = StopContainerOptionsBuilder::new().t(seconds).build();
-        match self.patient(grace).stop_container(id.as_str(), Some(options)).await {
-            Ok(()) => Ok(()),
-            Err(error) if is_missing(&error) || status(&error) == Some(304) => Ok(()),
+        // Trap 37: the client must not give up before the engine.
+        let docker = self.patient(limit);
+        let stopping = docker.stop_container(id.as_str(), Some(options));
+        let result = if kill {
+            stopping.await
+        } else {
+            match tokio::time::timeout(grace, stopping).await {
+                Ok(result) => result,
+                Err(_) => return Ok(!self.find_container(id.as_str()).await?.is_some_and(|c| c.state.is_up())),
+            }
+        };
+        match result {
+            Ok(()) => Ok(true),
+            Err(error) if is_missing(&error) || status(&error) == Some(304) => Ok(true),
             Err(error) => Err(failed(format!("cannot stop container {}", id.short()))(error)),
         }
     }

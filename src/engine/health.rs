@@ -13,6 +13,9 @@ use crate::model::{ContainerId, Failure, Result, ServiceName, Span};
 
 /// How often the engine is asked.
 const POLL: Duration = Duration::from_millis(200);
+/// A healthcheck without a start period may say "unhealthy" before the service had a chance; longer than this it
+/// means it.
+const UNHEALTHY_LIMIT: Duration = Duration::from_secs(30);
 
 /// What a container is meant to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +47,7 @@ impl Engine {
         let began = Instant::now();
         let first = self.require(id, service).await?;
         let mut stable_since = None;
+        let mut unhealthy_since = None;
         loop {
             let now = self.require(id, service).await?;
             if now.restart_count > first.restart_count {
@@ -58,7 +62,11 @@ impl Engine {
                     return Err(self.with_log(&now, format!("service `{service}` crashes after its start")).await);
                 }
                 (_, State::Running(Health::Unhealthy)) => {
-                    return Err(self.with_log(&now, format!("service `{service}` is unhealthy")).await);
+                    stable_since = None;
+                    let since = *unhealthy_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() > UNHEALTHY_LIMIT {
+                        return Err(self.with_log(&now, format!("service `{service}` is unhealthy")).await);
+                    }
                 }
                 (Meant::Run, State::Running(Health::None | Health::Healthy)) => {
                     let since: Instant = *stable_since.get_or_insert_with(Instant::now);

@@ -102,6 +102,23 @@ impl Engine {
         &self.data_root
     }
 
+    /// Waits until the engine answers, for example after it was restarted.
+    ///
+    /// # Errors
+    /// When it does not within `limit`.
+    pub async fn wait_until_answers(&self, limit: Duration) -> Result<()> {
+        let began = tokio::time::Instant::now();
+        loop {
+            match self.docker.ping().await {
+                Ok(_) => return Ok(()),
+                Err(error) if began.elapsed() > limit => {
+                    return Err(failed(format!("the engine at {} does not answer any more", self.host.url))(error));
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,
+            }
+        }
+    }
+
     /// The same connection with another limit for a request (trap 37: the client must not give up before the engine).
     fn patient(&self, limit: Duration) -> Docker {
         self.docker.clone().with_timeout(limit + REQUEST_TIMEOUT)

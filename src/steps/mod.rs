@@ -1,1 +1,60 @@
-//! (under construction)
+//! The steps of a move, one file each: what it does, how it is proven, how it is taken back.
+//!
+//! A step carries out what the plan says and decides nothing. Every step can be repeated, and its undo works whether
+//! the step did nothing, half or all: a crash can come anywhere.
+
+mod check;
+mod delta;
+mod hook;
+mod make_homes;
+mod pre_copy;
+mod prove;
+mod spec;
+mod start;
+mod stop;
+mod switch;
+mod tidy;
+mod verify;
+mod world;
+
+pub use check::HttpCheck;
+pub use delta::Delta;
+pub use hook::{Hook, OnFailure};
+pub use make_homes::MakeHomes;
+pub use pre_copy::PreCopy;
+pub use prove::{Prove, Writer};
+pub use spec::{ExpectedMount, FROM, Moving, STATE, Starting, Stopping, TO, Target};
+pub use start::{Making, Start};
+pub use stop::Stop;
+pub use switch::Switch;
+pub use tidy::Tidy;
+pub use verify::Verify;
+pub use world::{Cx, StackFiles};
+
+crate::step_set! {
+    /// The steps of a move, in the order in which a plan uses them.
+    pub enum MoveStep for Cx {
+        /// Makes the new homes.
+        MakeHomes(MakeHomes),
+        /// Copies while the stack runs.
+        PreCopy(PreCopy),
+        /// Stops the writers.
+        Stop(Stop),
+        /// Copies what changed since.
+        Delta(Delta),
+        /// Compares every entry.
+        Verify(Verify),
+        /// Points the project at the new homes.
+        Switch(Switch),
+        /// Starts what was stopped.
+        Start(Start),
+        /// Proves that it works there.
+        Prove(Prove),
+        /// Runs a command in a service.
+        Hook(Hook),
+        /// Asks a service over HTTP.
+        HttpCheck(HttpCheck),
+        /// Removes the run's own leftovers.
+        Tidy(Tidy),
+    }
+}

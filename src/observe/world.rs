@@ -1,0 +1,205 @@
+//! The world as it was seen: plain data, filled by `observe`, read by `plan`. No I/O and no judgement here.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::datastore::{Datastore, Kind};
+use crate::engine::State;
+use crate::helper::protocol::{Place, Probe, Scan};
+use crate::model::{ContainerId, Home, ImageId, ProjectName, ServiceName, VolumeKey, VolumeName};
+
+/// All that a plan is made from.
+#[derive(Debug, Clone)]
+pub struct World {
+    /// The project's resolved name.
+    pub project: ProjectName,
+    /// Its directory.
+    pub directory: PathBuf,
+    /// Services, dependencies first.
+    pub services: Vec<ServiceSeen>,
+    /// The project's named volumes.
+    pub volumes: Vec<VolumeSeen>,
+    /// The block volume that was asked for.
+    pub destination: Option<DestinationSeen>,
+    /// The version of Compose that Rehome runs.
+    pub compose_version: String,
+    /// What lies where the override would be written.
+    pub override_file: OverrideSeen,
+    /// `COMPOSE_FILE` in the project's `.env`.
+    pub dotenv_compose_file: Option<String>,
+    /// `COMPOSE_FILE` in the environment that Rehome was called with: it shadows `.env`.
+    pub shell_compose_file: Option<String>,
+    /// Every volume name of the engine, to find namesakes of other projects (trap 4).
+    pub engine_volumes: Vec<VolumeName>,
+}
+
+impl World {
+    /// A service by name.
+    #[must_use]
+    pub fn service(&self, name: &ServiceName) -> Option<&ServiceSeen> {
+        self.services.iter().find(|s| s.name == *name)
+    }
+
+    /// A volume by its key.
+    #[must_use]
+    pub fn volume(&self, key: &VolumeKey) -> Option<&VolumeSeen> {
+        self.volumes.iter().find(|v| v.key == *key)
+    }
+}
+
+/// What a dependent waits for. <https://docs.docker.com/reference/compose-file/services/#depends_on>
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// It was started.
+    Started,
+    /// Its healthcheck says so.
+    Healthy,
+    /// It ended with exit code 0.
+    Completed,
+}
+
+/// A service of the project, and its containers.
+#[derive(Debug, Clone)]
+pub struct ServiceSeen {
+    /// Name.
+    pub name: ServiceName,
+    /// What it depends on, and what it waits for.
+    pub depends_on: Vec<(ServiceName, Condition)>,
+    /// Services whose container it shares (`network_mode: service:x`, `volumes_from`): if theirs is made anew, so
+    /// must be this one's.
+    pub attached_to: Vec<ServiceName>,
+    /// The image reference of the files.
+    pub image: String,
+    /// What that reference means in the engine now.
+    pub image_now: Option<ImageId>,
+    /// The hash of its definition in the files now.
+    pub config_hash: Option<String>,
+    /// `stop_grace_period`, if it is set.
+    pub stop_grace: Option<Duration>,
+    /// The database server that it looks like.
+    pub server: Option<Kind>,
+    /// Where it mounts which volume.
+    pub mounts: Vec<VolumeMount>,
+    /// Its containers, one-off ones left out.
+    pub containers: Vec<ContainerSeen>,
+}
+
+impl ServiceSeen {
+    /// Whether any of its containers is up.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.containers.iter().any(|c| c.state.is_up())
+    }
+
+    /// Whether it mounts a volume.
+    #[must_use]
+    pub fn mounts_volume(&self, key: &VolumeKey) -> bool {
+        self.mounts.iter().any(|m| m.volume == *key)
+    }
+}
+
+/// A mount of a volume in a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeMount {
+    /// Which volume.
+    pub volume: VolumeKey,
+    /// Where.
+    pub target: String,
+    /// Not writable.
+    pub read_only: bool,
+}
+
+/// A container of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerSeen {
+    /// Its id.
+    pub id: ContainerId,
+    /// Its name.
+    pub name: String,
+    /// Its state.
+    pub state: State,
+    /// The image it was made from.
+    pub image: ImageId,
+    /// The hash of the definition it was made from.
+    pub config_hash: Option<String>,
+    /// The Compose that made it.
+    pub compose_version: Option<String>,
+    /// Anonymous volumes it has, with their destination.
+    pub anonymous: Vec<(VolumeName, String)>,
+    /// The data directory that its database server reports, if it is one that was asked.
+    pub data_directory: Option<String>,
+    /// Whether `manage.py` lies in its working directory, as an absolute path.
+    pub manage_py: Option<String>,
+    /// Its command line.
+    pub command: Vec<String>,
+}
+
+/// A named volume of the project.
+#[derive(Debug, Clone)]
+pub struct VolumeSeen {
+    /// Its key in the files.
+    pub key: VolumeKey,
+    /// Its resolved full name.
+    pub name: VolumeName,
+    /// `external: true`.
+    pub external: bool,
+    /// Whether the engine has it.
+    pub exists: bool,
+    /// Where its data lives.
+    pub home: Home,
+    /// What is in it, if it was looked at.
+    pub scan: Option<Scan>,
+    /// The device that it lies on, `major:minor`, if it was looked at.
+    pub device: Option<String>,
+    /// Databases found in it.
+    pub datastores: Vec<Datastore>,
+    /// Who else has it.
+    pub foreign: Vec<ForeignUse>,
+}
+
+impl VolumeSeen {
+    /// Nothing is in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.scan.as_ref().is_some_and(|s| s.files + s.symlinks + s.special == 0 && s.dirs <= 1)
+    }
+}
+
+/// A container outside of the project's services that has a volume or its directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignUse {
+    /// The container's name.
+    pub container: String,
+    /// Running, paused or restarting.
+    pub running: bool,
+    /// May write.
+    pub writable: bool,
+}
+
+/// The block volume that was asked for.
+#[derive(Debug, Clone)]
+pub struct DestinationSeen {
+    /// The directory that was named.
+    pub root: PathBuf,
+    /// What it is.
+    pub probe: Probe,
+    /// Whether something is mounted exactly there.
+    pub is_mount: bool,
+    /// What is at the sub-directories that the plan may use.
+    pub places: BTreeMap<PathBuf, Place>,
+}
+
+/// What lies where the override would be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OverrideSeen {
+    /// Nothing.
+    Missing,
+    /// An override that Rehome wrote, with the definitions in it by volume.
+    Ours(String),
+    /// Somebody else's file.
+    Foreign,
+}

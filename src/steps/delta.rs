@@ -1,0 +1,74 @@
+//! The last pass, while nobody writes: copies what changed, deletes what went.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::pre_copy::copy;
+use super::spec::Moving;
+use super::stop::quiet;
+use super::world::Cx;
+use crate::model::{ByteSize, Failure, Result, Span};
+use crate::saga::Step;
+
+/// See the module.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Delta {
+    /// The volumes that are copied.
+    pub volumes: Vec<Moving>,
+    /// Bytes a second at most; 0 is no limit.
+    pub bandwidth: u64,
+    /// Go back when the services are down for longer.
+    pub max_downtime: Option<Duration>,
+}
+
+impl Step for Delta {
+    type Cx = Cx;
+    type Receipt = ();
+
+    fn title(&self) -> String {
+        "copy what changed since".to_owned()
+    }
+
+    async fn prepare(&self, cx: &Cx) -> Result<()> {
+        quiet(cx, &self.volumes).await
+    }
+
+    async fn apply(&self, cx: &Cx, (): &()) -> Result<()> {
+        cx.engine.remove_helpers(&cx.run).await?;
+        // Again, because a crash may lie between the two.
+        quiet(cx, &self.volumes).await?;
+        let pass = async {
+            let (mut bytes, mut files, mut deleted) = (0, 0, 0);
+            for moving in &self.volumes {
+                let report = copy(cx, moving, false, self.bandwidth).await?;
+                bytes += report.bytes_copied;
+                files += report.files_copied;
+                deleted += report.deleted;
+            }
+            cx.events.info(format!("copied {} in {files} files, {deleted} entries deleted", ByteSize(bytes)));
+            Ok(())
+        };
+        match self.max_downtime {
+            None => pass.await,
+            Some(limit) => {
+                let left = limit.saturating_sub(cx.downtime.running().unwrap_or_default());
+                tokio::time::timeout(left, pass).await.unwrap_or_else(|_| {
+                    Err(Failure::environment(format!("the stack was down for longer than --max-downtime {}", Span(limit)))
+                        .hint("run it again at a quieter hour, or allow more"))
+                })
+            }
+        }
+    }
+
+    async fn verify(&self, cx: &Cx, (): &()) -> Result<Option<String>> {
+        quiet(cx, &self.volumes).await?;
+        Ok(None)
+    }
+
+    async fn undo(&self, cx: &Cx, (): &()) -> Result<()> {
+        cx.engine_answers().await?;
+        cx.engine.remove_helpers(&cx.run).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,107 @@
+//! Copies while the stack runs, in rounds, until little is left for the time when it stands still.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::spec::{FROM, Moving};
+use super::world::{Cx, wrong_answer};
+use crate::helper::protocol::{Answer, CopyReport, CopyRequest, Request};
+use crate::model::{ByteSize, Failure, Result, Span};
+use crate::saga::Step;
+
+/// More rounds than this do not help.
+const MOST_ROUNDS: usize = 6;
+/// A round this short is what the stack will be stopped for: good enough.
+const SHORT: Duration = Duration::from_secs(2);
+
+/// See the module.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PreCopy {
+    /// The volumes that are copied.
+    pub volumes: Vec<Moving>,
+    /// Bytes a second at most; 0 is no limit.
+    pub bandwidth: u64,
+    /// Give up when the copying during the downtime would take longer.
+    pub max_downtime: Option<Duration>,
+}
+
+impl Step for PreCopy {
+    type Cx = Cx;
+    type Receipt = ();
+
+    fn title(&self) -> String {
+        let bytes: u64 = self.volumes.iter().map(|v| v.bytes).sum();
+        format!("copy {} while the stack runs", ByteSize(bytes))
+    }
+
+    async fn prepare(&self, _: &Cx) -> Result<()> {
+        Ok(())
+    }
+
+    async fn apply(&self, cx: &Cx, (): &()) -> Result<()> {
+        cx.engine.remove_helpers(&cx.run).await?;
+        let mut last: Option<Duration> = None;
+        for round in 1..=MOST_ROUNDS {
+            let began = std::time::Instant::now();
+            let (mut bytes, mut files) = (0, 0);
+            for moving in &self.volumes {
+                let report = copy(cx, moving, true, self.bandwidth).await?;
+                bytes += report.bytes_copied;
+                files += report.files_copied;
+            }
+            let took = began.elapsed();
+            cx.events.info(format!(
+                "round {round}: copied {} in {files} files, {}",
+                ByteSize(bytes),
+                Span(took)
+            ));
+            let shrinks = last.is_none_or(|last| took < last.mul_f64(0.8));
+            last = Some(took);
+            if took < SHORT || !shrinks {
+                break;
+            }
+        }
+        match (last, self.max_downtime) {
+            (Some(estimate), Some(limit)) if estimate > limit => Err(Failure::environment(format!(
+                "the stack would be down for longer than --max-downtime {}",
+                Span(limit)
+            ))
+            .cause(format!("the last round of copying took {}: so much is written all the time", Span(estimate)))
+            .hint("run it again at a quieter hour, or allow more")),
+            _ => Ok(()),
+        }
+    }
+
+    async fn verify(&self, _: &Cx, (): &()) -> Result<Option<String>> {
+        // Nothing is believed of a copy that was made while the source was written to: `Verify` compares after the
+        // stop.
+        Ok(None)
+    }
+
+    async fn undo(&self, cx: &Cx, (): &()) -> Result<()> {
+        cx.engine_answers().await?;
+        // What was copied goes with the new homes.
+        cx.engine.remove_helpers(&cx.run).await?;
+        Ok(())
+    }
+}
+
+/// One pass over one volume.
+pub(super) async fn copy(cx: &Cx, moving: &Moving, live: bool, bandwidth: u64) -> Result<CopyReport> {
+    let (mounts, path) = cx.both_sides(moving, false)?;
+    let request = Request::Copy(CopyRequest {
+        from: FROM.into(),
+        to: path,
+        manifest: cx.manifest(&moving.key),
+        live,
+        owner: moving.owner,
+        jobs: 0,
+        bandwidth,
+    });
+    match cx.helper(request, mounts, "copy", Some(&moving.key)).await {
+        Ok(Answer::Copy(report)) => Ok(report),
+        Ok(other) => Err(wrong_answer(&other)),
+        Err(failure) => Err(failure.inside(format!("volume `{}` could not be copied", moving.key))),
+    }
+}

@@ -1,0 +1,134 @@
+//! The nouns that steps share: what is copied from where to where, which containers are stopped. Plain data, because
+//! it is written into the journal.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::datastore::Kind;
+use crate::engine::HelperMount;
+use crate::model::{ContainerId, Owner, ServiceName, VolumeKey, VolumeName};
+use crate::observe::Condition;
+
+/// Inside a helper: the source volume.
+pub const FROM: &str = "/from";
+/// Inside a helper: the destination (the block volume's root, or the new Docker volume).
+pub const TO: &str = "/to";
+/// Inside a helper: the run's own small volume with the manifests.
+pub const STATE: &str = "/state";
+
+/// Where a volume's data goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Target {
+    /// A directory on a mounted block volume, under a new volume definition bound to it.
+    Directory {
+        /// The mount point of the block volume.
+        root: PathBuf,
+        /// The directory below it.
+        sub: PathBuf,
+        /// The new full name of the volume.
+        name: VolumeName,
+    },
+    /// A Docker volume of its own.
+    Volume {
+        /// Its full name.
+        name: VolumeName,
+    },
+}
+
+impl Target {
+    /// The full name of the Docker volume that the containers will mount.
+    #[must_use]
+    pub fn volume_name(&self) -> &VolumeName {
+        match self {
+            Target::Directory { name, .. } | Target::Volume { name } => name,
+        }
+    }
+
+    /// The mount that gives a helper this target, and the path of the data inside the helper.
+    #[must_use]
+    pub fn mount(&self, read_only: bool) -> (HelperMount, PathBuf) {
+        match self {
+            Target::Directory { root, sub, .. } => (
+                HelperMount::Bind { source: root.to_string_lossy().into_owned(), target: TO, read_only },
+                PathBuf::from(TO).join(sub),
+            ),
+            Target::Volume { name } => {
+                (HelperMount::Volume { name: name.clone(), target: TO, read_only }, PathBuf::from(TO))
+            }
+        }
+    }
+
+    /// Where the data will be, for people.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Target::Directory { root, sub, .. } => root.join(sub).display().to_string(),
+            Target::Volume { name } => format!("volume {name}"),
+        }
+    }
+}
+
+/// One volume on its way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moving {
+    /// Its key in the Compose files.
+    pub key: VolumeKey,
+    /// The Docker volume that the containers mount until now.
+    pub source: VolumeName,
+    /// Where its data goes.
+    pub target: Target,
+    /// Another owner for everything, if the configuration asks for one.
+    pub owner: Option<Owner>,
+    /// Start empty on the new home instead of copying.
+    pub fresh: bool,
+    /// Bytes at planning time.
+    pub bytes: u64,
+    /// Entries at planning time.
+    pub entries: u64,
+    /// The databases in it: kind and data directory relative to its root.
+    pub datastores: Vec<(Kind, String)>,
+}
+
+/// A container that is stopped for the move.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopping {
+    /// Its service.
+    pub service: ServiceName,
+    /// Which container.
+    pub id: ContainerId,
+    /// Its name.
+    pub name: String,
+    /// The signal to send first, where the engine's own would not do.
+    pub signal: Option<String>,
+    /// How long it may take.
+    pub grace: Duration,
+    /// A database server is never killed: when it does not end in time, the move goes back.
+    pub never_kill: bool,
+}
+
+/// A service that is brought up again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Starting {
+    /// The service.
+    pub service: ServiceName,
+    /// What it waits for, of the services that are started with it.
+    pub after: Vec<(ServiceName, Condition)>,
+    /// It is meant to end by itself.
+    pub ends: bool,
+    /// How many of its containers were up.
+    pub up: usize,
+}
+
+/// What a container of a service must have mounted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpectedMount {
+    /// The service.
+    pub service: ServiceName,
+    /// The path in the container.
+    pub target: String,
+    /// The Docker volume.
+    pub volume: VolumeName,
+}

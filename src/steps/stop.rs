@@ -1,0 +1,153 @@
+//! Stops the services that write to a moved volume, and those that depend on them, dependents first; databases by
+//! their own rules. Undo brings exactly those back that ran, on the old homes.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::spec::{ExpectedMount, FROM, Moving, Starting, Stopping};
+use super::start::{Making, bring_up, make_containers, prove_mounts};
+use super::world::{Cx, wrong_answer};
+use crate::datastore::{Kind, is_clean_state};
+use crate::engine::HelperMount;
+use crate::helper::protocol::{Answer, PgControl, Request};
+use crate::model::{Failure, Result, Span};
+use crate::saga::Step;
+
+/// See the module.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Stop {
+    /// The containers, in the order in which they are stopped.
+    pub containers: Vec<Stopping>,
+    /// The services to bring up again on the way back, in the order in which they are started.
+    pub start: Vec<Starting>,
+    /// What their containers mount until now.
+    pub mounts: Vec<ExpectedMount>,
+    /// Services whose containers exist (running or not) and mount a moved volume.
+    pub mounting: Vec<Making>,
+    /// The volumes, for the proof that databases ended cleanly.
+    pub volumes: Vec<Moving>,
+    /// The limit for the gate on the way back.
+    pub start_limit: Duration,
+}
+
+impl Step for Stop {
+    type Cx = Cx;
+    type Receipt = ();
+
+    fn title(&self) -> String {
+        let mut services: Vec<_> = self.containers.iter().map(|c| c.service.as_str()).collect();
+        services.dedup();
+        if services.is_empty() { "stop nothing: no service runs".to_owned() } else { format!("stop {}", services.join(", ")) }
+    }
+
+    async fn prepare(&self, cx: &Cx) -> Result<()> {
+        for container in &self.containers {
+            let now = cx.engine.find_container(container.id.as_str()).await?;
+            if !now.is_some_and(|c| c.state.is_up()) {
+                return Err(Failure::environment(format!(
+                    "container {} of service `{}` does not run any more",
+                    container.name, container.service
+                ))
+                .cause("somebody stopped or replaced it since the plan was made"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn apply(&self, cx: &Cx, (): &()) -> Result<()> {
+        if !self.containers.is_empty() {
+            cx.downtime.begin(&*cx.events);
+        }
+        for container in &self.containers {
+            let ended = cx
+                .engine
+                .stop(&container.id, container.signal.as_deref(), container.grace, !container.never_kill)
+                .await?;
+            if !ended {
+                let signal = container.signal.as_deref().unwrap_or("its stop signal");
+                return Err(Failure::environment(format!(
+                    "service `{}` did not stop within {}",
+                    container.service,
+                    Span(container.grace)
+                ))
+                .cause(format!("container {} still running after {signal}", container.name))
+                .hint(format!("run again with --stop-timeout {}", container.grace.as_secs() * 5)));
+            }
+        }
+        Ok(())
+    }
+
+    async fn verify(&self, cx: &Cx, (): &()) -> Result<Option<String>> {
+        quiet(cx, &self.volumes).await?;
+        let mut proofs = Vec::new();
+        for moving in self.volumes.iter().filter(|m| !m.fresh) {
+            for (kind, path) in &moving.datastores {
+                if *kind == Kind::Postgres {
+                    let control = control_of_source(cx, moving, path).await?;
+                    if !is_clean_state(&control.state) {
+                        return Err(Failure::environment(format!(
+                            "PostgreSQL in volume `{}` did not shut down cleanly",
+                            moving.key
+                        ))
+                        .cause(format!("its control file says {:?} instead of \"shut down\"", control.state))
+                        .hint("look at the server's log: `docker compose logs` of its service"));
+                    }
+                    proofs.push(format!("PostgreSQL in {}: {}", moving.key, control.state));
+                }
+            }
+        }
+        Ok((!proofs.is_empty()).then(|| proofs.join(", ")))
+    }
+
+    async fn undo(&self, cx: &Cx, (): &()) -> Result<()> {
+        cx.engine_answers().await?;
+        cx.engine.remove_helpers(&cx.run).await?;
+        // A container that was told to stop and still runs may be on its way down: what state it is in is only known
+        // after a restart.
+        for container in self.containers.iter().rev() {
+            let now = cx.engine.find_container(container.id.as_str()).await?;
+            if now.is_some_and(|c| c.state.is_up()) && cx.downtime.running().is_some() {
+                cx.engine.restart(&container.id, container.grace).await?;
+            }
+        }
+        // Containers that were made for the new homes are replaced by ones for the old.
+        if prove_mounts(cx, &self.mounts).await.is_err() {
+            make_containers(cx, &cx.files.before, &self.mounting, true).await?;
+            prove_mounts(cx, &self.mounts).await?;
+        }
+        bring_up(cx, &self.start, self.start_limit).await?;
+        cx.downtime.end(&*cx.events);
+        Ok(())
+    }
+}
+
+/// Nobody may write to the sources from now on: no running container, of this project or any other, has one of them
+/// writable (trap 9).
+///
+/// # Errors
+/// Names the container that does.
+pub(super) async fn quiet(cx: &Cx, volumes: &[Moving]) -> Result<()> {
+    for moving in volumes {
+        let users = cx.engine.writers_of(&moving.source).await?;
+        if let Some(user) = users.iter().find(|c| c.state.is_up()) {
+            return Err(Failure::environment(format!(
+                "container {} runs and may write to volume {}",
+                user.name, moving.source
+            ))
+            .cause("somebody started it while the stack was stopped for the copy")
+            .hint(format!("stop it (`docker stop {}`) and run this again", user.name)));
+        }
+    }
+    Ok(())
+}
+
+/// PostgreSQL's control file in the source volume.
+pub(super) async fn control_of_source(cx: &Cx, moving: &Moving, path: &str) -> Result<PgControl> {
+    let mounts = vec![HelperMount::Volume { name: moving.source.clone(), target: FROM, read_only: true }];
+    let request = Request::PgControl { dir: std::path::Path::new(FROM).join(path) };
+    match cx.uninterrupted(request, mounts, "control", Some(&moving.key)).await? {
+        Answer::PgControl(control) => Ok(control),
+        other => Err(wrong_answer(&other)),
+    }
+}

@@ -1,0 +1,96 @@
+//! Compares every entry of the two homes. Nothing is called verified that was not compared, and what was compared is
+//! said.
+
+use serde::{Deserialize, Serialize};
+
+use super::spec::{FROM, Moving};
+use super::stop::quiet;
+use super::world::{Cx, wrong_answer};
+use crate::helper::protocol::{Answer, Request, VerifyReport, VerifyRequest};
+use crate::model::{ByteSize, Result};
+use crate::saga::Step;
+
+/// See the module.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Verify {
+    /// The volumes that were copied.
+    pub volumes: Vec<Moving>,
+}
+
+impl Step for Verify {
+    type Cx = Cx;
+    type Receipt = ();
+
+    fn title(&self) -> String {
+        "compare every entry of both homes".to_owned()
+    }
+
+    async fn prepare(&self, cx: &Cx) -> Result<()> {
+        quiet(cx, &self.volumes).await
+    }
+
+    async fn apply(&self, _: &Cx, (): &()) -> Result<()> {
+        // The comparison is `verify`: it looks at the world, and changes nothing.
+        Ok(())
+    }
+
+    async fn verify(&self, cx: &Cx, (): &()) -> Result<Option<String>> {
+        let mut total = VerifyReport::default();
+        for moving in &self.volumes {
+            let (mounts, path) = cx.both_sides(moving, true)?;
+            let request = Request::Verify(VerifyRequest {
+                from: FROM.into(),
+                to: path,
+                manifest: cx.manifest(&moving.key),
+                owner: moving.owner,
+                full: false,
+                jobs: 0,
+            });
+            let report = match cx.helper(request, mounts, "verify", Some(&moving.key)).await {
+                Ok(Answer::Verify(report)) => report,
+                Ok(other) => return Err(wrong_answer(&other)),
+                Err(failure) => return Err(failure.inside(format!("the copy of volume `{}` is not complete", moving.key))),
+            };
+            total.files += report.files;
+            total.dirs += report.dirs;
+            total.symlinks += report.symlinks;
+            total.hard_links += report.hard_links;
+            total.special += report.special;
+            total.xattrs += report.xattrs;
+            total.bytes += report.bytes;
+        }
+        quiet(cx, &self.volumes).await?;
+        Ok(Some(describe(&total)))
+    }
+
+    async fn undo(&self, cx: &Cx, (): &()) -> Result<()> {
+        cx.engine_answers().await?;
+        cx.engine.remove_helpers(&cx.run).await?;
+        Ok(())
+    }
+}
+
+/// What was compared, in words.
+fn describe(report: &VerifyReport) -> String {
+    let mut parts = vec![format!("{} files ({})", report.files, ByteSize(report.bytes)), format!("{} directories", report.dirs)];
+    for (count, name) in [(report.symlinks, "symlinks"), (report.hard_links, "hard links"), (report.special, "special files")] {
+        if count > 0 {
+            parts.push(format!("{count} {name}"));
+        }
+    }
+    format!("{}: content (BLAKE3), owner, mode, mtime, xattrs, links", parts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_compared_is_said() {
+        let report = VerifyReport { files: 14_212, dirs: 310, symlinks: 2, bytes: 362_000_000, ..VerifyReport::default() };
+        assert_eq!(
+            describe(&report),
+            "14212 files (362 MB), 310 directories, 2 symlinks: content (BLAKE3), owner, mode, mtime, xattrs, links"
+        );
+    }
+}

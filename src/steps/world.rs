@@ -1,0 +1,206 @@
+//! What steps work on: one engine, one project, one run.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::compose::{Located, Runner};
+use crate::engine::{Engine, HelperJob, HelperMount, Network};
+use crate::event::{Event, Events};
+use crate::helper::protocol::{Answer, Line, Request};
+use crate::model::{Failure, Owner, ProjectName, Result, RunId, VolumeKey, VolumeName};
+use crate::saga::Interrupt;
+
+use super::spec::{FROM, Moving, STATE};
+
+/// An engine that is being restarted may be away this long.
+const ENGINE_AWAY: Duration = Duration::from_secs(120);
+
+/// The world of a step.
+pub struct Cx {
+    /// The engine.
+    pub engine: Engine,
+    /// `docker compose` against the same engine.
+    pub compose: Runner,
+    /// The project.
+    pub project: ProjectName,
+    /// The project's files before and after the switch.
+    pub files: StackFiles,
+    /// The run.
+    pub run: RunId,
+    /// The run's directory in the state directory.
+    pub run_dir: PathBuf,
+    /// Where events go.
+    pub events: Arc<dyn Events>,
+    /// Set by the first Ctrl-C.
+    pub interrupt: Interrupt,
+    /// Since when the services are down, and for how long they were.
+    pub downtime: Downtime,
+}
+
+/// The project's files before and after the switch.
+#[derive(Debug, Clone)]
+pub struct StackFiles {
+    /// Without what this run writes.
+    pub before: Located,
+    /// With it.
+    pub after: Located,
+}
+
+/// The clock of the downtime.
+#[derive(Debug, Default)]
+pub struct Downtime(Mutex<(Option<Instant>, Option<Duration>)>);
+
+impl Downtime {
+    /// The services go down now.
+    pub fn begin(&self, events: &dyn Events) {
+        let mut clock = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if clock.0.is_none() {
+            clock.0 = Some(Instant::now());
+            events.tell(Event::DowntimeBegan);
+        }
+    }
+
+    /// The services are up again.
+    pub fn end(&self, events: &dyn Events) {
+        let mut clock = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(began) = clock.0.take() {
+            clock.1 = Some(began.elapsed());
+            events.tell(Event::DowntimeEnded { millis: began.elapsed().as_millis() as u64 });
+        }
+    }
+
+    /// How long they are down by now, if they are.
+    #[must_use]
+    pub fn running(&self) -> Option<Duration> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.map(|began| began.elapsed())
+    }
+
+    /// How long they were down, once they are up again.
+    #[must_use]
+    pub fn measured(&self) -> Option<Duration> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).1
+    }
+}
+
+impl Cx {
+    /// The run's own small volume, where the helper keeps its manifests between passes.
+    ///
+    /// # Errors
+    /// Never in practice: a run id is a valid part of a name.
+    pub fn state_volume(&self) -> Result<VolumeName> {
+        VolumeName::new(format!("rehome_{}", self.run)).map_err(|e| Failure::bug("a run id that is no name").because(&e))
+    }
+
+    /// The manifest of a volume inside the helper.
+    #[must_use]
+    pub fn manifest(&self, key: &VolumeKey) -> PathBuf {
+        PathBuf::from(STATE).join(format!("{key}.manifest"))
+    }
+
+    /// The mounts of a helper that reads a volume's source and writes (or only reads) its target, and the path of the
+    /// data inside.
+    ///
+    /// # Errors
+    /// As [`Cx::state_volume`].
+    pub fn both_sides(&self, moving: &Moving, target_read_only: bool) -> Result<(Vec<HelperMount>, PathBuf)> {
+        let source = HelperMount::Volume { name: moving.source.clone(), target: FROM, read_only: true };
+        let (target, path) = moving.target.mount(target_read_only);
+        let state = HelperMount::Volume { name: self.state_volume()?, target: STATE, read_only: false };
+        Ok((vec![source, target, state], path))
+    }
+
+    /// Runs a request in a helper; progress goes to the events under this phase and volume. Ctrl-C ends it.
+    ///
+    /// # Errors
+    /// As [`Engine::helper`], or interrupted.
+    pub async fn helper(
+        &self,
+        request: Request,
+        mounts: Vec<HelperMount>,
+        phase: &str,
+        volume: Option<&VolumeKey>,
+    ) -> Result<Answer> {
+        tokio::select! {
+            biased;
+            () = self.interrupt.requested() => {
+                self.engine.remove_helpers(&self.run).await?;
+                Err(Failure::interrupted("interrupted"))
+            }
+            answer = self.uninterrupted(request, mounts, phase, volume) => answer,
+        }
+    }
+
+    /// The same, also after Ctrl-C: for the way back.
+    ///
+    /// # Errors
+    /// As [`Engine::helper`].
+    pub async fn uninterrupted(
+        &self,
+        request: Request,
+        mounts: Vec<HelperMount>,
+        phase: &str,
+        volume: Option<&VolumeKey>,
+    ) -> Result<Answer> {
+        let job = HelperJob {
+            run: self.run.clone(),
+            project: self.project.clone(),
+            request,
+            mounts,
+            network: Network::None,
+            user: None,
+        };
+        self.run_job(job, phase, volume).await
+    }
+
+    /// Runs a request as another user, without the copier's capabilities.
+    ///
+    /// # Errors
+    /// As [`Engine::helper`].
+    pub async fn as_user(&self, request: Request, mounts: Vec<HelperMount>, user: Owner) -> Result<Answer> {
+        let job = HelperJob {
+            run: self.run.clone(),
+            project: self.project.clone(),
+            request,
+            mounts,
+            network: Network::None,
+            user: Some(user),
+        };
+        self.run_job(job, "access", None).await
+    }
+
+    /// Runs a job as it is.
+    ///
+    /// # Errors
+    /// As [`Engine::helper`].
+    pub async fn run_job(&self, job: HelperJob, phase: &str, volume: Option<&VolumeKey>) -> Result<Answer> {
+        let events = Arc::clone(&self.events);
+        self.engine
+            .helper(job, &mut |line| match line {
+                Line::Progress { bytes, bytes_total, files, files_total } => events.tell(Event::Progress {
+                    phase: phase.to_owned(),
+                    volume: volume.cloned(),
+                    bytes,
+                    bytes_total,
+                    files,
+                    files_total,
+                }),
+                Line::Note { text } => events.warn(text),
+                Line::Answer(_) | Line::Failed { .. } => {}
+            })
+            .await
+    }
+
+    /// Waits until the engine answers: the way back must outlive a restart of the engine.
+    ///
+    /// # Errors
+    /// When it does not come back.
+    pub async fn engine_answers(&self) -> Result<()> {
+        self.engine.wait_until_answers(ENGINE_AWAY).await
+    }
+}
+
+/// The answer was not to the question that was asked.
+pub(super) fn wrong_answer(answer: &Answer) -> Failure {
+    Failure::bug(format!("the helper answered something else: {answer:?}"))
+}
