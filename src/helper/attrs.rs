@@ -1,0 +1,173 @@
+//! Extended attributes (POSIX ACLs and file capabilities are among them), and putting metadata onto entries.
+
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+
+use rustix::fs::{AtFlags, Gid, Mode, Uid, XattrFlags};
+use rustix::io::Errno;
+
+use super::meta::{Kind, Wanted};
+
+/// The kernel's own limit for a list of names and for a value (XATTR_LIST_MAX, XATTR_SIZE_MAX).
+const LARGEST: usize = 64 << 10;
+
+/// Set by the security module of the machine, not by whoever owns the data: the new home has its own.
+const MACHINE: &[u8] = b"security.selinux";
+
+/// Extended attributes by name, sorted.
+pub type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// An entry that attributes are read from or written to.
+#[derive(Debug, Clone, Copy)]
+pub enum At<'a> {
+    /// An open file or directory.
+    Fd(BorrowedFd<'a>),
+    /// The entry of a directory, a symlink itself and not what it points at.
+    Entry(BorrowedFd<'a>, &'a [u8]),
+}
+
+impl At<'_> {
+    /// There are no system calls for attributes relative to a directory before Linux 6.13, but the last component of
+    /// this path is not followed by the `l…` calls, and what precedes it is the open directory itself.
+    fn path(dir: BorrowedFd<'_>, name: &[u8]) -> Vec<u8> {
+        let mut path = format!("/proc/self/fd/{}/", dir.as_raw_fd()).into_bytes();
+        path.extend_from_slice(name);
+        path
+    }
+
+    fn list(self, buffer: &mut [u8]) -> Result<usize, Errno> {
+        match self {
+            Self::Fd(fd) => rustix::fs::flistxattr(fd, buffer),
+            Self::Entry(dir, name) => rustix::fs::llistxattr(Self::path(dir, name), buffer),
+        }
+    }
+
+    fn get(self, key: &[u8], buffer: &mut [u8]) -> Result<usize, Errno> {
+        match self {
+            Self::Fd(fd) => rustix::fs::fgetxattr(fd, key, buffer),
+            Self::Entry(dir, name) => rustix::fs::lgetxattr(Self::path(dir, name), key, buffer),
+        }
+    }
+
+    fn set(self, key: &[u8], value: &[u8]) -> Result<(), Errno> {
+        match self {
+            Self::Fd(fd) => rustix::fs::fsetxattr(fd, key, value, XattrFlags::empty()),
+            Self::Entry(dir, name) => {
+                rustix::fs::lsetxattr(Self::path(dir, name), key, value, XattrFlags::empty())
+            }
+        }
+    }
+
+    fn remove(self, key: &[u8]) -> Result<(), Errno> {
+        match self {
+            Self::Fd(fd) => rustix::fs::fremovexattr(fd, key),
+            Self::Entry(dir, name) => rustix::fs::lremovexattr(Self::path(dir, name), key),
+        }
+    }
+}
+
+/// All attributes of an entry. A file system without attributes has none.
+///
+/// # Errors
+/// As listxattr(2) and getxattr(2).
+pub fn read(at: At<'_>) -> Result<Xattrs, Errno> {
+    // Most entries have none or one with a short name; those that have more are asked again.
+    let mut small = [0; 512];
+    let mut large = Vec::new();
+    let list = match at.list(&mut small) {
+        Ok(len) => &small[..len],
+        Err(Errno::RANGE) => {
+            large.resize(LARGEST, 0);
+            let len = at.list(&mut large)?;
+            &large[..len]
+        }
+        Err(Errno::NOTSUP) => return Ok(Vec::new()),
+        Err(errno) => return Err(errno),
+    };
+    let mut found = Vec::new();
+    for key in list
+        .split(|byte| *byte == 0)
+        .filter(|key| !key.is_empty() && *key != MACHINE)
+    {
+        match value(at, key) {
+            Ok(value) => found.push((key.to_vec(), value)),
+            // Removed between the two calls.
+            Err(Errno::NODATA) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+fn value(at: At<'_>, key: &[u8]) -> Result<Vec<u8>, Errno> {
+    let mut small = [0; 512];
+    match at.get(key, &mut small) {
+        Ok(len) => Ok(small[..len].to_vec()),
+        Err(Errno::RANGE) => {
+            let mut large = vec![0; LARGEST];
+            let len = at.get(key, &mut large)?;
+            large.truncate(len);
+            large.shrink_to_fit();
+            Ok(large)
+        }
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Gives an entry exactly these attributes: also those that it inherited from a default ACL go. Says whether anything
+/// changed.
+///
+/// # Errors
+/// As setxattr(2); `ENOTSUP` when the file system cannot keep what the source has.
+pub fn replace(at: At<'_>, wanted: &Xattrs) -> Result<bool, Errno> {
+    let found = read(at)?;
+    if found == *wanted {
+        return Ok(false);
+    }
+    for (key, _) in found
+        .iter()
+        .filter(|(key, _)| !wanted.iter().any(|(other, _)| key == other))
+    {
+        match at.remove(key) {
+            // Gone with another one, as the mask goes with an ACL.
+            Ok(()) | Err(Errno::NODATA) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    for (key, value) in wanted.iter().filter(|pair| !found.contains(pair)) {
+        at.set(key, value)?;
+    }
+    Ok(true)
+}
+
+/// Puts owner, attributes, mode and times onto an entry, in the order that keeps them all: a change of the owner
+/// clears setuid bits and capabilities, and everything touches the times. Says whether attributes changed.
+///
+/// # Errors
+/// As the system calls.
+pub fn apply(at: At<'_>, kind: Kind, wanted: &Wanted, xattrs: &Xattrs) -> Result<bool, Errno> {
+    let owner = (
+        Some(Uid::from_raw(wanted.owner.uid)),
+        Some(Gid::from_raw(wanted.owner.gid)),
+    );
+    let mode = Mode::from_raw_mode(wanted.mode.into());
+    match at {
+        At::Fd(fd) => {
+            rustix::fs::fchown(fd, owner.0, owner.1)?;
+            let changed = replace(at, xattrs)?;
+            rustix::fs::fchmod(fd, mode)?;
+            rustix::fs::futimens(fd, &wanted.times())?;
+            Ok(changed)
+        }
+        At::Entry(dir, name) => {
+            rustix::fs::chownat(dir, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)?;
+            let changed = replace(at, xattrs)?;
+            if kind != Kind::Symlink {
+                // Follows symlinks, but the caller has just made or seen this entry, and nobody else writes here.
+                rustix::fs::chmodat(dir, name, mode, AtFlags::empty())?;
+            }
+            rustix::fs::utimensat(dir, name, &wanted.times(), AtFlags::SYMLINK_NOFOLLOW)?;
+            Ok(changed)
+        }
+    }
+}

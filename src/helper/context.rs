@@ -1,0 +1,125 @@
+//! What an operation shares with whoever started it: progress, notes, and the wish to stop.
+//!
+//! Operations never write lines themselves; [`super::run`] reads this and does.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+
+use super::fault::{Fault, Result};
+use super::protocol::{FailClass, Line};
+
+/// Notes told of one request; what is beyond is counted.
+const NOTES: u64 = 20;
+
+/// How far an operation is, and what it has to say.
+#[derive(Debug, Default)]
+pub struct Context {
+    bytes: AtomicU64,
+    bytes_total: AtomicU64,
+    files: AtomicU64,
+    files_total: AtomicU64,
+    stopped: AtomicBool,
+    notes: Mutex<Notes>,
+}
+
+#[derive(Debug, Default)]
+struct Notes {
+    waiting: Vec<String>,
+    told: u64,
+    beyond: u64,
+}
+
+impl Context {
+    /// A fresh one.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets what there is to do.
+    pub fn expect(&self, bytes: u64, files: u64) {
+        self.bytes_total.store(bytes, Relaxed);
+        self.files_total.store(files, Relaxed);
+    }
+
+    /// Counts bytes done.
+    pub fn did_bytes(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Relaxed);
+    }
+
+    /// Counts entries done.
+    pub fn did_files(&self, files: u64) {
+        self.files.fetch_add(files, Relaxed);
+    }
+
+    /// Says something worth a line.
+    pub fn note(&self, text: impl Into<String>) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        if notes.told < NOTES {
+            notes.told += 1;
+            notes.waiting.push(text.into());
+        } else {
+            notes.beyond += 1;
+        }
+    }
+
+    /// Takes the notes that were not told yet.
+    pub fn take_notes(&self) -> Vec<String> {
+        std::mem::take(&mut self.notes.lock().unwrap_or_else(PoisonError::into_inner).waiting)
+    }
+
+    /// At the end: the sentence about the notes that were only counted, if there are any.
+    pub fn notes_beyond(&self) -> Option<String> {
+        let beyond = self.notes.lock().unwrap_or_else(PoisonError::into_inner).beyond;
+        (beyond > 0).then(|| format!("{beyond} more notes like these"))
+    }
+
+    /// The state as a line.
+    #[must_use]
+    pub fn progress(&self) -> Line {
+        Line::Progress {
+            bytes: self.bytes.load(Relaxed),
+            bytes_total: self.bytes_total.load(Relaxed),
+            files: self.files.load(Relaxed),
+            files_total: self.files_total.load(Relaxed),
+        }
+    }
+
+    /// Asks the operation to end soon.
+    pub fn stop(&self) {
+        self.stopped.store(true, Relaxed);
+    }
+
+    /// Fails when the operation was asked to end; to be called between pieces of work.
+    ///
+    /// # Errors
+    /// When nobody listens any more.
+    pub fn go_on(&self) -> Result<()> {
+        if self.stopped.load(Relaxed) {
+            return Err(Fault::new(
+                FailClass::Other,
+                "stopped before the end",
+                "the host went away",
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_are_told_up_to_a_limit_and_counted_beyond() {
+        let cx = Context::new();
+        for n in 0..23 {
+            cx.note(format!("note {n}"));
+        }
+        assert_eq!(cx.take_notes().len(), 20);
+        assert!(cx.take_notes().is_empty());
+        cx.note("one more");
+        assert!(cx.take_notes().is_empty());
+        assert_eq!(cx.notes_beyond().as_deref(), Some("4 more notes like these"));
+    }
+}

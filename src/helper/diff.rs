@@ -1,0 +1,490 @@
+//! Compares two trees entry by entry: names, types, metadata, links, and content by hash.
+//!
+//! [`super::verify`] and [`super::compare`] say what a difference means.
+
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use super::attrs::{self, At};
+use super::content::{self, BLOCK, Hash, Reader};
+use super::context::Context;
+use super::copy::{Hand, Proofs, Roots};
+use super::crew::work_off;
+use super::cursor::Node;
+use super::fault::{Fault, Result, Side, show, vanished};
+use super::meta::{Grain, Kind, Meta};
+use super::tree::{EntryId, NO_DIR, Tree};
+use crate::model::Owner;
+
+/// The two trees and how they are compared.
+pub struct Pair<'a> {
+    /// Progress, the wish to stop.
+    pub cx: &'a Context,
+    /// What the right has to be like.
+    pub left: &'a Tree,
+    /// What is compared with it.
+    pub right: &'a Tree,
+    /// Both roots, open.
+    pub roots: Roots<'a>,
+    /// The owner that everything on the right has to have instead of that on the left.
+    pub owner: Option<Owner>,
+    /// What times the right can keep.
+    pub grain: Grain,
+    /// Content that need not be read again.
+    pub proofs: &'a Proofs,
+    /// Whether the times of directories count.
+    pub directory_times: bool,
+    /// Whether somebody may write while we compare: what goes away then is a difference and not a fault.
+    pub live: bool,
+    /// Threads.
+    pub jobs: usize,
+}
+
+/// An entry by the tree it is in; the root is `None`.
+pub type Id = Option<EntryId>;
+
+/// What was found about an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// On both sides, and the same; with a hash over all that was compared, and the number of its attributes.
+    Same(Hash, u32),
+    /// Only on the left.
+    Missing,
+    /// Only on the right.
+    Extra,
+    /// On both sides, and different: in what.
+    Different(String),
+}
+
+/// A finding and where; for [`Finding::Extra`] the id is one of the right tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// On the left, or on the right for an extra entry.
+    pub id: Id,
+    /// On the right, if it is there.
+    pub right: Id,
+    /// What.
+    pub finding: Finding,
+}
+
+/// Metadata that is the same on both sides, waiting for its content to be compared.
+struct Pending {
+    left: EntryId,
+    right: EntryId,
+    seen: blake3::Hasher,
+    xattrs: u32,
+}
+
+struct Comparer<'a> {
+    pair: &'a Pair<'a>,
+    hand: Hand<'a>,
+    buffer: Vec<u8>,
+    found: Vec<Found>,
+    pending: Vec<Pending>,
+}
+
+enum Work {
+    Directory(Arc<Node>, u32),
+    Content(Box<Pending>),
+}
+
+/// Compares everything. The findings come in the order of the left tree, extra entries last.
+///
+/// # Errors
+/// When a side cannot be read.
+pub fn compare(pair: &Pair<'_>) -> Result<Vec<Found>> {
+    let state = || Comparer {
+        pair,
+        hand: pair.roots.hand(),
+        buffer: vec![0; BLOCK],
+        found: Vec::new(),
+        pending: Vec::new(),
+    };
+    let root = Work::Directory(Arc::clone(&pair.left.dir(0).node), 0);
+    let done = work_off(
+        pair.cx,
+        pair.jobs,
+        vec![root],
+        state,
+        |comparer, work, more| match work {
+            Work::Directory(node, right) => comparer.directory(&node, right, more),
+            Work::Content(pending) => comparer.content(*pending),
+        },
+    )?;
+    let (mut found, mut pending) = (Vec::new(), Vec::new());
+    for comparer in done {
+        found.extend(comparer.found);
+        pending.extend(comparer.pending);
+    }
+    // Content last: by now it is known how much there is.
+    pending.sort_unstable_by_key(|pending: &Pending| std::cmp::Reverse(pending.left));
+    let bytes: u64 = pending
+        .iter()
+        .map(|pending| pair.left.entry(pending.left).meta.size)
+        .sum();
+    pair.cx.expect(2 * bytes, pending.len() as u64);
+    let work = pending
+        .into_iter()
+        .map(|pending| Work::Content(Box::new(pending)))
+        .collect();
+    let done = work_off(pair.cx, pair.jobs, work, state, |comparer, work, _| match work {
+        Work::Content(pending) => comparer.content(*pending),
+        Work::Directory(..) => Ok(()),
+    })?;
+    found.extend(done.into_iter().flat_map(|comparer| comparer.found));
+    Ok(found)
+}
+
+impl Comparer<'_> {
+    fn directory(&mut self, node: &Arc<Node>, right_id: u32, more: &mut Vec<Work>) -> Result<()> {
+        let (left, right) = (self.pair.left.dir(node.id), self.pair.right.dir(right_id));
+        if node.depth == 0 {
+            let metas = (self.pair.left.root, self.pair.right.root);
+            self.entry(None, None, node, b".", metas)?;
+        }
+        for (slot, entry) in left.entries.iter().enumerate() {
+            if entry.meta.kind == Kind::Socket {
+                continue;
+            }
+            let name = left.name(entry);
+            let id = EntryId {
+                dir: node.id,
+                slot: slot as u32,
+            };
+            let there = right.find(name);
+            let Some((slot, other)) = there.map(|slot| (slot, &right.entries[slot])) else {
+                self.missing(id);
+                continue;
+            };
+            let other_id = EntryId {
+                dir: right_id,
+                slot: slot as u32,
+            };
+            if entry.meta.kind != other.meta.kind {
+                let what = format!(
+                    "a {} instead of a {}",
+                    other.meta.kind.word(),
+                    entry.meta.kind.word()
+                );
+                self.tell(Some(id), Some(other_id), Finding::Different(what));
+                self.below(entry.dir, true);
+                self.below(other.dir, false);
+                continue;
+            }
+            self.entry(Some(id), Some(other_id), node, name, (entry.meta, other.meta))?;
+            match (entry.dir, other.dir) {
+                (NO_DIR, dir) => self.below(dir, false),
+                (dir, NO_DIR) => self.below(dir, true),
+                (dir, other) => more.push(Work::Directory(Arc::clone(&self.pair.left.dir(dir).node), other)),
+            }
+        }
+        for (slot, entry) in right.entries.iter().enumerate() {
+            let stray = entry.meta.kind != Kind::Socket || !self.pair.live;
+            // A socket on the left is not expected on the right.
+            let known = left
+                .find(right.name(entry))
+                .is_some_and(|slot| left.entries[slot].meta.kind != Kind::Socket);
+            if stray && !known {
+                let id = Some(EntryId {
+                    dir: right_id,
+                    slot: slot as u32,
+                });
+                self.tell(id, id, Finding::Extra);
+                self.below(entry.dir, false);
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, id: Id, right: Id, finding: Finding) {
+        self.found.push(Found { id, right, finding });
+    }
+
+    fn missing(&mut self, id: EntryId) {
+        self.tell(Some(id), None, Finding::Missing);
+        self.below(self.pair.left.entry(id).dir, true);
+    }
+
+    /// Everything below a directory that is on one side only.
+    fn below(&mut self, dir: u32, left: bool) {
+        if dir == NO_DIR {
+            return;
+        }
+        let tree = if left { self.pair.left } else { self.pair.right };
+        let mut dirs = vec![dir];
+        while let Some(dir) = dirs.pop() {
+            for (slot, entry) in tree.dir(dir).entries.iter().enumerate() {
+                let id = Some(EntryId {
+                    dir,
+                    slot: slot as u32,
+                });
+                let finding = if left { Finding::Missing } else { Finding::Extra };
+                if entry.meta.kind != Kind::Socket {
+                    self.tell(id, if left { None } else { id }, finding);
+                }
+                if entry.dir != NO_DIR {
+                    dirs.push(entry.dir);
+                }
+            }
+        }
+    }
+
+    fn path(&self, id: Id) -> Vec<u8> {
+        id.map(|id| self.pair.left.path(id)).unwrap_or_default()
+    }
+
+    /// Compares all but content.
+    fn entry(&mut self, id: Id, other: Id, node: &Arc<Node>, name: &[u8], metas: (Meta, Meta)) -> Result<()> {
+        let (left, right) = metas;
+        if let Some(what) = self.metadata(id, other, &left, &right) {
+            self.tell(id, other, Finding::Different(what));
+            return Ok(());
+        }
+        let path = self.path(id);
+        let live = self.pair.live;
+        let sides = read_small(&mut self.hand, node, name, left.kind);
+        let (a, b) = match sides {
+            (Ok(a), Ok(b)) => (a, b),
+            (Err(errno), _) | (_, Err(errno)) if vanished(errno) && live => {
+                self.tell(
+                    id,
+                    other,
+                    Finding::Different("it changed while it was compared".to_owned()),
+                );
+                return Ok(());
+            }
+            (Err(errno), _) if vanished(errno) => {
+                return Err(Fault::source_changed(&path, errno.to_string()));
+            }
+            (Err(errno), _) => return Err(Fault::io(Side::Source, "read", &path, errno)),
+            (_, Err(errno)) => return Err(Fault::io(Side::Destination, "read", &path, errno)),
+        };
+        if let Some(what) = a.differs_in(&b) {
+            self.tell(id, other, Finding::Different(what));
+            return Ok(());
+        }
+        let mut seen = self.digest(id, &path, &right, &a);
+        let xattrs = a.xattrs.len() as u32;
+        if let (Kind::File, Some(id), Some(other)) = (left.kind, id, other)
+            && !self.pair.left.is_link(id)
+        {
+            match self.pair.proofs.get(&id) {
+                Some(proof) if proof.ino == right.ino && proof.ctime == right.ctime => {
+                    seen.update(&proof.hash);
+                }
+                _ => {
+                    self.pending.push(Pending {
+                        left: id,
+                        right: other,
+                        seen,
+                        xattrs,
+                    });
+                    return Ok(());
+                }
+            }
+        }
+        self.tell(id, other, Finding::Same(*seen.finalize().as_bytes(), xattrs));
+        Ok(())
+    }
+
+    /// In what the metadata of two entries of the same type differs.
+    fn metadata(&self, id: Id, other: Id, left: &Meta, right: &Meta) -> Option<String> {
+        let pair = self.pair;
+        let wanted = left.wanted(pair.owner, pair.grain);
+        if (right.uid, right.gid) != (wanted.owner.uid, wanted.owner.gid) {
+            return Some(format!(
+                "owner {}:{} instead of {}",
+                right.uid, right.gid, wanted.owner
+            ));
+        }
+        if right.mode != left.mode && left.kind != Kind::Symlink {
+            return Some(format!("mode {:04o} instead of {:04o}", right.mode, left.mode));
+        }
+        if left.kind == Kind::File && right.size != left.size {
+            return Some(format!("{} bytes instead of {}", right.size, left.size));
+        }
+        if right.rdev != left.rdev {
+            return Some("another device number".to_owned());
+        }
+        let time_counts = left.kind != Kind::Dir || pair.directory_times;
+        if time_counts && right.mtime.rounded(pair.grain) != wanted.mtime {
+            let (a, b) = (right.mtime, wanted.mtime);
+            return Some(format!(
+                "mtime {}.{:09} instead of {}.{:09}",
+                a.sec, a.nsec, b.sec, b.nsec
+            ));
+        }
+        let leader = |tree: &Tree, id: Id| {
+            id.and_then(|id| tree.links.get(&id))
+                .map(|leader| tree.path(*leader))
+                .unwrap_or_default()
+        };
+        let (a, b) = (leader(pair.left, id), leader(pair.right, other));
+        if a != b {
+            let words = |path: &[u8]| {
+                if path.is_empty() {
+                    "no hard link".to_owned()
+                } else {
+                    format!("a hard link to {}", show(path))
+                }
+            };
+            return Some(format!("{} instead of {}", words(&b), words(&a)));
+        }
+        None
+    }
+
+    /// Everything that was compared of an entry, but content, in one hash. The right side's values: they are what the
+    /// services will see.
+    fn digest(&self, id: Id, path: &[u8], right: &Meta, small: &Small) -> blake3::Hasher {
+        let mut seen = blake3::Hasher::new();
+        let mut field = |bytes: &[u8]| {
+            seen.update(&(bytes.len() as u64).to_le_bytes());
+            seen.update(bytes);
+        };
+        field(path);
+        field(&[right.kind as u8]);
+        for number in [
+            right.mode.into(),
+            right.uid,
+            right.gid,
+            right.rdev,
+            right.mtime.nsec,
+        ] {
+            field(&number.to_le_bytes());
+        }
+        field(&right.mtime.sec.to_le_bytes());
+        field(&(if right.kind == Kind::File { right.size } else { 0 }).to_le_bytes());
+        let leader = id.and_then(|id| self.pair.left.links.get(&id));
+        field(
+            &leader
+                .map(|leader| self.pair.left.path(*leader))
+                .unwrap_or_default(),
+        );
+        field(&small.target);
+        for (key, value) in &small.xattrs {
+            field(key);
+            field(value);
+        }
+        seen
+    }
+
+    /// Compares the content of a file by reading both sides.
+    fn content(&mut self, pending: Pending) -> Result<()> {
+        let Pending {
+            left,
+            right,
+            mut seen,
+            xattrs,
+        } = pending;
+        let pair = self.pair;
+        self.pair.cx.did_files(1);
+        let a = self.hash(Side::Source, left, pair.left)?;
+        let b = self.hash(Side::Destination, right, pair.right)?;
+        let finding = match (a, b) {
+            (Some(a), Some(b)) if a == b => {
+                seen.update(&a);
+                Finding::Same(*seen.finalize().as_bytes(), xattrs)
+            }
+            (Some(_), Some(_)) => Finding::Different("other content".to_owned()),
+            _ => Finding::Different("it changed while it was compared".to_owned()),
+        };
+        self.tell(Some(left), Some(right), finding);
+        Ok(())
+    }
+
+    /// `None` when it changed since the walk, which only a live tree may do.
+    fn hash(&mut self, side: Side, id: EntryId, tree: &Tree) -> Result<Option<Hash>> {
+        let path = || tree.path(id);
+        let live = self.pair.live;
+        let changed = |because: &str| match side {
+            _ if live => Ok(None),
+            Side::Source => Err(Fault::source_changed(&path(), because)),
+            Side::Destination => {
+                let what = format!("{} changed while it was compared", show(&path()));
+                Err(Fault::new(super::protocol::FailClass::Differs, what, because))
+            }
+        };
+        let cursor = if side == Side::Source {
+            &mut self.hand.from
+        } else {
+            &mut self.hand.to
+        };
+        let opened = cursor.enter(&tree.dir(id.dir).node);
+        let file = match opened.and_then(|dir| content::open_file(dir, tree.name(id))) {
+            Ok(file) => file,
+            Err(errno) if vanished(errno) => return changed("it went away"),
+            Err(errno) => return Err(Fault::io(side, "open", &path(), errno)),
+        };
+        let stat =
+            |file: BorrowedFd<'_>| Meta::of_fd(file).map_err(|errno| Fault::io(side, "read", &path(), errno));
+        let meta = stat(file.as_fd())?;
+        if !meta.untouched_since(&tree.entry(id).meta) {
+            return changed("its size, time or inode is not what it was a moment ago");
+        }
+        let reader = Reader {
+            cx: self.pair.cx,
+            side,
+            path: &path,
+        };
+        let content = content::hash_from_disk(reader, &file, &meta, &mut self.buffer)?;
+        if !content.complete || !stat(file.as_fd())?.untouched_since(&meta) {
+            return changed("it was written to");
+        }
+        Ok(Some(content.hash))
+    }
+}
+
+/// What an entry has besides metadata and content.
+#[derive(Debug, Default)]
+struct Small {
+    target: Vec<u8>,
+    xattrs: attrs::Xattrs,
+}
+
+impl Small {
+    fn differs_in(&self, other: &Self) -> Option<String> {
+        if self.target != other.target {
+            return Some(format!(
+                "it points at {} instead of {}",
+                show(&other.target),
+                show(&self.target)
+            ));
+        }
+        let lacks = |a: &attrs::Xattrs, b: &attrs::Xattrs| a.iter().find(|pair| !b.contains(pair)).cloned();
+        let key = lacks(&self.xattrs, &other.xattrs)
+            .or_else(|| lacks(&other.xattrs, &self.xattrs))?
+            .0;
+        Some(format!("other extended attribute {}", show(&key)))
+    }
+}
+
+fn read_small(
+    hand: &mut Hand<'_>,
+    node: &Arc<Node>,
+    name: &[u8],
+    kind: Kind,
+) -> (Result<Small, Errno>, Result<Small, Errno>) {
+    let read = |dir: BorrowedFd<'_>| {
+        let target = if kind == Kind::Symlink {
+            rustix::fs::readlinkat(dir, name, Vec::new())?.into_bytes()
+        } else {
+            Vec::new()
+        };
+        // The root is no entry of anything that we could reach.
+        let at = if name == b"." {
+            At::Fd(dir)
+        } else {
+            At::Entry(dir, name)
+        };
+        Ok(Small {
+            target,
+            xattrs: attrs::read(at)?,
+        })
+    };
+    (
+        hand.from.enter(node).and_then(read),
+        hand.to.enter(node).and_then(read),
+    )
+}

@@ -1,0 +1,418 @@
+//! The part of a pass that is not content: directories, symlinks, special files, hard links, metadata, and what has
+//! to go from the destination.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, linkat, makedev, mkdirat, mknodat, openat, symlinkat, unlinkat,
+};
+use rustix::io::Errno;
+
+use super::attrs::{self, At};
+use super::content::open_file;
+use super::copy::{Hand, Pass, Proofs};
+use super::crew::work_off;
+use super::cursor::{Node, open_dir};
+use super::fault::{Fault, Result, Side, show, vanished};
+use super::manifest::Proof;
+use super::meta::{Kind, Meta};
+use super::mounts;
+use super::remove;
+use super::tree::{EntryId, NO_DIR};
+use super::walk::{is_lost_found, names};
+
+/// What [`bring`] did, and what it leaves to do.
+#[derive(Debug, Default)]
+pub struct Structure {
+    /// Files whose content has to be copied, in the order of the tree.
+    pub content: Vec<EntryId>,
+    /// Further names of inodes.
+    pub links: Vec<EntryId>,
+    /// Files whose proof does not hold any more.
+    pub stale: Vec<EntryId>,
+    /// Files whose metadata was changed: their proofs with the new ctime.
+    pub renewed: Vec<(EntryId, Proof)>,
+    /// Entries removed.
+    pub deleted: u64,
+    /// Entries whose metadata alone was changed.
+    pub metadata_changed: u64,
+    /// Sockets skipped.
+    pub sockets: u64,
+}
+
+/// Brings everything to the state of the source that is neither content nor a hard link nor metadata of directories.
+///
+/// # Errors
+/// When a side cannot be read or written.
+pub fn bring(pass: &Pass<'_>, to_root: &Meta, proofs: &Proofs) -> Result<Structure> {
+    let failed = |errno| Fault::io(Side::Destination, "read", b"", errno);
+    // A destination that is a file system's root has a `lost+found` that is not ours to delete.
+    let spare = mounts::is_filesystem_root(pass.roots.to, to_root).map_err(failed)?;
+    if spare && pass.tree.find(b"lost+found").is_some() {
+        return Err(Fault::refused(
+            "cannot copy lost+found",
+            "the source has data under this name and the destination is the root of a file system, which keeps its \
+             own: choose a sub-directory",
+        ));
+    }
+    let root = Arc::clone(&pass.tree.dir(0).node);
+    let state = || Maker {
+        pass,
+        proofs,
+        spare,
+        hand: pass.roots.hand(),
+        did: Structure::default(),
+    };
+    let makers = work_off(pass.cx, pass.jobs, vec![root], state, |maker, node, more| {
+        maker.directory(&node, more)
+    })?;
+    let mut all = Structure::default();
+    for Maker { did, .. } in makers {
+        all.content.extend(did.content);
+        all.links.extend(did.links);
+        all.stale.extend(did.stale);
+        all.renewed.extend(did.renewed);
+        all.deleted += did.deleted;
+        all.metadata_changed += did.metadata_changed;
+        all.sockets += did.sockets;
+    }
+    all.content.sort_unstable();
+    all.links.sort_unstable();
+    Ok(all)
+}
+
+struct Maker<'a> {
+    pass: &'a Pass<'a>,
+    proofs: &'a Proofs,
+    spare: bool,
+    hand: Hand<'a>,
+    did: Structure,
+}
+
+impl<'a> Maker<'a> {
+    fn directory(&mut self, node: &Arc<Node>, more: &mut Vec<Arc<Node>>) -> Result<()> {
+        let tree = self.pass.tree;
+        let source = tree.dir(node.id);
+        let failed = |errno| match errno {
+            Errno::XDEV => Fault::refused(
+                format!("cannot write to {}", show(&node.path(b""))),
+                "the destination is a mount of its own there",
+            ),
+            errno => Fault::io(Side::Destination, "read", &node.path(b""), errno),
+        };
+        let mut there = self.list(node).map_err(failed)?;
+        let mut gone = Vec::new();
+        there.retain(|name, meta| {
+            let wanted = source.find(name).map(|slot| source.entries[slot].meta.kind);
+            let keep = wanted == Some(meta.kind) && meta.kind != Kind::Socket;
+            let kept_anyway = self.spare && is_lost_found(node, name, meta);
+            if !keep && !kept_anyway {
+                gone.push((name.clone(), meta.kind));
+            }
+            keep
+        });
+        let dir = self.hand.to.enter(node).map_err(failed)?;
+        for (name, kind) in gone {
+            self.did.deleted += remove::entry(self.pass.cx, dir, &name, kind, &node.path(&name))?;
+        }
+        for (slot, entry) in source.entries.iter().enumerate() {
+            let id = EntryId {
+                dir: node.id,
+                slot: slot as u32,
+            };
+            let found = there.get(source.name(entry));
+            match entry.meta.kind {
+                Kind::Socket => {
+                    self.did.sockets += 1;
+                    self.pass
+                        .cx
+                        .note(format!("socket {} was skipped", show(&tree.path(id))));
+                }
+                Kind::Dir => {
+                    if found.is_none() {
+                        let dir = self.hand.to.enter(node).map_err(failed)?;
+                        mkdirat(dir, source.name(entry), Mode::RWXU)
+                            .map_err(|errno| self.failed(Side::Destination, "create", id, errno))?;
+                    }
+                    if entry.dir != NO_DIR {
+                        more.push(Arc::clone(&tree.dir(entry.dir).node));
+                    }
+                }
+                _ if tree.is_link(id) => self.did.links.push(id),
+                Kind::File => self.file(node, id, found)?,
+                Kind::Symlink => self.symlink(node, id, found)?,
+                Kind::Fifo | Kind::Char | Kind::Block => self.special(node, id, found)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn failed(&self, side: Side, verb: &str, id: EntryId, errno: Errno) -> Fault {
+        Fault::io(side, verb, &self.pass.tree.path(id), errno)
+    }
+
+    fn list(&mut self, node: &Arc<Node>) -> Result<HashMap<Box<[u8]>, Meta>, Errno> {
+        let dir = self.hand.to.enter(node)?;
+        let mut list: Vec<Box<[u8]>> = Vec::new();
+        names(dir, |name| {
+            list.push(name.into());
+            true
+        })?;
+        list.into_iter()
+            .map(|name| Meta::of_entry(dir, &name).map(|(meta, _)| (name, meta)))
+            .collect()
+    }
+
+    /// A file whose content is proven gets its metadata, any other is put onto the list.
+    fn file(&mut self, node: &Arc<Node>, id: EntryId, found: Option<&Meta>) -> Result<()> {
+        let pass = self.pass;
+        let meta = &pass.tree.entry(id).meta;
+        let wanted = meta.wanted(pass.request.owner, pass.grain);
+        let Some(proof) = self.proofs.get(&id) else {
+            self.did.content.push(id);
+            return Ok(());
+        };
+        let Some(found) = found
+            .filter(|found| found.ino == proof.ino && found.ctime == proof.ctime && found.size == meta.size)
+        else {
+            self.did.stale.push(id);
+            self.did.content.push(id);
+            return Ok(());
+        };
+        // Neither ctime moved, so the metadata is as the last pass left it, unless another owner is asked for now.
+        if wanted.holds(found) {
+            return Ok(());
+        }
+        self.update(node, id, |dir, name| {
+            let fd = open_file(dir, name)?;
+            let at = At::Fd(fd.as_fd());
+            let xattrs = attrs::read(at)?;
+            attrs::apply(at, Kind::File, &wanted, &xattrs)?;
+            Meta::of_fd(fd.as_fd())
+        })
+        .map(|meta| {
+            self.did.renewed.push((
+                id,
+                Proof {
+                    ctime: meta.ctime,
+                    ..*proof
+                },
+            ))
+        })
+    }
+
+    fn update<T>(
+        &mut self,
+        node: &Arc<Node>,
+        id: EntryId,
+        change: impl FnOnce(BorrowedFd<'_>, &[u8]) -> Result<T, Errno>,
+    ) -> Result<T> {
+        let name = self.pass.tree.name(id);
+        let done = self.hand.to.enter(node).and_then(|dir| change(dir, name));
+        self.did.metadata_changed += 1;
+        done.map_err(|errno| self.failed(Side::Destination, "set the metadata of", id, errno))
+    }
+
+    fn symlink(&mut self, node: &Arc<Node>, id: EntryId, found: Option<&Meta>) -> Result<()> {
+        let name = self.pass.tree.name(id);
+        let from = self.hand.from.enter(node);
+        let target = match from.and_then(|dir| rustix::fs::readlinkat(dir, name, Vec::new())) {
+            Ok(target) => target,
+            // It went away or became something else: the next pass sees what.
+            Err(errno) if vanished(errno) || errno == Errno::INVAL => return self.changed(id),
+            Err(errno) => return Err(self.failed(Side::Source, "read", id, errno)),
+        };
+        let there = match found {
+            Some(found) => {
+                let read = self
+                    .hand
+                    .to
+                    .enter(node)
+                    .and_then(|dir| rustix::fs::readlinkat(dir, name, Vec::new()));
+                let read = read.map_err(|errno| self.failed(Side::Destination, "read", id, errno))?;
+                (read == target).then_some(found)
+            }
+            None => None,
+        };
+        self.small(node, id, found, there, |dir| symlinkat(&target, dir, name))
+    }
+
+    fn special(&mut self, node: &Arc<Node>, id: EntryId, found: Option<&Meta>) -> Result<()> {
+        let (name, meta) = (self.pass.tree.name(id), &self.pass.tree.entry(id).meta);
+        let kind = match meta.kind {
+            Kind::Char => FileType::CharacterDevice,
+            Kind::Block => FileType::BlockDevice,
+            _ => FileType::Fifo,
+        };
+        let device = makedev(meta.rdev >> 20, meta.rdev & 0xf_ffff);
+        let there = found.filter(|found| found.rdev == meta.rdev);
+        self.small(node, id, found, there, |dir| {
+            mknodat(dir, name, kind, Mode::RUSR | Mode::WUSR, device)
+        })
+    }
+
+    /// An entry without content: `there` is what the destination has if it is the right thing already.
+    fn small(
+        &mut self,
+        node: &Arc<Node>,
+        id: EntryId,
+        found: Option<&Meta>,
+        there: Option<&Meta>,
+        make: impl FnOnce(BorrowedFd<'_>) -> Result<(), Errno>,
+    ) -> Result<()> {
+        let (pass, name) = (self.pass, self.pass.tree.name(id));
+        let meta = &pass.tree.entry(id).meta;
+        let read = self
+            .hand
+            .from
+            .enter(node)
+            .and_then(|dir| attrs::read(At::Entry(dir, name)));
+        let xattrs = match read {
+            Ok(xattrs) => xattrs,
+            Err(errno) if vanished(errno) => return self.changed(id),
+            Err(errno) => return Err(self.failed(Side::Source, "read attributes of", id, errno)),
+        };
+        let wanted = meta.wanted(pass.request.owner, pass.grain);
+        // Shared inodes are made anew: which names belong together is known only at the end.
+        let there = there.filter(|there| there.nlink == 1 && meta.nlink == 1);
+        let dir = self
+            .hand
+            .to
+            .enter(node)
+            .map_err(|errno| Fault::io(Side::Destination, "reach", &pass.tree.path(id), errno))?;
+        let at = At::Entry(dir, name);
+        let did = match there {
+            Some(there) if wanted.holds(there) => attrs::replace(at, &xattrs).and_then(|changed| {
+                if changed {
+                    attrs::apply(at, meta.kind, &wanted, &xattrs)?;
+                }
+                Ok(changed)
+            }),
+            Some(_) => attrs::apply(at, meta.kind, &wanted, &xattrs).map(|_| true),
+            None => (if found.is_some() {
+                unlinkat(dir, name, AtFlags::empty())
+            } else {
+                Ok(())
+            })
+            .and_then(|()| make(dir))
+            .and_then(|()| attrs::apply(at, meta.kind, &wanted, &xattrs))
+            .map(|_| false),
+        };
+        let changed = did.map_err(|errno| self.failed(Side::Destination, "write", id, errno))?;
+        self.did.metadata_changed += u64::from(changed);
+        Ok(())
+    }
+
+    fn changed(&self, id: EntryId) -> Result<()> {
+        if self.pass.request.live {
+            return Ok(());
+        }
+        Err(Fault::source_changed(
+            &self.pass.tree.path(id),
+            "it went away or became something else",
+        ))
+    }
+}
+
+/// Makes an empty file in place of whatever has this name. Never writes into what is there: it may have other names.
+///
+/// # Errors
+/// As unlinkat(2) and openat(2).
+pub fn new_file(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
+    match unlinkat(dir, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(errno) => return Err(errno),
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(dir, name, flags, Mode::RUSR | Mode::WUSR)
+}
+
+/// Gives inodes their further names. Returns the files whose inode was touched by that.
+///
+/// # Errors
+/// When the destination cannot be read or written.
+pub fn link(pass: &Pass<'_>, links: &[EntryId]) -> Result<Vec<EntryId>> {
+    let tree = pass.tree;
+    let (mut first, mut second) = (pass.roots.hand().to, pass.roots.hand().to);
+    let mut touched = Vec::new();
+    for &id in links {
+        pass.cx.go_on()?;
+        let Some(&leader) = tree.links.get(&id) else {
+            continue;
+        };
+        let failed = |errno| Fault::io(Side::Destination, "link", &tree.path(id), errno);
+        let from = first.enter(&tree.dir(leader.dir).node).map_err(failed)?;
+        let to = second.enter(&tree.dir(id.dir).node).map_err(failed)?;
+        let there = |dir, name| match Meta::of_entry(dir, name) {
+            Ok((meta, _)) => Ok(Some(meta)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(failed(errno)),
+        };
+        let Some(original) = there(from, tree.name(leader))? else {
+            // The first name went away before it could be copied, which only a live source may do.
+            continue;
+        };
+        let other = there(to, tree.name(id))?;
+        if other.is_some_and(|other| (other.dev, other.ino) == (original.dev, original.ino)) {
+            continue;
+        }
+        if other.is_some() {
+            unlinkat(to, tree.name(id), AtFlags::empty()).map_err(failed)?;
+        }
+        linkat(from, tree.name(leader), to, tree.name(id), AtFlags::empty()).map_err(failed)?;
+        touched.push(leader);
+    }
+    Ok(touched)
+}
+
+/// Gives directories, the root included, their metadata: last of all, because everything in them touches it. Returns
+/// how many were changed.
+///
+/// # Errors
+/// When a side cannot be read or written.
+pub fn finish_directories(pass: &Pass<'_>) -> Result<u64> {
+    let tree = pass.tree;
+    let all: Vec<Option<EntryId>> = tree
+        .ids()
+        .filter(|id| tree.entry(*id).meta.kind == Kind::Dir)
+        .map(Some)
+        .chain([None])
+        .collect();
+    let state = || (pass.roots.hand(), 0);
+    let done = work_off(pass.cx, pass.jobs, all, state, |(hand, changed), id, _| {
+        *changed += u64::from(finish_directory(pass, hand, id)?);
+        Ok(())
+    })?;
+    Ok(done.into_iter().map(|(_, changed)| changed).sum())
+}
+
+fn finish_directory(pass: &Pass<'_>, hand: &mut Hand<'_>, id: Option<EntryId>) -> Result<bool> {
+    let tree = pass.tree;
+    let path = || id.map(|id| tree.path(id)).unwrap_or_default();
+    let (node, name, walked) = match id {
+        Some(id) => (&tree.dir(id.dir).node, tree.name(id), &tree.entry(id).meta),
+        None => (&tree.dir(0).node, &b"."[..], &tree.root),
+    };
+    let from = hand.from.enter(node).and_then(|dir| open_dir(dir, name));
+    let from = match from {
+        Ok(from) => from,
+        Err(errno) if vanished(errno) && pass.request.live => return Ok(false),
+        Err(errno) if vanished(errno) => return Err(Fault::source_changed(&path(), errno.to_string())),
+        Err(errno) => return Err(Fault::io(Side::Source, "open", &path(), errno)),
+    };
+    let xattrs = attrs::read(At::Fd(from.as_fd()))
+        .map_err(|errno| Fault::io(Side::Source, "read attributes of", &path(), errno))?;
+    let wanted = walked.wanted(pass.request.owner, pass.grain);
+    let mut set = || -> Result<bool, Errno> {
+        let to = open_dir(hand.to.enter(node)?, name)?;
+        let at = At::Fd(to.as_fd());
+        if wanted.holds(&Meta::of_fd(to.as_fd())?) && attrs::read(at)? == xattrs {
+            return Ok(false);
+        }
+        attrs::apply(at, Kind::Dir, &wanted, &xattrs)?;
+        Ok(true)
+    };
+    set().map_err(|errno| Fault::io(Side::Destination, "set the metadata of", &path(), errno))
+}
