@@ -27,6 +27,12 @@ impl EngineHost {
     pub fn is_default(&self) -> bool {
         self.url == LOCAL || self.url == "unix:///run/docker.sock"
     }
+
+    /// Whether the engine runs on this host.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.url.starts_with("unix://")
+    }
 }
 
 /// Who named the engine.

@@ -1,1 +1,129 @@
-//! (under construction)
+//! Reads the world once: the project, its containers and volumes, what is in them, the block volume. Everything here
+//! only looks; what follows from it is decided by `plan`.
+
+mod containers;
+mod destination;
+mod volumes;
+mod world;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::compose::{Located, Project, Runner};
+use crate::engine::{Engine, HelperJob, HelperMount, Network};
+use crate::event::{Event, Events};
+use crate::helper::protocol::{Answer, Line, Request};
+use crate::model::{Failure, ProjectName, Result, RunId, VolumeKey};
+
+pub use world::{
+    Condition, ContainerSeen, DestinationSeen, ForeignUse, OverrideSeen, ServiceSeen, VolumeMount, VolumeSeen, World,
+};
+
+/// What is needed to look.
+pub struct Observer<'a> {
+    /// The engine.
+    pub engine: &'a Engine,
+    /// `docker compose`.
+    pub compose: &'a Runner,
+    /// Where the project is.
+    pub located: &'a Located,
+    /// The resolved project.
+    pub project: &'a Project,
+    /// The label of helpers.
+    pub run: RunId,
+    /// Where progress goes.
+    pub events: Arc<dyn Events>,
+    /// The environment that Rehome was called with.
+    pub env: &'a BTreeMap<String, String>,
+}
+
+/// How closely to look.
+#[derive(Debug, Clone, Default)]
+pub struct Depth {
+    /// Walk these volumes; all that exist if `None`.
+    pub scan: Option<Vec<VolumeKey>>,
+    /// Ask the databases and images for their versions and directories.
+    pub ask_servers: bool,
+    /// The block volume and the sub-directories to look at.
+    pub destination: Option<(PathBuf, Vec<PathBuf>)>,
+    /// Where the override would be written.
+    pub override_path: PathBuf,
+}
+
+impl Observer<'_> {
+    /// Looks at the world.
+    ///
+    /// # Errors
+    /// When the engine, Compose or the helper does not answer.
+    pub async fn look(&self, depth: &Depth) -> Result<World> {
+        let name = self.project.name().clone();
+        let all = self.engine.project_containers(&name).await?;
+        let hashes = self.compose.config_hashes(self.located).await?;
+        let services = self.services(&all, &hashes, depth.ask_servers).await?;
+        let volumes = self.volumes(&services, depth.scan.as_deref()).await?;
+        let destination = match &depth.destination {
+            Some((root, subs)) => Some(self.destination(root, subs).await?),
+            None => None,
+        };
+        Ok(World {
+            project: name,
+            directory: self.located.directory.clone(),
+            services,
+            volumes,
+            destination,
+            compose_version: self.compose.version().to_string(),
+            override_file: override_seen(&depth.override_path)?,
+            dotenv_compose_file: self.located.dotenv_compose_file()?,
+            shell_compose_file: self.env.get("COMPOSE_FILE").filter(|v| !v.is_empty()).cloned(),
+            engine_volumes: self.engine.volumes(None).await?.into_iter().map(|v| v.name).collect(),
+        })
+    }
+
+    /// Runs one request in a helper.
+    async fn ask(&self, request: Request, mounts: Vec<HelperMount>, volume: Option<&VolumeKey>) -> Result<Answer> {
+        let job = HelperJob {
+            run: self.run.clone(),
+            project: self.project.name().clone(),
+            request,
+            mounts,
+            network: Network::None,
+            user: None,
+        };
+        self.engine
+            .helper(job, &mut |line| match line {
+                Line::Progress { bytes, bytes_total, files, files_total } => self.events.tell(Event::Progress {
+                    phase: "scan".to_owned(),
+                    volume: volume.cloned(),
+                    bytes,
+                    bytes_total,
+                    files,
+                    files_total,
+                }),
+                Line::Note { text } => self.events.note(crate::event::Level::Detail, text),
+                Line::Answer(_) | Line::Failed { .. } => {}
+            })
+            .await
+    }
+
+    fn project_name(&self) -> &ProjectName {
+        self.project.name()
+    }
+}
+
+/// Reads what lies where the override would be written.
+fn override_seen(path: &Path) -> Result<OverrideSeen> {
+    if path.as_os_str().is_empty() {
+        return Ok(OverrideSeen::Missing);
+    }
+    match std::fs::read_to_string(path) {
+        Ok(text) if crate::compose::is_our_override(&text) => Ok(OverrideSeen::Ours(text)),
+        Ok(_) => Ok(OverrideSeen::Foreign),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(OverrideSeen::Missing),
+        Err(error) => Err(Failure::environment(format!("cannot read {}", path.display())).because(&error)),
+    }
+}
+
+fn wrong_answer(answer: &Answer) -> Failure {
+    Failure::bug(format!("the helper answered something else: {answer:?}"))
+}

@@ -82,6 +82,8 @@ pub struct ServiceSeen {
     pub stop_grace: Option<Duration>,
     /// The database server that it looks like.
     pub server: Option<Kind>,
+    /// The major version of the server in `image_now`, if it is PostgreSQL and said so.
+    pub server_version: Option<String>,
     /// Where it mounts which volume.
     pub mounts: Vec<VolumeMount>,
     /// Its containers, one-off ones left out.

@@ -1,1 +1,341 @@
-//! (under construction)
+//! Makes a plan out of what was observed and what is wanted. Pure: no I/O, no clock, no randomness; the same world
+//! and wish give the same plan, and tests read it as text.
+
+mod facts;
+mod lint;
+mod order;
+mod refuse;
+mod text;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::datastore::Kind;
+use crate::model::{Failure, Home, Owner, Result, ServiceName, VolumeKey, VolumeName, nearest};
+use crate::observe::{ServiceSeen, VolumeSeen, World};
+use crate::steps::{
+    Delta, ExpectedMount, Hook, HttpCheck, MakeHomes, Making, MoveStep, Moving, PreCopy, Prove, Start, Starting, Stop,
+    Stopping, Switch, Target, Tidy, Verify, Writer,
+};
+
+pub use facts::{Facts, MovePlan, VolumeFacts};
+pub use order::{Stack, stack_of};
+pub use text::render;
+
+/// A service without a rule of its own may take this long to stop.
+const STOP_GRACE: Duration = Duration::from_secs(30);
+/// A service may take this long to come up.
+const START_LIMIT: Duration = Duration::from_secs(180);
+/// Containers must run this long without a restart.
+const STABLE: Duration = Duration::from_secs(5);
+
+/// Where the data shall go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// To directories on a mounted block volume.
+    Block(PathBuf),
+    /// Back to Docker volumes.
+    Volumes,
+}
+
+/// What is wanted, with every setting resolved.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Where to.
+    pub to: Destination,
+    /// Only these; all if empty.
+    pub only: Vec<VolumeKey>,
+    /// Not these, and who said so (`--exclude`, `rehome.yml`).
+    pub exclude: BTreeMap<VolumeKey, String>,
+    /// Sub-directories that were named.
+    pub map: BTreeMap<VolumeKey, PathBuf>,
+    /// Owners that were named.
+    pub owners: BTreeMap<VolumeKey, Owner>,
+    /// Volumes to start empty.
+    pub without_data: Vec<VolumeKey>,
+    /// No copying while the stack runs.
+    pub offline: bool,
+    /// Limit for stopping each service.
+    pub stop_timeout: Option<Duration>,
+    /// Limit for the downtime.
+    pub max_downtime: Option<Duration>,
+    /// Bytes a second; 0 is no limit.
+    pub bandwidth: u64,
+    /// What runs after the start.
+    pub hooks: Vec<Hook>,
+    /// What must answer.
+    pub checks: Vec<HttpCheck>,
+    /// Four hex digits for new volume names.
+    pub suffix: String,
+    /// Where the override is written and how the project finds it.
+    pub switch: SwitchWanted,
+}
+
+/// The files that the switch writes, computed beforehand.
+#[derive(Debug, Clone, Default)]
+pub struct SwitchWanted {
+    /// The override's path.
+    pub override_path: PathBuf,
+    /// The project's `.env`.
+    pub dotenv: PathBuf,
+}
+
+/// Makes the plan of a move. The switch's contents depend on the volumes; `switch` computes them (it is pure as well,
+/// and lives in `ops` because it needs the Compose files).
+///
+/// # Errors
+/// Refuses in words whatever can be known beforehand to go wrong.
+pub fn move_plan(
+    world: &World,
+    wanted: &Wanted,
+    switch: impl FnOnce(&[Moving]) -> Result<Switch>,
+) -> Result<MovePlan> {
+    let chosen = choose(world, wanted)?;
+    let volumes = chosen.iter().map(|seen| moving(world, wanted, seen)).collect::<Result<Vec<_>>>()?;
+    refuse::check(world, wanted, &chosen, &volumes)?;
+    let keys: BTreeSet<_> = volumes.iter().map(|v| v.key.clone()).collect();
+    let stack = stack_of(world, &keys)?;
+    let copied: Vec<_> = volumes.iter().filter(|v| !v.fresh).cloned().collect();
+
+    let stopping = stopping(world, &stack, wanted);
+    let starting = starting(world, &stack);
+    let making: Vec<_> = stack
+        .remake
+        .iter()
+        .filter_map(|name| world.service(name))
+        .map(|s| Making { service: s.name.clone(), count: s.containers.len() })
+        .collect();
+    let switch = switch(&volumes)?;
+
+    let mut steps = vec![MoveStep::MakeHomes(MakeHomes { volumes: volumes.clone() })];
+    let runs = !stack.stop.is_empty();
+    if runs && !wanted.offline && !copied.is_empty() {
+        steps.push(MoveStep::PreCopy(PreCopy {
+            volumes: copied.clone(),
+            bandwidth: wanted.bandwidth,
+            max_downtime: wanted.max_downtime,
+        }));
+    }
+    steps.push(MoveStep::Stop(Stop {
+        containers: stopping.clone(),
+        start: starting.clone(),
+        mounts: mounts(world, &stack, |key| world.volume(key).map(|v| v.name.clone()), &keys),
+        mounting: making.clone(),
+        volumes: volumes.clone(),
+        start_limit: START_LIMIT,
+    }));
+    if !copied.is_empty() {
+        steps.push(MoveStep::Delta(Delta {
+            volumes: copied.clone(),
+            bandwidth: wanted.bandwidth,
+            max_downtime: wanted.max_downtime,
+        }));
+        steps.push(MoveStep::Verify(Verify { volumes: copied }));
+    }
+    steps.push(MoveStep::Switch(switch));
+    let new_name = |key: &VolumeKey| {
+        volumes.iter().find(|v| v.key == *key).map(|v| v.target.volume_name().clone())
+    };
+    steps.push(MoveStep::Start(Start {
+        services: starting.clone(),
+        make: making,
+        mounts: mounts(world, &stack, new_name, &keys),
+        stopping: stopping.clone(),
+        volumes: volumes.clone(),
+        definitions: definitions(world, &stack),
+        limit: START_LIMIT,
+    }));
+    let running: Vec<ServiceName> = starting.iter().map(|s| s.service.clone()).collect();
+    steps.push(MoveStep::Prove(Prove {
+        services: starting,
+        volumes: volumes.clone(),
+        writers: writers(world, &keys, &running),
+        stable: STABLE,
+        limit: START_LIMIT,
+    }));
+    let mut left_out = Vec::new();
+    for hook in &wanted.hooks {
+        if world.service(&hook.service).is_some_and(ServiceSeen::is_up) {
+            steps.push(MoveStep::Hook(hook.clone()));
+        } else {
+            left_out.push(format!("the hook `{}` is left out: service `{}` does not run", hook.run.join(" "), hook.service));
+        }
+    }
+    for check in &wanted.checks {
+        if world.service(&check.service).is_some_and(ServiceSeen::is_up) {
+            steps.push(MoveStep::HttpCheck(check.clone()));
+        } else {
+            left_out.push(format!("the check {} is left out: service `{}` does not run", check.url, check.service));
+        }
+    }
+    steps.push(MoveStep::Tidy(Tidy::default()));
+
+    let mut facts = facts::gather(world, wanted, &chosen, &volumes, &stack);
+    facts.warnings.extend(left_out);
+    let plan = MovePlan { facts, steps };
+    lint::check(&plan)?;
+    Ok(plan)
+}
+
+/// Which volumes move.
+fn choose<'a>(world: &'a World, wanted: &Wanted) -> Result<Vec<&'a VolumeSeen>> {
+    let known = || world.volumes.iter().map(|v| v.key.as_str());
+    let named = wanted
+        .only
+        .iter()
+        .chain(wanted.exclude.keys())
+        .chain(wanted.map.keys())
+        .chain(wanted.owners.keys())
+        .chain(&wanted.without_data);
+    for key in named {
+        if world.volume(key).is_none() {
+            let failure = Failure::refused(format!("project {} has no volume `{key}`", world.project))
+                .data("nothing was changed");
+            return Err(match nearest(key.as_str(), known()) {
+                Some(near) => failure.hint(format!("did you mean `{near}`?")),
+                None => failure.hint(format!("it has: {}", known().collect::<Vec<_>>().join(", "))),
+            });
+        }
+    }
+    let movable = |v: &&VolumeSeen| match wanted.to {
+        Destination::Block(_) => v.home == Home::Volume && !v.external,
+        Destination::Volumes => matches!(v.home, Home::Block { .. }) && !v.external,
+    };
+    let chosen: Vec<_> = if wanted.only.is_empty() {
+        world.volumes.iter().filter(movable).filter(|v| !wanted.exclude.contains_key(&v.key)).collect()
+    } else {
+        world.volumes.iter().filter(|v| wanted.only.contains(&v.key)).collect()
+    };
+    if chosen.is_empty() {
+        let failure = Failure::refused(match wanted.to {
+            Destination::Block(_) => "there is no volume to move: none lives in Docker's own directory",
+            Destination::Volumes => "there is no volume to move back: none lives on a block volume",
+        });
+        return Err(failure.data("nothing was changed").hint("`rehome status` shows where each volume lives"));
+    }
+    Ok(chosen)
+}
+
+fn moving(world: &World, wanted: &Wanted, seen: &VolumeSeen) -> Result<Moving> {
+    let strange = |e: &crate::model::ParseNameError| Failure::bug("a new volume name that is none").because(e);
+    let target = match &wanted.to {
+        Destination::Block(root) => Target::Directory {
+            root: root.clone(),
+            sub: match wanted.map.get(&seen.key) {
+                Some(sub) => sub.clone(),
+                None => crate::model::config::default_subdir(&seen.key).into(),
+            },
+            name: VolumeName::new(format!("{}_{}_block_{}", world.project, seen.key, wanted.suffix))
+                .map_err(|e| strange(&e))?,
+        },
+        Destination::Volumes => {
+            let original = VolumeName::new(format!("{}_{}", world.project, seen.key)).map_err(|e| strange(&e))?;
+            // The old volume is still there after a move, whole, and nothing is written over it.
+            let name = if world.engine_volumes.contains(&original) {
+                VolumeName::new(format!("{original}_{}", wanted.suffix)).map_err(|e| strange(&e))?
+            } else {
+                original
+            };
+            Target::Volume { name }
+        }
+    };
+    let scan = seen.scan.clone().unwrap_or_default();
+    let fresh = wanted.without_data.contains(&seen.key);
+    Ok(Moving {
+        key: seen.key.clone(),
+        source: seen.name.clone(),
+        target,
+        owner: wanted.owners.get(&seen.key).copied(),
+        fresh,
+        bytes: if fresh { 0 } else { scan.bytes },
+        entries: if fresh { 0 } else { scan.files + scan.dirs + scan.symlinks + scan.special + scan.hard_links },
+        datastores: seen.datastores.iter().map(|d| (d.kind, d.path.clone())).collect(),
+    })
+}
+
+fn stopping(world: &World, stack: &Stack, wanted: &Wanted) -> Vec<Stopping> {
+    let mut containers = Vec::new();
+    for service in stack.stop.iter().filter_map(|name| world.service(name)) {
+        let database: Option<Kind> = service.server;
+        let grace = wanted
+            .stop_timeout
+            .or(database.and_then(Kind::grace).map(|g| g.max(service.stop_grace.unwrap_or_default())))
+            .or(service.stop_grace)
+            .unwrap_or(STOP_GRACE);
+        for container in service.containers.iter().filter(|c| c.state.is_up()) {
+            containers.push(Stopping {
+                service: service.name.clone(),
+                id: container.id.clone(),
+                name: container.name.clone(),
+                signal: database.and_then(Kind::stop_signal).map(str::to_owned),
+                grace,
+                never_kill: database.is_some(),
+            });
+        }
+    }
+    containers
+}
+
+fn starting(world: &World, stack: &Stack) -> Vec<Starting> {
+    let running: Vec<_> = stack.stop.iter().rev().filter_map(|name| world.service(name)).collect();
+    let completes = |name: &ServiceName| {
+        world.services.iter().any(|s| {
+            s.depends_on.iter().any(|(on, c)| on == name && *c == crate::observe::Condition::Completed)
+        })
+    };
+    running
+        .iter()
+        .map(|service| Starting {
+            service: service.name.clone(),
+            after: service
+                .depends_on
+                .iter()
+                .filter(|(on, _)| running.iter().any(|r| r.name == *on))
+                .cloned()
+                .collect(),
+            ends: completes(&service.name),
+            up: service.containers.iter().filter(|c| c.state.is_up()).count(),
+        })
+        .collect()
+}
+
+/// What the containers of the stack have mounted, by the name that each volume has.
+fn mounts(
+    world: &World,
+    stack: &Stack,
+    name_of: impl Fn(&VolumeKey) -> Option<VolumeName>,
+    moved: &BTreeSet<VolumeKey>,
+) -> Vec<ExpectedMount> {
+    let mut expected = Vec::new();
+    for service in stack.remake.iter().filter_map(|name| world.service(name)) {
+        for mount in service.mounts.iter().filter(|m| moved.contains(&m.volume)) {
+            if let Some(volume) = name_of(&mount.volume) {
+                expected.push(ExpectedMount { service: service.name.clone(), target: mount.target.clone(), volume });
+            }
+        }
+    }
+    expected
+}
+
+fn definitions(world: &World, stack: &Stack) -> BTreeMap<ServiceName, String> {
+    stack
+        .remake
+        .iter()
+        .filter_map(|name| world.service(name))
+        .filter_map(|s| s.config_hash.clone().map(|hash| (s.name.clone(), hash)))
+        .collect()
+}
+
+fn writers(world: &World, moved: &BTreeSet<VolumeKey>, running: &[ServiceName]) -> Vec<Writer> {
+    let mut writers = Vec::new();
+    for service in world.services.iter().filter(|s| running.contains(&s.name)) {
+        for mount in service.mounts.iter().filter(|m| moved.contains(&m.volume) && !m.read_only) {
+            let writer = Writer { service: service.name.clone(), volume: mount.volume.clone() };
+            if !writers.contains(&writer) {
+                writers.push(writer);
+            }
+        }
+    }
+    writers
+}

@@ -66,7 +66,7 @@ impl Step for HttpCheck {
                 .cause(last));
             }
             tokio::select! {
-                () = cx.interrupt.requested() => return Err(Failure::interrupted("interrupted")),
+                () = cx.interrupt.raised() => return Err(Failure::interrupted("interrupted")),
                 () = tokio::time::sleep(PAUSE) => {}
             }
         }

@@ -54,7 +54,7 @@ impl Step for Hook {
     async fn apply(&self, cx: &Cx, (): &()) -> Result<()> {
         let result = tokio::select! {
             biased;
-            () = cx.interrupt.requested() => Err(Failure::interrupted("interrupted")),
+            () = cx.interrupt.raised() => Err(Failure::interrupted("interrupted")),
             result = self.run_once(cx) => result,
         };
         match (result, self.on_failure) {

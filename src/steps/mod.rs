@@ -33,7 +33,8 @@ pub use world::{Cx, StackFiles};
 
 crate::step_set! {
     /// The steps of a move, in the order in which a plan uses them.
-    pub enum MoveStep for Cx {
+    #[derive(Debug, Clone)]
+    pub enum MoveStep {
         /// Makes the new homes.
         MakeHomes(MakeHomes),
         /// Copies while the stack runs.

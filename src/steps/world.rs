@@ -123,7 +123,7 @@ impl Cx {
     ) -> Result<Answer> {
         tokio::select! {
             biased;
-            () = self.interrupt.requested() => {
+            () = self.interrupt.raised() => {
                 self.engine.remove_helpers(&self.run).await?;
                 Err(Failure::interrupted("interrupted"))
             }

@@ -1,0 +1,152 @@
+//! Services and their containers; the questions that only a running server can answer.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{ContainerSeen, Observer, ServiceSeen, VolumeMount};
+use crate::datastore::{Kind, PostgresVersion};
+use crate::engine::{Container, MountKind};
+use crate::model::{Result, ServiceName};
+
+/// A server that does not answer in this time is not asked again.
+const ASK_LIMIT: Duration = Duration::from_secs(15);
+
+impl Observer<'_> {
+    pub(super) async fn services(
+        &self,
+        all: &[Container],
+        hashes: &BTreeMap<ServiceName, String>,
+        ask: bool,
+    ) -> Result<Vec<ServiceSeen>> {
+        let mut services = Vec::new();
+        for name in self.project.start_order()? {
+            let Some(service) = self.project.service(&name) else { continue };
+            let own: Vec<_> =
+                all.iter().filter(|c| !c.one_off && c.service.as_ref() == Some(&name)).collect();
+            let image = own.first().map_or_else(
+                || service.image_name(self.project_name()),
+                // What Compose made the container from: also right for images that it builds itself.
+                |c| c.image_name.clone(),
+            );
+            let image_now = self.engine.find_image(&image).await?;
+            let env_names: Vec<&str> = match own.first() {
+                Some(container) => container.env.keys().map(String::as_str).collect(),
+                None => image_now
+                    .iter()
+                    .flat_map(|i| &i.env)
+                    .filter_map(|pair| pair.split_once('='))
+                    .map(|(name, _)| name)
+                    .collect(),
+            };
+            let command = own.first().map(|c| c.command.clone()).unwrap_or_default();
+            let server = Kind::of_service(&image, &command, &env_names);
+            let server_version = match (&image_now, server) {
+                (Some(now), Some(Kind::Postgres)) if ask => self.postgres_version(now).await?,
+                _ => None,
+            };
+            let mut containers = Vec::new();
+            for container in own {
+                containers.push(self.container(container, server, ask).await?);
+            }
+            services.push(ServiceSeen {
+                depends_on: self.project.waits_for(&name),
+                attached_to: self.project.attached_to(&name),
+                image,
+                image_now: image_now.map(|i| i.id),
+                config_hash: hashes.get(&name).cloned(),
+                stop_grace: service.stop_grace,
+                server,
+                server_version,
+                mounts: service
+                    .volume_mounts()
+                    .map(|(volume, target, read_only)| VolumeMount {
+                        volume: volume.clone(),
+                        target: target.to_owned(),
+                        read_only,
+                    })
+                    .collect(),
+                containers,
+                name,
+            });
+        }
+        Ok(services)
+    }
+
+    async fn container(&self, container: &Container, server: Option<Kind>, ask: bool) -> Result<ContainerSeen> {
+        let mut anonymous = Vec::new();
+        for mount in &container.mounts {
+            if let MountKind::Volume(name) = &mount.kind
+                && is_anonymous(name.as_str())
+            {
+                anonymous.push((name.clone(), mount.destination.clone()));
+            }
+        }
+        let data_directory = match server {
+            Some(Kind::Postgres) if ask => self.data_directory(container).await?,
+            _ => None,
+        };
+        let manage_py = if ask && container.state.is_up() {
+            let directory = if container.working_dir.is_empty() { "/" } else { &container.working_dir };
+            let path = format!("{}/manage.py", directory.trim_end_matches('/'));
+            self.engine.path_exists(&container.id, &path).await?.then_some(path)
+        } else {
+            None
+        };
+        Ok(ContainerSeen {
+            id: container.id.clone(),
+            name: container.name.clone(),
+            state: container.state,
+            image: container.image.clone(),
+            config_hash: container.config_hash.clone(),
+            compose_version: container.compose_version.clone(),
+            anonymous,
+            data_directory,
+            manage_py,
+            command: container.command.clone(),
+        })
+    }
+
+    /// The data directory of a running server, as it says itself (trap 5); what its environment says if it cannot be
+    /// asked.
+    async fn data_directory(&self, container: &Container) -> Result<Option<String>> {
+        let configured = container.env("PGDATA").map(str::to_owned);
+        if !container.state.is_up() {
+            return Ok(configured);
+        }
+        let user = container.env("POSTGRES_USER").unwrap_or("postgres");
+        let command = ["psql", "-U", user, "-d", "postgres", "-tAXc", "SHOW data_directory"].map(str::to_owned);
+        let asked = self.engine.exec(&container.id, &command, None, ASK_LIMIT, &mut |_| {}).await;
+        Ok(match asked {
+            Ok(output) if output.code == 0 && output.stdout.trim().starts_with('/') => {
+                Some(output.stdout.trim().to_owned())
+            }
+            // No psql, no such user, a password wanted: the environment has to do.
+            Ok(_) => configured,
+            Err(failure) => {
+                tracing::debug!(%failure, container = container.name, "could not ask PostgreSQL");
+                configured
+            }
+        })
+    }
+
+    /// The major version of PostgreSQL in an image: what it says of itself, or what its server prints.
+    async fn postgres_version(&self, image: &crate::engine::Image) -> Result<Option<String>> {
+        let declared = image.env.iter().find_map(|pair| pair.strip_prefix("PG_MAJOR="));
+        if let Some(version) = declared.and_then(PostgresVersion::parse) {
+            return Ok(Some(version.to_string()));
+        }
+        let asked = self.engine.ask_image(image.id.as_str(), &self.run, self.project_name(), &["postgres", "--version"]).await;
+        match asked {
+            Ok(text) => Ok(PostgresVersion::parse(&text).map(|v| v.to_string())),
+            Err(failure) => {
+                tracing::debug!(%failure, "could not ask the image for its PostgreSQL version");
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Docker names anonymous volumes by 64 hex digits.
+fn is_anonymous(name: &str) -> bool {
+    name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit())
+}
