@@ -24,7 +24,7 @@ impl Observer<'_> {
             let own: Vec<_> =
                 all.iter().filter(|c| !c.one_off && c.service.as_ref() == Some(&name)).collect();
             let image = own.first().map_or_else(
-                || service.image_name(self.project_name()),
+                || service.image_name(&name, self.project_name()),
                 // What Compose made the container from: also right for images that it builds itself.
                 |c| c.image_name.clone(),
             );

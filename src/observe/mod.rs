@@ -17,7 +17,7 @@ use crate::helper::protocol::{Answer, Line, Request};
 use crate::model::{Failure, ProjectName, Result, RunId, VolumeKey};
 
 pub use world::{
-    Condition, ContainerSeen, DestinationSeen, ForeignUse, OverrideSeen, ServiceSeen, VolumeMount, VolumeSeen, World,
+    ContainerSeen, DestinationSeen, ForeignUse, OverrideSeen, ServiceSeen, VolumeMount, VolumeSeen, World,
 };
 
 /// What is needed to look.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::compose::Condition;
 use crate::datastore::{Datastore, Kind};
 use crate::engine::State;
 use crate::helper::protocol::{Place, Probe, Scan};
@@ -48,18 +49,6 @@ impl World {
     pub fn volume(&self, key: &VolumeKey) -> Option<&VolumeSeen> {
         self.volumes.iter().find(|v| v.key == *key)
     }
-}
-
-/// What a dependent waits for. <https://docs.docker.com/reference/compose-file/services/#depends_on>
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Condition {
-    /// It was started.
-    Started,
-    /// Its healthcheck says so.
-    Healthy,
-    /// It ended with exit code 0.
-    Completed,
 }
 
 /// A service of the project, and its containers.

@@ -281,7 +281,7 @@ fn starting(world: &World, stack: &Stack) -> Vec<Starting> {
     let running: Vec<_> = stack.stop.iter().rev().filter_map(|name| world.service(name)).collect();
     let completes = |name: &ServiceName| {
         world.services.iter().any(|s| {
-            s.depends_on.iter().any(|(on, c)| on == name && *c == crate::observe::Condition::Completed)
+            s.depends_on.iter().any(|(on, c)| on == name && *c == crate::compose::Condition::Completed)
         })
     };
     running

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::datastore::Kind;
 use crate::engine::HelperMount;
 use crate::model::{ContainerId, Owner, ServiceName, VolumeKey, VolumeName};
-use crate::observe::Condition;
+use crate::compose::Condition;
 
 /// Inside a helper: the source volume.
 pub const FROM: &str = "/from";

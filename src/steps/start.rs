@@ -16,7 +16,7 @@ use crate::compose::Located;
 use crate::engine::{Container, Gate, HelperMount, Meant, MountKind};
 use crate::helper::protocol::{Answer, Place, Request};
 use crate::model::{ByteSize, Failure, Home, Result, ServiceName, VolumeKey};
-use crate::observe::Condition;
+use crate::compose::Condition;
 use crate::saga::Step;
 
 /// A container without rules of its own may take this long to stop on the way back.
