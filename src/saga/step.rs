@@ -101,6 +101,7 @@ pub fn decode_receipt<R: DeserializeOwned>(title: &str, receipt: &Value) -> Resu
 ///
 /// step_set! {
 ///     /// What a run of notes may do.
+///     #[derive(Debug, Clone)]
 ///     pub enum AnyStep {
 ///         /// The first.
 ///         Begin(Note),
@@ -134,7 +135,7 @@ macro_rules! step_set {
         }
     ) => {
         $(#[$meta])*
-        #[derive(Debug, Clone, ::serde::Serialize, ::serde::Deserialize)]
+        #[derive(::serde::Serialize, ::serde::Deserialize)]
         #[serde(rename_all = "snake_case")]
         $vis enum $name { $($(#[$variant_meta])* $variant($step),)+ }
 

@@ -54,8 +54,11 @@ pub(super) fn create_dir(dir: &Path) -> std::io::Result<bool> {
     }
 }
 
-/// Puts a file in place whole or not at all, readable by its owner alone.
-pub(super) fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
+/// Puts a file in place whole or not at all, durable, readable by its owner alone.
+///
+/// # Errors
+/// When it cannot be written; then what was there before still is.
+pub fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
     let dir = path
         .parent()
         .filter(|p| !p.as_os_str().is_empty())
@@ -97,8 +100,8 @@ mod tests {
     fn a_file_is_replaced_whole() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("report.json");
-        replace_file(&path, b"{}").unwrap();
-        replace_file(&path, b"{\"a\":1}").unwrap();
+        write_durably(&path, b"{}").unwrap();
+        write_durably(&path, b"{\"a\":1}").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"{\"a\":1}");
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert_eq!(

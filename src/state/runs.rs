@@ -74,7 +74,7 @@ impl RunDir {
         let mut text = serde_json::to_vec_pretty(report)
             .map_err(|e| Failure::bug("the report cannot be written as JSON").because(&e))?;
         text.push(b'\n');
-        durable::replace_file(&self.report(), &text)
+        durable::write_durably(&self.report(), &text)
     }
 }
 
