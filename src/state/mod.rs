@@ -1,1 +1,24 @@
-//! (under construction)
+//! The state directory: where journals, locks and histories are kept, apart from the project's own files, which the
+//! next `git clean` may empty.
+//!
+//! ```text
+//! projects/<project>/lock           who works on the project right now
+//!                    history.jsonl  one line a finished run
+//!                    runs/<run>/    journal, report.json, hooks.log
+//! ```
+//!
+//! What is in a journal is not known here, only how a line gets to the disk and stays there.
+
+mod dir;
+mod durable;
+mod history;
+mod lock;
+mod runs;
+mod store;
+
+pub use dir::{ProjectDir, ProjectKey, StateDir};
+pub use durable::write_durably;
+pub use history::{HistoryLine, HistoryRead};
+pub use lock::{Lock, LockNote};
+pub use runs::RunDir;
+pub use store::{FileStore, Store};
