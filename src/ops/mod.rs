@@ -1,1 +1,24 @@
-//! (under construction)
+//! The use cases, one file each; the only door for the command line. They tell events and return data; they never
+//! print, ask or exit.
+
+mod app;
+mod compose;
+mod execute;
+mod history;
+mod init;
+mod move_;
+mod override_;
+mod recover;
+mod settings;
+mod status;
+
+pub use app::{App, Options};
+pub use compose::{Danger, danger};
+pub use execute::{CrashPoint, Finish};
+pub use history::{Line, history, show};
+pub use init::{InitReport, init};
+pub use move_::{MoveRequest, Planned, plan_move};
+pub use override_::{EnvReport, OverrideRequest, env_setting, override_check, override_text, override_write};
+pub use recover::{Recovery, recover};
+pub use settings::{Settings, Source};
+pub use status::{Status, VolumeStatus, status};

@@ -81,7 +81,7 @@ pub struct SwitchWanted {
     pub dotenv: PathBuf,
 }
 
-/// Makes the plan of a move. The switch's contents depend on the volumes; `switch` computes them (it is pure as well,
+/// Makes the plan of a move. `base_names` are the names that the volumes have without the override. The switch's contents depend on the volumes; `switch` computes them (it is pure as well,
 /// and lives in `ops` because it needs the Compose files).
 ///
 /// # Errors
@@ -89,10 +89,12 @@ pub struct SwitchWanted {
 pub fn move_plan(
     world: &World,
     wanted: &Wanted,
+    base_names: &BTreeMap<VolumeKey, VolumeName>,
     switch: impl FnOnce(&[Moving]) -> Result<Switch>,
 ) -> Result<MovePlan> {
     let chosen = choose(world, wanted)?;
-    let volumes = chosen.iter().map(|seen| moving(world, wanted, seen)).collect::<Result<Vec<_>>>()?;
+    let volumes =
+        chosen.iter().map(|seen| moving(world, wanted, base_names, seen)).collect::<Result<Vec<_>>>()?;
     refuse::check(world, wanted, &chosen, &volumes)?;
     let keys: BTreeSet<_> = volumes.iter().map(|v| v.key.clone()).collect();
     let stack = stack_of(world, &keys)?;
@@ -217,7 +219,12 @@ fn choose<'a>(world: &'a World, wanted: &Wanted) -> Result<Vec<&'a VolumeSeen>> 
     Ok(chosen)
 }
 
-fn moving(world: &World, wanted: &Wanted, seen: &VolumeSeen) -> Result<Moving> {
+fn moving(
+    world: &World,
+    wanted: &Wanted,
+    base_names: &BTreeMap<VolumeKey, VolumeName>,
+    seen: &VolumeSeen,
+) -> Result<Moving> {
     let strange = |e: &crate::model::ParseNameError| Failure::bug("a new volume name that is none").because(e);
     let target = match &wanted.to {
         Destination::Block(root) => Target::Directory {
@@ -230,7 +237,10 @@ fn moving(world: &World, wanted: &Wanted, seen: &VolumeSeen) -> Result<Moving> {
                 .map_err(|e| strange(&e))?,
         },
         Destination::Volumes => {
-            let original = VolumeName::new(format!("{}_{}", world.project, seen.key)).map_err(|e| strange(&e))?;
+            let original = match base_names.get(&seen.key) {
+                Some(name) => name.clone(),
+                None => VolumeName::new(format!("{}_{}", world.project, seen.key)).map_err(|e| strange(&e))?,
+            };
             // The old volume is still there after a move, whole, and nothing is written over it.
             let name = if world.engine_volumes.contains(&original) {
                 VolumeName::new(format!("{original}_{}", wanted.suffix)).map_err(|e| strange(&e))?

@@ -33,6 +33,7 @@ pub use world::{Cx, StackFiles};
 
 crate::step_set! {
     /// The steps of a move, in the order in which a plan uses them.
+    #[derive(Debug, Clone)]
     pub enum MoveStep {
         /// Makes the new homes.
         MakeHomes(MakeHomes),

@@ -1,0 +1,143 @@
+//! What every use case begins with: the engine, Compose, the project, its settings and its state directory.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::Settings;
+use crate::compose::{self, Located, Project, Runner};
+use crate::engine::{self, Engine};
+use crate::event::Events;
+use crate::model::{Failure, ProjectName, Result, RunId};
+use crate::observe::{Depth, Observer, World};
+use crate::saga::Interrupt;
+use crate::saga::recovery::unfinished;
+use crate::state::{Lock, LockNote, ProjectDir, ProjectKey, StateDir};
+
+/// What the command line and the environment say.
+#[derive(Clone)]
+pub struct Options {
+    /// How the project is found.
+    pub project: compose::Wanted,
+    /// How the engine is found.
+    pub engine: engine::HostWanted,
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// `--state-dir`.
+    pub state_dir: Option<PathBuf>,
+    /// What was typed, in words, for the history and the lock.
+    pub command: String,
+    /// Where events go.
+    pub events: Arc<dyn Events>,
+    /// Raised by Ctrl-C.
+    pub interrupt: Interrupt,
+}
+
+/// A project on an engine, ready to be worked on.
+pub struct App {
+    /// What was asked.
+    pub options: Options,
+    /// The engine.
+    pub engine: Engine,
+    /// Compose, pointed at the same engine.
+    pub compose: Runner,
+    /// The project's files as they are now, the override included if it is active.
+    pub located: Located,
+    /// The project as those resolve.
+    pub project: Project,
+    /// The effective settings.
+    pub settings: Settings,
+    /// Where its state is kept.
+    pub state: ProjectDir,
+}
+
+impl App {
+    /// Finds all of it.
+    ///
+    /// # Errors
+    /// No engine, no Compose v2, no project, files that do not parse, a configuration that cannot be understood.
+    pub async fn open(options: Options) -> Result<Self> {
+        let located = compose::locate(&options.project)?;
+        let host = engine::resolve_host(&options.engine)?;
+        let engine = Engine::connect(host).await?;
+        let compose = Runner::find(&engine.host().url).await?;
+        let mut located = located;
+        let project = compose.config(&located).await?;
+        // From here on the name is said, and not found out again.
+        located.project_name = Some(project.name().to_string());
+        let settings = Settings::load(options.config.as_deref(), &located)?;
+        let state = state_of(&options, project.name(), &engine)?;
+        Ok(Self { options, engine, compose, located, project, settings, state })
+    }
+
+    /// The project's files without the override.
+    #[must_use]
+    pub fn base_files(&self) -> Located {
+        self.located.without_file(&self.settings.override_path)
+    }
+
+    /// Looks at the world.
+    ///
+    /// # Errors
+    /// As [`Observer::look`].
+    pub async fn look(&self, run: &RunId, depth: &Depth) -> Result<World> {
+        let observer = Observer {
+            engine: &self.engine,
+            compose: &self.compose,
+            located: &self.located,
+            project: &self.project,
+            run: run.clone(),
+            events: Arc::clone(&self.options.events),
+            env: &self.options.project.env,
+        };
+        observer.look(depth).await
+    }
+
+    /// Takes the project's lock.
+    ///
+    /// # Errors
+    /// Refused, naming who has it.
+    pub fn lock(&self) -> Result<Lock> {
+        self.state.lock(&LockNote::mine(self.options.command.as_str(), None))
+    }
+
+    /// Nothing new begins while an older run waits to be finished.
+    ///
+    /// # Errors
+    /// Refused, naming the run and the two ways on.
+    pub fn no_unfinished_run(&self) -> Result<()> {
+        match unfinished(&self.state)? {
+            None => Ok(()),
+            Some(run) => {
+                let id = run.dir.id();
+                Err(Failure::refused(format!("run {id} of this project is not finished"))
+                    .data("this command changed nothing")
+                    .hint(format!("finish it with `rehome resume {id}`, or take it back with `rehome rollback {id}`")))
+            }
+        }
+    }
+
+    /// A run id for looking only: nothing is kept under it.
+    #[must_use]
+    pub fn looking(&self) -> RunId {
+        RunId::from_entropy(entropy())
+    }
+}
+
+/// The state directory of a project on an engine.
+pub(super) fn state_of(options: &Options, project: &ProjectName, engine: &Engine) -> Result<ProjectDir> {
+    let env: &BTreeMap<String, String> = &options.project.env;
+    let root = rustix::process::geteuid().is_root();
+    let directory =
+        StateDir::resolve(options.state_dir.as_deref().map(Path::new), root, |name| env.get(name).map(Into::into))?;
+    let host = (!engine.host().is_default()).then(|| engine.host().url.as_str());
+    Ok(directory.project(&ProjectKey::new(project, host)))
+}
+
+/// Six bytes that differ from call to call: they name things, and secure nothing.
+pub(super) fn entropy() -> [u8; 6] {
+    use std::hash::{BuildHasher, Hasher};
+    // Each `RandomState` has keys of its own, drawn by the system.
+    let bytes = std::hash::RandomState::new().build_hasher().finish().to_le_bytes();
+    [bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5]]
+}

@@ -1,0 +1,97 @@
+//! `history` and `show`: what ran, and what one run did. Read from the journals, which cannot be lost without a word.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::App;
+use crate::event::Outcome;
+use crate::model::{Result, RunId};
+use crate::saga::recovery::{Condition, examine, survey};
+
+/// One run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Line {
+    /// Which.
+    pub run: RunId,
+    /// When it began.
+    pub started: Timestamp,
+    /// How long it took so far, in milliseconds.
+    pub millis: Option<u64>,
+    /// What it did.
+    pub title: String,
+    /// How it ended; `None` while it waits to be finished.
+    pub outcome: Option<Outcome>,
+    /// For how long services were down, in milliseconds.
+    pub downtime_millis: Option<u64>,
+    /// Its journal cannot be read: why.
+    pub damaged: Option<String>,
+}
+
+/// Every run of the project, newest first.
+///
+/// # Errors
+/// When the state directory cannot be read.
+pub fn history(app: &App) -> Result<Vec<Line>> {
+    let mut lines = Vec::new();
+    for run in survey(&app.state)? {
+        let id = run.dir.id().clone();
+        let line = match &run.condition {
+            Condition::NeverBegan => continue,
+            Condition::Unreadable(failure) => Line {
+                run: id,
+                started: run.dir.began(),
+                millis: None,
+                title: "its journal cannot be read".to_owned(),
+                outcome: None,
+                downtime_millis: None,
+                damaged: Some(failure.to_string()),
+            },
+            Condition::Open(state) | Condition::Closed(state) => Line {
+                run: id,
+                started: state.started(),
+                millis: u64::try_from(state.last().duration_since(state.started()).as_millis()).ok(),
+                title: state.opened().title.clone(),
+                outcome: state.outcome(),
+                downtime_millis: report(&run.dir).and_then(|r| r["downtime_millis"].as_u64()),
+                damaged: None,
+            },
+        };
+        lines.push(line);
+    }
+    Ok(lines)
+}
+
+/// The report of a run; `None` if it has none, which is no failure: the journal says the same, but for the downtime.
+fn report(dir: &crate::state::RunDir) -> Option<Value> {
+    let text = std::fs::read(dir.report()).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+/// One run's plan, steps and timings.
+///
+/// # Errors
+/// When there is no such run, or its journal cannot be believed.
+pub fn show(app: &App, run: &RunId) -> Result<Value> {
+    let run = examine(app.state.find_run(run.as_str())?);
+    let id = run.dir.id().clone();
+    match run.condition {
+        Condition::Unreadable(failure) => Err(*failure),
+        Condition::NeverBegan => Ok(json!({ "run": id, "title": "ended before it began", "steps": [] })),
+        Condition::Open(state) | Condition::Closed(state) => Ok(json!({
+            "run": id,
+            "title": state.opened().title,
+            "command": state.opened().header["command"],
+            "plan": state.opened().header["facts"],
+            "started": state.started(),
+            "last": state.last(),
+            "outcome": state.outcome(),
+            "resumed": state.resumed(),
+            "steps": state.reports(),
+            "failure": state.cause().map(|(_, failure)| failure),
+            "downtime_millis": report(&run.dir).map_or(Value::Null, |r| r["downtime_millis"].clone()),
+            "hooks_log": run.dir.hooks_log().exists().then(|| run.dir.hooks_log()),
+            "journal": run.dir.journal(),
+        })),
+    }
+}

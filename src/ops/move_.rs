@@ -1,0 +1,196 @@
+//! The move: looks once, plans, and hands the plan out; what is said yes to is what runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::App;
+use super::app::entropy;
+use super::execute::{Finish, Running};
+use crate::compose::{Entry, Located, Place, parse, render_volumes};
+use crate::model::{Failure, Owner, Result, VolumeKey};
+use crate::observe::{Depth, OverrideSeen, World};
+use crate::plan::{Destination, MovePlan, SwitchWanted, Wanted, move_plan};
+use crate::state::Lock;
+use crate::steps::{Moving, Switch, Target};
+
+/// What the command line asks for.
+#[derive(Debug, Clone, Default)]
+pub struct MoveRequest {
+    /// `--to`; the configuration's block root if `None`.
+    pub to: Option<Destination>,
+    /// `--only`.
+    pub only: Vec<VolumeKey>,
+    /// `--exclude`.
+    pub exclude: Vec<VolumeKey>,
+    /// `--map`.
+    pub map: BTreeMap<VolumeKey, PathBuf>,
+    /// `--owner`.
+    pub owners: BTreeMap<VolumeKey, Owner>,
+    /// `--offline`.
+    pub offline: bool,
+    /// `--no-hooks`.
+    pub no_hooks: bool,
+    /// `--stop-timeout`.
+    pub stop_timeout: Option<Duration>,
+    /// `--max-downtime`.
+    pub max_downtime: Option<Duration>,
+    /// `--bandwidth`, bytes a second.
+    pub bandwidth: u64,
+    /// `--without-data`.
+    pub without_data: Vec<VolumeKey>,
+    /// Only the plan is wanted: the lock is not needed.
+    pub dry_run: bool,
+}
+
+/// A plan, ready to run. The project stays locked while it exists.
+pub struct Planned {
+    /// What will be done.
+    pub plan: MovePlan,
+    running: Running,
+    lock: Option<Lock>,
+}
+
+impl Planned {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// Only when the run could not be begun; how it ended is in [`Finish`].
+    pub async fn run(self, app: &App) -> Result<Finish> {
+        let lock = self.lock.ok_or_else(|| Failure::bug("a dry run was asked to run"))?;
+        self.running.begin(app, self.plan, lock).await
+    }
+}
+
+/// Looks at the world and plans the move.
+///
+/// # Errors
+/// Refuses in words whatever can be known beforehand to go wrong.
+pub async fn plan_move(app: &App, request: &MoveRequest) -> Result<Planned> {
+    let lock = if request.dry_run { None } else { Some(app.lock()?) };
+    app.no_unfinished_run()?;
+    let to = match (&request.to, &app.settings.block_root) {
+        (Some(to), _) => to.clone(),
+        (None, Some(root)) => Destination::Block(root.clone()),
+        (None, None) => {
+            return Err(Failure::usage("where to? neither --to nor `block.root` in rehome.yml says it")
+                .hint("rehome move --to /mnt/DIRECTORY"));
+        }
+    };
+    let mut wanted = wanted(app, request, to);
+    let run = app.looking();
+    let world = app.look(&run, &depth(app, &wanted)).await?;
+    let hooks = app.settings.hooks(&world);
+    if !request.no_hooks {
+        wanted.hooks = hooks;
+    }
+    let base = app.compose.config(&app.base_files()).await?;
+    let base_names: BTreeMap<_, _> = base.volumes().iter().map(|v| (v.key.clone(), v.name.clone())).collect();
+    let mut after = app.located.clone();
+    let plan = move_plan(&world, &wanted, &base_names, |volumes| {
+        let (switch, files) = switch(app, &world, volumes, &base_names)?;
+        after = files;
+        Ok(switch)
+    })?;
+    Ok(Planned { plan, running: Running { before: app.located.clone(), after }, lock })
+}
+
+fn wanted(app: &App, request: &MoveRequest, to: Destination) -> Wanted {
+    let settings = &app.settings;
+    let mut exclude: BTreeMap<_, _> = settings.exclude.iter().map(|k| (k.clone(), "rehome.yml".to_owned())).collect();
+    if !settings.volumes.is_empty() {
+        // A map says which volumes live on the block volume: those that it does not name stay.
+        for volume in app.project.volumes().iter().filter(|v| !settings.volumes.contains_key(&v.key)) {
+            exclude.entry(volume.key.clone()).or_insert_with(|| "rehome.yml, which does not name it".to_owned());
+        }
+    }
+    exclude.extend(request.exclude.iter().map(|k| (k.clone(), "--exclude".to_owned())));
+    let mut map: BTreeMap<_, _> = settings.maps();
+    map.extend(request.map.clone());
+    let mut owners: BTreeMap<_, _> = settings.owners();
+    owners.extend(request.owners.clone());
+    if to == Destination::Volumes {
+        // Owners are given for the block volume; what goes back keeps what it has, unless it is said now.
+        owners.clone_from(&request.owners);
+        map.clear();
+    }
+    let bytes = entropy();
+    Wanted {
+        to,
+        only: request.only.clone(),
+        exclude,
+        map,
+        owners,
+        without_data: request.without_data.clone(),
+        offline: request.offline,
+        stop_timeout: request.stop_timeout.or(settings.stop_timeout),
+        max_downtime: request.max_downtime,
+        bandwidth: request.bandwidth,
+        hooks: Vec::new(),
+        checks: settings.checks.clone(),
+        suffix: format!("{:02x}{:02x}", bytes[0], bytes[1]),
+        switch: SwitchWanted {
+            override_path: settings.override_path.clone(),
+            dotenv: app.located.dotenv.clone(),
+        },
+    }
+}
+
+fn depth(app: &App, wanted: &Wanted) -> Depth {
+    let keys: BTreeSet<_> = app.project.volumes().iter().map(|v| v.key.clone()).collect();
+    let scan = if wanted.only.is_empty() {
+        keys.iter().filter(|k| !wanted.exclude.contains_key(*k)).cloned().collect()
+    } else {
+        wanted.only.clone()
+    };
+    Depth {
+        scan: Some(scan),
+        ask_servers: true,
+        destination: match &wanted.to {
+            Destination::Block(root) => {
+                let subs = keys.iter().map(|key| {
+                    wanted.map.get(key).cloned().unwrap_or_else(|| crate::model::config::default_subdir(key).into())
+                });
+                Some((root.clone(), subs.collect::<BTreeSet<_>>().into_iter().collect()))
+            }
+            Destination::Volumes => None,
+        },
+        override_path: wanted.switch.override_path.clone(),
+    }
+}
+
+/// What the switch writes, and the project's files afterwards.
+pub(super) fn switch(
+    app: &App,
+    world: &World,
+    volumes: &[Moving],
+    base_names: &BTreeMap<VolumeKey, crate::model::VolumeName>,
+) -> Result<(Switch, Located)> {
+    let path = &app.settings.override_path;
+    let mut entries = match &world.override_file {
+        OverrideSeen::Ours(text) if app.located.files.contains(path) => parse(text, path)?,
+        // One that nothing points at says nothing about where the data lives.
+        _ => Vec::new(),
+    };
+    for moving in volumes {
+        entries.retain(|e| e.key != moving.key);
+        let name = moving.target.volume_name().clone();
+        let place = match &moving.target {
+            Target::Directory { root, sub, .. } => Place::Directory(root.join(sub)),
+            // Under its own name the files' definition is all that is needed.
+            Target::Volume { .. } if base_names.get(&moving.key) == Some(&name) => continue,
+            Target::Volume { .. } => Place::Volume,
+        };
+        entries.push(Entry { key: moving.key.clone(), name, place });
+    }
+    entries.sort_by(|a, b| a.key.cmp(&b.key));
+    let after = if entries.is_empty() { app.located.without_file(path) } else { app.located.with_file(path) };
+    let switch = Switch {
+        override_path: path.clone(),
+        override_text: (!entries.is_empty()).then(|| render_volumes(app.project.name(), &entries)),
+        dotenv: app.located.dotenv.clone(),
+        compose_file: after.compose_file_value(),
+        volumes: volumes.iter().map(|m| (m.key.clone(), m.target.volume_name().clone())).collect(),
+    };
+    Ok((switch, after))
+}
