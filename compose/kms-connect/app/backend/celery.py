@@ -2,7 +2,7 @@ import os
 import pathlib
 
 from celery import Celery
-from celery.signals import heartbeat_sent, worker_ready
+from celery.signals import after_task_publish, beat_init, heartbeat_sent, worker_ready
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "backend.settings")
 
@@ -13,6 +13,8 @@ app.autodiscover_tasks()
 
 @worker_ready.connect
 @heartbeat_sent.connect
+@beat_init.connect
+@after_task_publish.connect
 def touch_heartbeat(**_):
-    """What the container's health check looks at."""
+    """What the health checks of the worker and of the scheduler look at."""
     pathlib.Path("/tmp/celery-heartbeat").touch()
