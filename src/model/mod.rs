@@ -3,6 +3,7 @@
 //! No I/O lives here, and nothing here knows of Docker's API or of the terminal.
 
 mod bytes;
+pub mod config;
 mod failure;
 mod home;
 mod names;
