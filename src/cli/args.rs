@@ -83,16 +83,16 @@ pub struct Global {
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 
-    /// When to use colors
+    /// When to use colors: auto, always or never [default: auto]
     #[arg(
         long,
         global = true,
         value_name = "WHEN",
         value_enum,
         default_value_t,
-        hide_possible_values = true
+        hide_possible_values = true,
+        hide_default_value = true
     )]
-    #[arg(help = "When to use colors: auto, always or never")]
     pub color: ColorWhen,
 
     /// Answer Rehome's own questions with yes
@@ -124,6 +124,11 @@ pub enum Command {
     /// Print or write the COMPOSE_FILE setting that keeps the override active
     Env(Env),
     /// Move volumes to a new home, with their data
+    ///
+    /// Copies while the stack runs, stops only the services that use a moved volume, copies what changed since, verifies
+    /// content and metadata of every entry, points the volumes at their new home, starts the same services again and
+    /// proves that they work. If anything fails, the old stack is brought back on its old data. The old data stays where
+    /// it is in either case.
     Move(Move),
     /// Finish an interrupted run
     Resume(Resume),
@@ -144,6 +149,8 @@ pub enum Command {
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Run docker compose with the files of this project, the override included
+    ///
+    /// Refuses what destroys data (`down -v`, `rm -v`, `up -V` on volumes with data) unless it is told otherwise.
     Compose(Compose),
     /// Print the completions for a shell
     Completions {
@@ -239,11 +246,6 @@ Examples:
     rehome move --to volumes";
 
 /// `rehome move`.
-///
-/// Copies while the stack runs, stops only the services that use a moved volume, copies what changed since, verifies
-/// content and metadata of every entry, points the volumes at their new home, starts the same services again and
-/// proves that they work. If anything fails, the old stack is brought back on its old data. The old data stays where
-/// it is in either case.
 #[derive(Debug, Clone, Args)]
 #[command(after_long_help = MOVE_EXAMPLES)]
 pub struct Move {
@@ -319,8 +321,6 @@ pub enum ConfigCommand {
 }
 
 /// `rehome compose`.
-///
-/// Refuses what destroys data (`down -v`, `rm -v`, `up -V` on volumes with data) unless it is told otherwise.
 #[derive(Debug, Clone, Args)]
 #[command(override_usage = "rehome compose [OPTIONS] -- ARGS...")]
 pub struct Compose {

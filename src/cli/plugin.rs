@@ -111,7 +111,7 @@ mod tests {
             ),
             (
                 "docker-rehome -H rehome rehome status",
-                "docker-rehome -H rehome rehome status",
+                "docker-rehome -H rehome status",
             ),
             ("docker-rehome status rehome", "docker-rehome status rehome"),
             (
