@@ -1,60 +1,289 @@
 //! rehome.yml: what may be in it, and what it means.
+//!
+//! The doc comments of these types are the descriptions in the JSON Schema.
 
-use std::fmt;
-use std::str::FromStr;
+mod read;
+mod subdir;
+mod write;
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A directory below the root of the block volume: relative, and without a way out of it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Subdir(String);
+use crate::model::{Owner, ServiceName, VolumeKey};
 
-/// A directory that is not below the root.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no directory below the block volume's root: write it as postgres or data/postgres")]
-pub struct ParseSubdirError(String);
+pub use read::{ConfigError, parse};
+pub use subdir::{ParseSubdirError, Subdir, default_subdir};
+pub use write::write_commented;
 
-impl Subdir {
-    /// The path as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+/// The one version of the format that this Rehome reads and writes.
+pub const VERSION: u32 = 1;
+
+/// The settings of Rehome for one Compose project. Everything but the version may be left out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "rehome.yml")]
+pub struct Config {
+    /// The version of this format.
+    #[schemars(extend("const" = 1))]
+    pub version: u32,
+
+    /// Where volumes live on block storage.
+    #[serde(default, skip_serializing_if = "Block::is_empty")]
+    pub block: Block,
+
+    /// What runs in the services after they started on a new home. Without this key hooks are detected; with it,
+    /// even if it is empty, only these run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<Hooks>,
+
+    /// What must answer before a move counts as done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Check>,
+
+    /// How long a service may take to stop, as `90s` or `10m`.
+    #[serde(default, with = "opt_span", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schemas::span")]
+    pub stop_timeout: Option<Duration>,
+
+    /// The move of uploads to S3-compatible storage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub s3: Option<serde_json::Value>,
+
+    /// Backups: where to, how long, when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<serde_json::Value>,
 }
 
-impl FromStr for Subdir {
-    type Err = ParseSubdirError;
-
-    fn from_str(text: &str) -> Result<Self, ParseSubdirError> {
-        let path = text.strip_suffix('/').unwrap_or(text);
-        let sound = path
-            .split('/')
-            .all(|part| !matches!(part, "" | "." | "..") && part.len() <= 255)
-            && !path.contains(char::is_control);
-        if sound {
-            Ok(Self(path.to_owned()))
-        } else {
-            Err(ParseSubdirError(text.to_owned()))
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            version: VERSION,
+            block: Block::default(),
+            hooks: None,
+            checks: Vec::new(),
+            stop_timeout: None,
+            s3: None,
+            backup: None,
         }
     }
 }
 
-impl TryFrom<String> for Subdir {
-    type Error = ParseSubdirError;
-    fn try_from(text: String) -> Result<Self, ParseSubdirError> {
-        text.parse()
+/// Where volumes live on block storage.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Block {
+    /// The directory on the block volume that holds the volumes' directories; absolute, on the engine's host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schemas::absolute")]
+    pub root: Option<PathBuf>,
+
+    /// The file name of the override, beside the Compose file.
+    #[serde(default, rename = "override", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub override_file: Option<PathBuf>,
+
+    /// What is special about single volumes, by their key in the Compose file.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "BTreeMap<String, Volume>")]
+    pub volumes: BTreeMap<VolumeKey, Volume>,
+
+    /// Volumes that stay where they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
+    pub exclude: Vec<VolumeKey>,
+}
+
+impl Block {
+    /// Whether nothing is set.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 }
 
-impl From<Subdir> for String {
-    fn from(subdir: Subdir) -> String {
-        subdir.0
+/// What is special about a volume.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Volume {
+    /// Its directory below the root; by default its name without `_data` or `_volume`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schemas::subdir")]
+    pub path: Option<Subdir>,
+
+    /// The owner of everything in it at its new home, as `UID:GID`; by default what it is at the old one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schemas::owner")]
+    pub owner: Option<Owner>,
+}
+
+/// What runs in the services.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Hooks {
+    /// After the services started on the new home, in this order.
+    #[serde(default)]
+    pub after_start: Vec<Hook>,
+}
+
+/// A command in a service's container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Hook {
+    /// The service.
+    #[schemars(with = "String")]
+    pub service: ServiceName,
+
+    /// The program and its arguments; no shell is involved.
+    #[schemars(length(min = 1))]
+    pub run: Vec<String>,
+
+    /// The user, if it is not the container's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+
+    /// How long it may take, as `90s` or `10m`.
+    #[serde(default, with = "opt_span", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schemas::span")]
+    pub timeout: Option<Duration>,
+
+    /// What becomes of the run if it fails.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+}
+
+/// What becomes of a run when a hook fails.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// The move goes back.
+    #[default]
+    Stop,
+    /// The move goes on, with a warning.
+    Warn,
+    /// The move goes on.
+    Ignore,
+}
+
+/// A request that must be answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// The service that is asked, from inside its network.
+    #[schemars(with = "String")]
+    pub service: ServiceName,
+
+    /// The URL, as the service itself would call it: `http://localhost:8000/health/`.
+    #[schemars(regex(pattern = "^https?://"))]
+    pub http: String,
+
+    /// The status that it must answer with.
+    #[serde(default = "default_status")]
+    #[schemars(range(min = 100, max = 599))]
+    pub status: u16,
+
+    /// How long it may take until it does, as `60s` or `2m`.
+    #[serde(default = "default_within", with = "span")]
+    #[schemars(schema_with = "schemas::span")]
+    pub within: Duration,
+}
+
+/// The status a check expects without being told.
+pub const fn default_status() -> u16 {
+    200
+}
+
+/// How long a check waits without being told.
+pub const fn default_within() -> Duration {
+    Duration::from_secs(60)
+}
+
+/// The JSON Schema of rehome.yml, for editors.
+#[must_use]
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Config).to_value()
+}
+
+/// A duration as it is written in rehome.yml; reads back as the same.
+pub(crate) fn span_text(span: Duration) -> String {
+    match (span.subsec_millis(), span.as_secs()) {
+        (0, seconds) if seconds >= 60 && seconds % 60 == 0 => format!("{}m", seconds / 60),
+        (0, seconds) => format!("{seconds}s"),
+        (_, _) => format!("{}ms", span.as_millis()),
     }
 }
 
-impl fmt::Display for Subdir {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
+mod span {
+    use std::time::Duration;
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a duration is written as 90s, 2m or 1h")]
+    enum Written {
+        Seconds(u32),
+        Text(String),
+    }
+
+    pub fn serialize<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&super::span_text(*span))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        match Written::deserialize(deserializer)? {
+            Written::Seconds(seconds) => Ok(Duration::from_secs(seconds.into())),
+            Written::Text(text) => crate::model::parse_span(&text).map_err(D::Error::custom),
+        }
     }
 }
+
+mod opt_span {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[derive(Deserialize)]
+    struct Wrapped(#[serde(with = "super::span")] Duration);
+
+    pub fn serialize<S: Serializer>(span: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        match span {
+            Some(span) => super::span::serialize(span, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<Wrapped>::deserialize(deserializer)?.map(|wrapped| wrapped.0))
+    }
+}
+
+/// What serde's types do not say of themselves.
+mod schemas {
+    use schemars::{Schema, SchemaGenerator, json_schema};
+
+    pub fn span(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [
+            { "type": "string", "pattern": "^[0-9]+(\\.[0-9]+)? ?[a-z]*( ?[0-9]+(\\.[0-9]+)? ?[a-z]+)*$" },
+            { "type": "integer", "minimum": 0 },
+        ] })
+    }
+
+    pub fn absolute(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^/" })
+    }
+
+    pub fn subdir(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[^/]" })
+    }
+
+    pub fn owner(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9]+:[0-9]+$" })
+    }
+}
+
+#[cfg(test)]
+mod tests;

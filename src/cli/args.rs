@@ -1,0 +1,418 @@
+//! The arguments. The doc comments of these types are the help text.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::model::config::Subdir;
+use crate::model::{ByteSize, Owner, RunId, VolumeKey, parse_span};
+
+/// Gives the data of a Docker Compose stack a new home, and proves that it arrived
+///
+/// Rehome moves named volumes to block storage and back. It says beforehand what it will do (`--dry-run`), checks
+/// what it did, and goes back if anything is wrong. The old data is never changed and never deleted by a move.
+#[derive(Debug, Clone, Parser)]
+#[command(
+    name = "rehome",
+    bin_name = "rehome",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    /// What every command understands.
+    #[command(flatten)]
+    pub global: Global,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// A Compose file; may be repeated [default: as docker compose finds it: COMPOSE_FILE, then compose.yaml …]
+    #[arg(short, long = "file", global = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+
+    /// The name of the project [default: as docker compose decides it]
+    #[arg(short, long, global = true, value_name = "NAME")]
+    pub project_name: Option<String>,
+
+    /// The directory that paths in the Compose files are relative to
+    #[arg(long, global = true, value_name = "DIR")]
+    pub project_directory: Option<PathBuf>,
+
+    /// A file of variables for the Compose files; may be repeated [default: .env]
+    #[arg(long = "env-file", global = true, value_name = "FILE")]
+    pub env_files: Vec<PathBuf>,
+
+    /// A profile to switch on; may be repeated
+    #[arg(long = "profile", global = true, value_name = "NAME")]
+    pub profiles: Vec<String>,
+
+    /// The Docker engine, also `ssh://user@server` [default: DOCKER_HOST, then the current context]
+    #[arg(short = 'H', long, global = true, value_name = "URL")]
+    pub host: Option<String>,
+
+    /// The Docker context to use
+    #[arg(long, global = true, value_name = "NAME", conflicts_with = "host")]
+    pub context: Option<String>,
+
+    /// The configuration [default: rehome.yml beside the Compose file, if it is there]
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Where journals and history are kept [default: /var/lib/rehome; $XDG_STATE_HOME/rehome if not root]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+
+    /// Print JSON on stdout: one document for a query, one event a line for a run
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// Say only what went wrong
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Say more; twice for diagnostics
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+
+    /// When to use colors: auto, always or never [default: auto]
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        hide_default_value = true
+    )]
+    pub color: ColorWhen,
+
+    /// Answer Rehome's own questions with yes
+    #[arg(short, long, global = true)]
+    pub yes: bool,
+}
+
+/// When to use colors.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum ColorWhen {
+    /// On a terminal, unless NO_COLOR says otherwise
+    #[default]
+    Auto,
+    /// Also into files and pipes
+    Always,
+    /// Never
+    Never,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Look at the project and write rehome.yml with what was found
+    Init(Init),
+    /// Show where the data of each volume lives now
+    Status,
+    /// Print or write the override that points volumes at their new home
+    Override(Override),
+    /// Print or write the COMPOSE_FILE setting that keeps the override active
+    Env(Env),
+    /// Move volumes to a new home, with their data
+    ///
+    /// Copies while the stack runs, stops only the services that use a moved volume, copies what changed since, verifies
+    /// content and metadata of every entry, points the volumes at their new home, starts the same services again and
+    /// proves that they work. If anything fails, the old stack is brought back on its old data. The old data stays where
+    /// it is in either case.
+    Move(Move),
+    /// Finish an interrupted run
+    Resume(Resume),
+    /// Undo an interrupted run
+    ///
+    /// For a run that was finished it says what was written since, and offers the move back, so that nothing of it
+    /// is lost.
+    Rollback(Resume),
+    /// List the runs of this project
+    History,
+    /// Show one run: its plan, steps, times, and what was verified
+    Show {
+        /// The run, as `rehome history` lists it
+        #[arg(value_name = "RUN")]
+        run: RunId,
+    },
+    /// Show the settings and what may be in rehome.yml
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Run docker compose with the files of this project, the override included
+    ///
+    /// Refuses what destroys data (`down -v`, `rm -v`, `up -V` on volumes with data) unless it is told otherwise.
+    Compose(Compose),
+    /// Print the completions for a shell
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL", value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+    /// Runs inside the helper container
+    #[command(hide = true)]
+    Helper {
+        /// The request, as JSON
+        #[arg(value_name = "REQUEST")]
+        request: String,
+    },
+}
+
+/// `rehome init`.
+#[derive(Debug, Clone, Args)]
+pub struct Init {
+    /// Replace a rehome.yml that is there
+    #[arg(long)]
+    pub force: bool,
+
+    /// Print the file instead of writing it
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `rehome override`.
+#[derive(Debug, Clone, Args)]
+pub struct Override {
+    /// The directory on the block volume that holds the volumes' directories [default: block.root of rehome.yml]
+    #[arg(long, value_name = "DIR", value_parser = directory)]
+    pub to: Option<PathBuf>,
+
+    /// How volumes are pointed at their home
+    #[arg(long, value_name = "STYLE", value_enum, default_value_t)]
+    pub style: Style,
+
+    /// Write the file and set COMPOSE_FILE in .env
+    #[arg(long)]
+    pub write: bool,
+
+    /// Only say whether the running stack uses the override
+    #[arg(long, conflicts_with = "write")]
+    pub check: bool,
+
+    /// With --write: print what would be written
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// How an override points a volume at its new home.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Style {
+    /// A named volume that is bound to the directory; every service that mounts it follows
+    #[default]
+    Volume,
+    /// A bind mount in each service, for external volumes
+    Bind,
+}
+
+/// `rehome env`.
+#[derive(Debug, Clone, Args)]
+pub struct Env {
+    /// Put COMPOSE_FILE into .env instead of printing the export line
+    #[arg(long)]
+    pub write: bool,
+
+    /// With --write: print what would be written
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+const MOVE_EXAMPLES: &str = "\
+Examples:
+  Say what would be done, and change nothing:
+    rehome move --to /mnt/kms-data --dry-run
+
+  Move every volume of the project to the block volume mounted at /mnt/kms-data:
+    rehome move --to /mnt/kms-data
+
+  Move only the uploads, into /mnt/kms-data/uploads, and give them to user 1000:
+    rehome move --to /mnt/kms-data --only media_volume \\
+        --map media_volume=uploads --owner media_volume=1000:1000
+
+  Copy gently, and give up (stack up, nothing changed) if it would be down for longer than two minutes:
+    rehome move --to /mnt/kms-data --bandwidth 50MB --max-downtime 2m
+
+  Go back to Docker's own volumes, with everything that was written since:
+    rehome move --to volumes";
+
+/// `rehome move`.
+#[derive(Debug, Clone, Args)]
+#[command(after_long_help = MOVE_EXAMPLES)]
+pub struct Move {
+    /// A directory on a mounted block volume of the engine's host, or `volumes` for Docker's own
+    /// [default: block.root of rehome.yml]
+    #[arg(long, value_name = "DIR|volumes")]
+    pub to: Option<Destination>,
+
+    /// Move only this volume; may be repeated, or a list with commas
+    #[arg(long, value_name = "VOLUME", value_delimiter = ',')]
+    pub only: Vec<VolumeKey>,
+
+    /// Leave this volume where it is; may be repeated, or a list with commas
+    #[arg(long, value_name = "VOLUME", value_delimiter = ',')]
+    pub exclude: Vec<VolumeKey>,
+
+    /// The directory of a volume below DIR, instead of its name without `_data` or `_volume`; may be repeated
+    #[arg(long = "map", value_name = "VOLUME=SUBDIR", value_delimiter = ',')]
+    pub maps: Vec<Pair<Subdir>>,
+
+    /// The owner of everything in a volume at its new home [default: as at the old home]; may be repeated
+    #[arg(long = "owner", value_name = "VOLUME=UID:GID", value_delimiter = ',')]
+    pub owners: Vec<Pair<Owner>>,
+
+    /// Stop the services first and copy once, instead of copying while they run
+    #[arg(long)]
+    pub offline: bool,
+
+    /// Run no hooks after the start, neither configured nor detected ones
+    #[arg(long)]
+    pub no_hooks: bool,
+
+    /// How long a service may take to stop, as 90s or 10m [default: by its kind; a database gets minutes]
+    #[arg(long, value_name = "DURATION", value_parser = parse_span)]
+    pub stop_timeout: Option<Duration>,
+
+    /// Give up and bring the old stack back if it would be down for longer than this
+    #[arg(long, value_name = "DURATION", value_parser = parse_span)]
+    pub max_downtime: Option<Duration>,
+
+    /// Copy no faster than this a second while the stack runs, as 50MB
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub bandwidth: Option<ByteSize>,
+
+    /// Give this volume an empty new home, without its data (a cache); may be repeated, or a list with commas
+    #[arg(long, value_name = "VOLUME", value_delimiter = ',')]
+    pub without_data: Vec<VolumeKey>,
+
+    /// Print the plan and what speaks against it; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `rehome resume` and `rehome rollback`.
+#[derive(Debug, Clone, Args)]
+pub struct Resume {
+    /// The run [default: the last one of this project]
+    #[arg(value_name = "RUN")]
+    pub run: Option<RunId>,
+
+    /// Say what would be done, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `rehome config`.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum ConfigCommand {
+    /// Print the JSON Schema of rehome.yml
+    Schema,
+    /// Print the effective settings and where each came from
+    Show,
+}
+
+/// `rehome compose`.
+#[derive(Debug, Clone, Args)]
+#[command(override_usage = "rehome compose [OPTIONS] -- ARGS...")]
+pub struct Compose {
+    /// Run it even if it destroys data
+    #[arg(long)]
+    pub allow_data_loss: bool,
+
+    /// What docker compose is told, as `up -d` or `exec db psql`
+    #[arg(
+        value_name = "ARGS",
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    pub args: Vec<std::ffi::OsString>,
+}
+
+/// Where a move goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// A directory of the engine's host; always absolute.
+    Directory(PathBuf),
+    /// Docker's own volumes.
+    Volumes,
+}
+
+impl FromStr for Destination {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "volumes" {
+            return Ok(Self::Volumes);
+        }
+        directory(text).map(Self::Directory).map_err(|error| {
+            // `--to volume` must not become a directory of that name.
+            format!("{error}, or `volumes` for Docker's own")
+        })
+    }
+}
+
+/// A volume and what is said about it, written `VOLUME=VALUE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair<T> {
+    /// The volume.
+    pub volume: VolumeKey,
+    /// What is said about it.
+    pub value: T,
+}
+
+impl<T> FromStr for Pair<T>
+where
+    T: FromStr,
+    T::Err: std::fmt::Display,
+{
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (volume, value) = text
+            .split_once('=')
+            .ok_or_else(|| format!("{text:?} has no `=`: write it as VOLUME=VALUE"))?;
+        Ok(Self {
+            volume: volume
+                .parse()
+                .map_err(|e: crate::model::ParseNameError| e.to_string())?,
+            value: value.parse().map_err(|e: T::Err| e.to_string())?,
+        })
+    }
+}
+
+/// The engine may be on another host, where the directory that Rehome runs in means nothing.
+fn directory(text: &str) -> Result<PathBuf, String> {
+    if text.starts_with('/') {
+        Ok(PathBuf::from(text))
+    } else {
+        Err(format!(
+            "{text:?} is no absolute path: give a directory of the engine's host"
+        ))
+    }
+}
+
+fn rate(text: &str) -> Result<ByteSize, String> {
+    let size: ByteSize = text
+        .strip_suffix("/s")
+        .unwrap_or(text)
+        .parse()
+        .map_err(|e: crate::model::ParseSizeError| e.to_string())?;
+    if size.0 == 0 {
+        return Err("a rate of nothing would never end".to_owned());
+    }
+    Ok(size)
+}
+
+#[cfg(test)]
+#[path = "args_tests.rs"]
+mod tests;

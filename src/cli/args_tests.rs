@@ -1,0 +1,114 @@
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+
+use super::*;
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(line.split_whitespace())
+}
+
+fn moved(line: &str) -> Move {
+    match parse(line).unwrap().command {
+        Command::Move(args) => args,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_definition_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn global_options_stand_before_and_after_the_command() {
+    for line in [
+        "rehome -f a.yml -f b.yml --json -p kms status",
+        "rehome status -f a.yml -f b.yml --json -p kms",
+        "rehome -p kms config show --json -f a.yml -f b.yml",
+    ] {
+        let global = parse(line).unwrap().global;
+        assert_eq!(
+            global.files,
+            [PathBuf::from("a.yml"), PathBuf::from("b.yml")],
+            "{line}"
+        );
+        assert!(global.json, "{line}");
+        assert_eq!(global.project_name.as_deref(), Some("kms"), "{line}");
+        assert_eq!(global.color, ColorWhen::Auto);
+    }
+    assert_eq!(parse("rehome -vv status").unwrap().global.verbose, 2);
+    assert_eq!(
+        parse("rehome status -q -v").unwrap_err().kind(),
+        ErrorKind::ArgumentConflict
+    );
+}
+
+#[test]
+fn a_move_is_read_in_full() {
+    let args = moved(
+        "rehome move --to /mnt/kms-data --only postgres_data,media_volume --only x --exclude redis_data \
+         --map media_volume=up/loads --owner media_volume=1000:1000 --offline --no-hooks --stop-timeout 10m \
+         --max-downtime 90s --bandwidth 50MB/s --without-data cache --dry-run",
+    );
+    assert_eq!(args.to, Some(Destination::Directory("/mnt/kms-data".into())));
+    assert_eq!(args.only.len(), 3);
+    assert_eq!(args.maps[0].value.as_str(), "up/loads");
+    assert_eq!(args.owners[0].volume.as_str(), "media_volume");
+    assert_eq!(args.owners[0].value, Owner { uid: 1000, gid: 1000 });
+    assert_eq!(args.stop_timeout, Some(Duration::from_secs(600)));
+    assert_eq!(args.bandwidth, Some(ByteSize(50_000_000)));
+    assert!(args.offline && args.no_hooks && args.dry_run);
+    assert_eq!(moved("rehome move --to volumes").to, Some(Destination::Volumes));
+    assert_eq!(moved("rehome move").to, None);
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused_in_words() {
+    for (line, words) in [
+        ("rehome move --to volume", "or `volumes` for Docker's own"),
+        ("rehome move --map media_volume", "write it as VOLUME=VALUE"),
+        ("rehome move --map media_volume=../x", "is no directory below"),
+        ("rehome move --owner media_volume=www", "write it as UID:GID"),
+        ("rehome move --bandwidth 0", "would never end"),
+        ("rehome override --to mnt", "absolute"),
+        ("rehome show ../x", "lower-case letters and digits"),
+    ] {
+        let error = parse(line).unwrap_err().to_string();
+        assert!(error.contains(words), "{line}: {error}");
+    }
+}
+
+#[test]
+fn compose_is_handed_everything_that_is_its_own() {
+    for (line, wanted, loss) in [
+        ("rehome compose -- down -v", "down -v", false),
+        (
+            "rehome compose down -v --allow-data-loss",
+            "down -v --allow-data-loss",
+            false,
+        ),
+        ("rehome compose --allow-data-loss -- down -v", "down -v", true),
+        ("rehome compose exec db -- ls -q", "exec db -- ls -q", false),
+        ("rehome compose -- exec db -- ls", "exec db -- ls", false),
+    ] {
+        let Command::Compose(args) = parse(line).unwrap().command else {
+            panic!("{line}")
+        };
+        let text: Vec<_> = args.args.iter().map(|a| a.to_string_lossy()).collect();
+        assert_eq!(text.join(" "), wanted, "{line}");
+        assert_eq!(args.allow_data_loss, loss, "{line}");
+    }
+    assert!(parse("rehome compose").is_err());
+}
+
+#[test]
+fn the_helper_is_hidden_and_the_move_has_examples() {
+    let help = Cli::command().render_long_help().to_string();
+    assert!(!help.contains("helper"), "{help}");
+    let help = Cli::command()
+        .find_subcommand_mut("move")
+        .unwrap()
+        .render_long_help()
+        .to_string();
+    assert!(help.contains("rehome move --to volumes"), "{help}");
+}

@@ -1,0 +1,110 @@
+//! Directories below the root of the block volume.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::VolumeKey;
+
+/// A directory below the root of the block volume: relative, and without a way out of it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Subdir(String);
+
+/// A directory that is not below the root.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no directory below the block volume's root: write it as postgres or data/postgres")]
+pub struct ParseSubdirError(String);
+
+impl Subdir {
+    /// The path as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Subdir {
+    type Err = ParseSubdirError;
+
+    fn from_str(text: &str) -> Result<Self, ParseSubdirError> {
+        let path = text.strip_suffix('/').unwrap_or(text);
+        let sound = path
+            .split('/')
+            .all(|part| !matches!(part, "" | "." | "..") && part.len() <= 255)
+            && !path.contains(char::is_control);
+        if sound {
+            Ok(Self(path.to_owned()))
+        } else {
+            Err(ParseSubdirError(text.to_owned()))
+        }
+    }
+}
+
+impl TryFrom<String> for Subdir {
+    type Error = ParseSubdirError;
+    fn try_from(text: String) -> Result<Self, ParseSubdirError> {
+        text.parse()
+    }
+}
+
+impl From<Subdir> for String {
+    fn from(subdir: Subdir) -> String {
+        subdir.0
+    }
+}
+
+impl fmt::Display for Subdir {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// The directory of a volume that the configuration gives none: its name without the suffix that says it is one.
+#[must_use]
+pub fn default_subdir(key: &VolumeKey) -> String {
+    let name = key.as_str();
+    let short = ["_data", "_volume", "-data", "-volume", "_vol"]
+        .iter()
+        .find_map(|suffix| name.strip_suffix(suffix))
+        .unwrap_or(name);
+    // `_data` would leave nothing, `.._data` and the key `..` would leave the root.
+    [short, name]
+        .iter()
+        .find(|text| text.parse::<Subdir>().is_ok())
+        .map_or_else(|| format!("volume{name}"), |text| (*text).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subdir_stays_below_the_root() {
+        for text in ["postgres", "data/postgres", "a.b", "..."] {
+            assert_eq!(text.parse::<Subdir>().unwrap().as_str(), text);
+        }
+        assert_eq!("media/".parse::<Subdir>().unwrap().as_str(), "media");
+        for text in ["", "/", "/abs", ".", "..", "a/../b", "a//b", "./a", "a\n"] {
+            assert!(text.parse::<Subdir>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_volume_without_a_map_gets_its_short_name() {
+        for (key, wanted) in [
+            ("postgres_data", "postgres"),
+            ("media_volume", "media"),
+            ("redis-data", "redis"),
+            ("x-volume", "x"),
+            ("y_vol", "y"),
+            ("uploads", "uploads"),
+            ("_data", "_data"),
+            (".._data", ".._data"),
+            ("..", "volume.."),
+        ] {
+            assert_eq!(default_subdir(&VolumeKey::new(key).unwrap()), wanted);
+        }
+    }
+}

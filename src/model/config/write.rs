@@ -1,0 +1,198 @@
+//! Writing a rehome.yml that explains itself.
+
+use super::{Block, Check, Config, Hook, Hooks, OnFailure, default_status, default_within, span_text};
+
+/// A rehome.yml with comments; it reads back as the same configuration.
+#[must_use]
+pub fn write_commented(findings: &Config) -> String {
+    let mut out = String::from(
+        "# Settings of Rehome for this project. All of it may be left out: what is not said is detected.\n\
+         # What may be here: rehome config schema. What is in effect: rehome config show.\n",
+    );
+    line(&mut out, 0, &format!("version: {}", findings.version));
+    block(&mut out, &findings.block);
+    hooks(&mut out, findings.hooks.as_ref());
+    checks(&mut out, &findings.checks);
+    if let Some(timeout) = findings.stop_timeout {
+        out.push_str("\n# How long a service may take to stop.\n");
+        line(&mut out, 0, &format!("stop_timeout: {}", span_text(timeout)));
+    }
+    opaque(
+        &mut out,
+        "s3",
+        "Uploads in S3-compatible storage.",
+        findings.s3.as_ref(),
+    );
+    opaque(
+        &mut out,
+        "backup",
+        "Backups: where to, how long, when.",
+        findings.backup.as_ref(),
+    );
+    out
+}
+
+fn line(out: &mut String, indent: usize, text: &str) {
+    out.push_str(&" ".repeat(indent));
+    out.push_str(text);
+    out.push('\n');
+}
+
+fn block(out: &mut String, block: &Block) {
+    out.push_str("\n# Where volumes live on block storage.\n");
+    if block.is_empty() {
+        out.push_str("# block:\n#   root: /mnt/data\n");
+        return;
+    }
+    line(out, 0, "block:");
+    line(
+        out,
+        2,
+        "# The directory on the mounted block volume; rehome move goes there without --to.",
+    );
+    match &block.root {
+        Some(root) => line(out, 2, &format!("root: {}", scalar(&root.to_string_lossy()))),
+        None => line(out, 2, "# root: /mnt/data"),
+    }
+    if let Some(file) = &block.override_file {
+        line(
+            out,
+            2,
+            "# The Compose file that points the volumes there; Rehome writes it.",
+        );
+        line(out, 2, &format!("override: {}", scalar(&file.to_string_lossy())));
+    }
+    if !block.volumes.is_empty() {
+        line(
+            out,
+            2,
+            "# By volume: its directory below the root, and its owner if it shall change.",
+        );
+        line(out, 2, "volumes:");
+    }
+    for (key, volume) in &block.volumes {
+        let mut parts = Vec::new();
+        if let Some(path) = &volume.path {
+            parts.push(format!("path: {}", scalar(path.as_str())));
+        }
+        if let Some(owner) = &volume.owner {
+            parts.push(format!("owner: \"{owner}\""));
+        }
+        let value = match parts.as_slice() {
+            [] => "{}".to_owned(),
+            parts => format!("{{ {} }}", parts.join(", ")),
+        };
+        line(out, 4, &format!("{}: {value}", scalar(key.as_str())));
+    }
+    if !block.exclude.is_empty() {
+        line(out, 2, "# These stay where they are.");
+        let keys: Vec<_> = block.exclude.iter().map(|key| scalar(key.as_str())).collect();
+        line(out, 2, &format!("exclude: [{}]", keys.join(", ")));
+    }
+}
+
+fn hooks(out: &mut String, hooks: Option<&Hooks>) {
+    out.push_str(
+        "\n# What runs in the services after they started on a new home; `after_start: []` for nothing.\n",
+    );
+    let Some(hooks) = hooks else {
+        out.push_str("# hooks:\n#   after_start: []\n");
+        return;
+    };
+    line(out, 0, "hooks:");
+    if hooks.after_start.is_empty() {
+        line(out, 2, "after_start: []");
+        return;
+    }
+    line(out, 2, "# on_failure: stop (the move goes back), warn, ignore");
+    line(out, 2, "after_start:");
+    for hook in &hooks.after_start {
+        line(out, 4, &format!("- {{ {} }}", hook_text(hook)));
+    }
+}
+
+fn hook_text(hook: &Hook) -> String {
+    let run: Vec<_> = hook.run.iter().map(|word| quoted(word)).collect();
+    let mut text = format!(
+        "service: {}, run: [{}]",
+        scalar(hook.service.as_str()),
+        run.join(", ")
+    );
+    if let Some(user) = &hook.user {
+        text += &format!(", user: {}", quoted(user));
+    }
+    if let Some(timeout) = hook.timeout {
+        text += &format!(", timeout: {}", span_text(timeout));
+    }
+    match hook.on_failure {
+        OnFailure::Stop => {}
+        OnFailure::Warn => text += ", on_failure: warn",
+        OnFailure::Ignore => text += ", on_failure: ignore",
+    }
+    text
+}
+
+fn checks(out: &mut String, checks: &[Check]) {
+    out.push_str(
+        "\n# What must answer before a move counts as done, asked from inside the service's network.\n",
+    );
+    if checks.is_empty() {
+        out.push_str(
+            "# checks:\n#   - { service: web, http: \"http://localhost:8000/health/\", within: 60s }\n",
+        );
+        return;
+    }
+    line(out, 0, "checks:");
+    for check in checks {
+        let mut text = format!(
+            "service: {}, http: {}",
+            scalar(check.service.as_str()),
+            quoted(&check.http)
+        );
+        if check.status != default_status() {
+            text += &format!(", status: {}", check.status);
+        }
+        if check.within != default_within() {
+            text += &format!(", within: {}", span_text(check.within));
+        }
+        line(out, 2, &format!("- {{ {text} }}"));
+    }
+}
+
+fn opaque(out: &mut String, key: &str, why: &str, value: Option<&serde_json::Value>) {
+    let Some(text) = value.and_then(|value| serde_yaml::to_string(value).ok()) else {
+        return;
+    };
+    line(out, 0, &format!("\n# {why}\n{key}:"));
+    for part in text.lines() {
+        line(out, if part.is_empty() { 0 } else { 2 }, part);
+    }
+}
+
+/// Plain where nobody could read it as something else, quoted otherwise.
+fn scalar(text: &str) -> String {
+    let plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_-./".contains(c))
+        && !["y", "n", "yes", "no", "on", "off", "true", "false", "null"]
+            .contains(&text.to_ascii_lowercase().as_str());
+    if plain { text.to_owned() } else { quoted(text) }
+}
+
+/// A double-quoted YAML scalar: JSON's escapes, and those of the characters that YAML does not allow raw.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            ' '..='~' => out.push(c),
+            c if c.is_alphanumeric() => out.push(c),
+            c => out.push_str(&format!("\\U{:08X}", u32::from(c))),
+        }
+    }
+    out.push('"');
+    out
+}
