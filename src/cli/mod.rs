@@ -1,10 +1,207 @@
-//! The command line.
+//! The command line: arguments in, exit code out. Each command is one thin file that calls `ops` and shows what it
+//! returns.
 
 pub mod args;
+mod commands;
 pub mod exit;
 pub mod plugin;
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{CommandFactory, Parser};
+
+use self::args::{Cli, ColorWhen, Command, Global};
+use crate::event::{Event, Events, Outcome};
+use crate::model::{Failure, Kind, Result};
+use crate::ops::Options;
+use crate::saga::Interrupt;
+use crate::ui::{self, Mode, Screen};
+
+/// What every command has at hand.
+struct Cx {
+    screen: Screen,
+    global: Global,
+    interrupt: Interrupt,
+    command: String,
+}
+
+/// How a command ended, if it did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// It did what was asked.
+    Done,
+    /// It says itself how it ended, and has told everything.
+    Code(u8),
+}
+
 /// Runs the program.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    exit::install_panic_hook();
+    let arguments = plugin::plugin_arguments(std::env::args_os().collect());
+    if arguments.get(1).is_some_and(|a| a == plugin::METADATA_COMMAND) {
+        ui::data(&plugin::plugin_metadata().to_string());
+        return ExitCode::SUCCESS;
+    }
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error, &arguments),
+    };
+    if let Command::Helper { request } = &cli.command {
+        return crate::helper::run(request, &mut std::io::stdout());
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let failure = Failure::environment("cannot start the runtime").because(&error);
+            ui::talk(&ui::render_failure(&failure, false, 80));
+            return ExitCode::from(exit::code(failure.kind));
+        }
+    };
+    let command = words(&arguments);
+    let code = runtime.block_on(run(cli, command));
+    // A helper that is still being waited for must not keep a process that was told to end.
+    runtime.shutdown_background();
+    ExitCode::from(code)
+}
+
+/// clap's own answer, and with `--json` the event that ends every run.
+fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
+    if !error.use_stderr() {
+        ui::data(error.render().to_string().trim_end());
+        return ExitCode::SUCCESS;
+    }
+    if arguments.iter().any(|a| a == "--json") {
+        let what = error.render().to_string();
+        let failure = Failure::usage(what.lines().next().unwrap_or_default().trim_start_matches("error: "));
+        let exit = exit::code(failure.kind);
+        let event =
+            Event::Finished { run: None, outcome: Outcome::Refused, exit, failure: Some(failure), report: None };
+        ui::data(&serde_json::to_string(&event).unwrap_or_default());
+    }
+    ui::talk(error.render().to_string().trim_end());
+    ExitCode::from(exit::code(Kind::Usage))
+}
+
+/// What was typed, for the history: arguments are no secrets here.
+fn words(arguments: &[OsString]) -> String {
+    let rest = arguments.iter().skip(1).map(|a| a.to_string_lossy());
+    std::iter::once("rehome".into()).chain(rest).collect::<Vec<_>>().join(" ")
+}
+
+async fn run(cli: Cli, command: String) -> u8 {
+    let global = cli.global;
+    let color = match global.color {
+        ColorWhen::Auto => ui::Color::Auto,
+        ColorWhen::Always => ui::Color::Always,
+        ColorWhen::Never => ui::Color::Never,
+    };
+    let mode = if global.json { Mode::Json } else { Mode::People };
+    let screen = Screen::new(mode, color, global.quiet, global.verbose);
+    if global.verbose > 1 {
+        ui::diagnostics();
+    }
+    let interrupt = Interrupt::new();
+    listen(&interrupt, Arc::clone(&screen.events));
+    let cx = Cx { screen, global, interrupt, command };
+    let result = commands::dispatch(&cx, cli.command).await;
+    match result {
+        Ok(Ending::Done) => 0,
+        Ok(Ending::Code(code)) => code,
+        Err(failure) => {
+            let exit = exit::code(failure.kind);
+            if cx.global.json {
+                let outcome = match failure.kind {
+                    Kind::Refused | Kind::Usage => Outcome::Refused,
+                    Kind::RolledBack => Outcome::RolledBack,
+                    Kind::Interrupted => Outcome::Interrupted,
+                    Kind::Stuck => Outcome::Stuck,
+                    Kind::Environment | Kind::Bug => Outcome::Failed,
+                };
+                cx.screen.events.tell(Event::Finished { run: None, outcome, exit, failure: Some(failure), report: None });
+            } else {
+                cx.screen.failure(&failure);
+            }
+            exit
+        }
+    }
+}
+
+/// The first Ctrl-C (or SIGTERM) asks the run to go back; the second leaves a journal that can be resumed.
+fn listen(interrupt: &Interrupt, events: Arc<dyn Events>) {
+    let interrupt = interrupt.clone();
+    tokio::spawn(async move {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+            events.warn("signals cannot be heard: Ctrl-C ends this at once");
+            return;
+        };
+        loop {
+            tokio::select! {
+                _ = int.recv() => {}
+                _ = term.recv() => {}
+            }
+            if interrupt.raise() {
+                events.warn("interrupted: going back; once more leaves it as it is, to be resumed");
+            } else {
+                ui::talk("left as it is: `rehome resume` or `rehome rollback` goes on");
+                std::process::exit(i32::from(exit::code(Kind::Interrupted)));
+            }
+        }
+    });
+}
+
+impl Cx {
+    /// What the use cases need to know of arguments and environment.
+    fn options(&self) -> Result<Options> {
+        let env: BTreeMap<String, String> = std::env::vars_os()
+            .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+            .collect();
+        let cwd = std::env::current_dir()
+            .map_err(|e| Failure::environment("the current directory is gone").because(&e))?;
+        Ok(Options {
+            project: crate::compose::Wanted {
+                files: self.global.files.clone(),
+                project_name: self.global.project_name.clone(),
+                project_directory: self.global.project_directory.clone(),
+                env_files: self.global.env_files.clone(),
+                profiles: self.global.profiles.clone(),
+                cwd,
+                env: env.clone(),
+            },
+            engine: crate::engine::HostWanted {
+                host: self.global.host.clone(),
+                context: self.global.context.clone(),
+                env,
+            },
+            config: self.global.config.clone(),
+            state_dir: self.global.state_dir.clone(),
+            command: self.command.clone(),
+            events: Arc::clone(&self.screen.events),
+            interrupt: self.interrupt.clone(),
+        })
+    }
+
+    async fn open(&self) -> Result<crate::ops::App> {
+        crate::ops::App::open(self.options()?).await
+    }
+
+    /// Prints the answer of a query: one JSON document, or text for people.
+    fn answer<T: serde::Serialize>(&self, value: &T, text: impl FnOnce() -> String) -> Result<()> {
+        if self.global.json {
+            let json = serde_json::to_string_pretty(value)
+                .map_err(|e| Failure::bug("an answer that cannot be written as JSON").because(&e))?;
+            ui::data(&json);
+        } else {
+            ui::data(text().trim_end());
+        }
+        Ok(())
+    }
+}
+
+/// The whole command, for completions and the manual.
+fn command() -> clap::Command {
+    Cli::command()
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::App;
 use crate::compose::write_project_file;
 use crate::datastore::Kind;
-use crate::model::config::{self, BlockConfig, Config, HookConfig, HooksConfig, Subdir, VolumeConfig, default_subdir};
+use crate::model::config::{self, Config, Subdir, default_subdir};
 use crate::model::{Failure, Home, Result, VolumeKey};
 use crate::observe::{Depth, World};
 
@@ -48,7 +48,7 @@ pub async fn init(app: &App, force: bool, dry_run: bool) -> Result<InitReport> {
 fn findings(app: &App, world: &World) -> Result<(Config, Vec<String>)> {
     let mut found = Vec::new();
     let mut config = Config::default();
-    let mut block = BlockConfig { root: app.settings.block_root.clone(), ..BlockConfig::default() };
+    let mut block = config::Block { root: app.settings.block_root.clone(), ..config::Block::default() };
     for volume in &world.volumes {
         let stores: Vec<_> = volume.datastores.iter().map(ToString::to_string).collect();
         let what = match (&volume.scan, stores.as_slice()) {
@@ -65,17 +65,17 @@ fn findings(app: &App, world: &World) -> Result<(Config, Vec<String>)> {
         let sub: Subdir = default_subdir(&volume.key)
             .parse()
             .map_err(|e: config::ParseSubdirError| Failure::bug("a default directory that is none").because(&e))?;
-        block.volumes.insert(volume.key.clone(), VolumeConfig { path: Some(sub), owner: None });
+        block.volumes.insert(volume.key.clone(), config::Volume { path: Some(sub), owner: None });
     }
     config.block = block;
     let hooks = app.settings.hooks(world);
     for hook in &hooks {
         found.push(format!("after a start, in {}: {}", hook.service, hook.run.join(" ")));
     }
-    config.hooks = Some(HooksConfig {
+    config.hooks = Some(config::Hooks {
         after_start: hooks
             .into_iter()
-            .map(|h| HookConfig {
+            .map(|h| config::Hook {
                 service: h.service,
                 run: h.run,
                 user: h.user,

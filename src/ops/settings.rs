@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::compose::Located;
 use crate::model::config::{self, Config};
-use crate::model::{Failure, Owner, Result, ServiceName, VolumeKey, parse_span};
+use crate::model::{Failure, Owner, Result, VolumeKey};
 use crate::observe::{ServiceSeen, World};
 use crate::steps::{Hook, HttpCheck, OnFailure};
 
@@ -38,7 +38,7 @@ pub struct Settings {
     /// Where the override is written.
     pub override_path: PathBuf,
     /// The volumes that the configuration names.
-    pub volumes: BTreeMap<VolumeKey, config::VolumeConfig>,
+    pub volumes: BTreeMap<VolumeKey, config::Volume>,
     /// Volumes that stay.
     pub exclude: Vec<VolumeKey>,
     /// Limit for stopping.
@@ -82,11 +82,11 @@ impl Settings {
             override_said,
             volumes: block.volumes,
             exclude: block.exclude,
-            stop_timeout: config.stop_timeout.map(|s| s.0),
+            stop_timeout: config.stop_timeout,
             checks: config
                 .checks
                 .into_iter()
-                .map(|c| HttpCheck { service: c.service, url: c.http, status: c.status, within: c.within.0 })
+                .map(|c| HttpCheck { service: c.service, url: c.http, status: c.status, within: c.within })
                 .collect(),
             hooks: config.hooks.map(|hooks| hooks.after_start.into_iter().map(hook).collect()),
         })
@@ -134,20 +134,15 @@ impl Settings {
 fn read(path: &Path) -> Result<Config> {
     let text = std::fs::read_to_string(path)
         .map_err(|e| Failure::usage(format!("cannot read {}", path.display())).because(&e))?;
-    config::parse(&text).map_err(|error| {
-        Failure::usage(format!("cannot understand {}", path.display()))
-            .cause(error.to_string())
-            .data("nothing was changed")
-            .hint("`rehome config schema` says what may be in it")
-    })
+    config::parse(&text).map_err(|error| error.into_failure(path))
 }
 
-fn hook(hook: config::HookConfig) -> Hook {
+fn hook(hook: config::Hook) -> Hook {
     Hook {
         service: hook.service,
         run: hook.run,
         user: hook.user,
-        limit: hook.timeout.map_or(HOOK_LIMIT, |t| t.0),
+        limit: hook.timeout.unwrap_or(HOOK_LIMIT),
         on_failure: match hook.on_failure {
             config::OnFailure::Stop => OnFailure::Stop,
             config::OnFailure::Warn => OnFailure::Warn,

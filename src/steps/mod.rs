@@ -29,7 +29,7 @@ pub use stop::Stop;
 pub use switch::Switch;
 pub use tidy::Tidy;
 pub use verify::Verify;
-pub use world::{Cx, StackFiles};
+pub use world::{Cx, Downtime, StackFiles};
 
 crate::step_set! {
     /// The steps of a move, in the order in which a plan uses them.

@@ -1,0 +1,35 @@
+//! One thin file a command.
+
+mod compose;
+mod config;
+mod env;
+mod history;
+mod init;
+mod move_;
+mod override_;
+mod recover;
+mod status;
+
+use super::args::Command;
+use super::{Cx, Ending};
+use crate::model::{Failure, Result};
+
+/// Runs a command.
+pub(super) async fn dispatch(cx: &Cx, command: Command) -> Result<Ending> {
+    match command {
+        Command::Init(args) => init::run(cx, &args).await,
+        Command::Status => status::run(cx).await,
+        Command::Override(args) => override_::run(cx, args).await,
+        Command::Env(args) => env::run(cx, &args).await,
+        Command::Move(args) => move_::run(cx, args).await,
+        Command::Resume(args) => recover::run(cx, &args, false).await,
+        Command::Rollback(args) => recover::run(cx, &args, true).await,
+        Command::History => history::list(cx).await,
+        Command::Show { run } => history::show(cx, &run).await,
+        Command::Config(args) => config::run(cx, args).await,
+        Command::Compose(args) => compose::run(cx, args).await,
+        Command::Completions { shell } => config::completions(shell),
+        Command::Man => config::man(),
+        Command::Helper { .. } => Err(Failure::bug("the helper is handled before anything else")),
+    }
+}

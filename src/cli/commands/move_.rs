@@ -1,0 +1,69 @@
+//! `rehome move`.
+
+use super::super::args::{Destination, Move};
+use super::super::{Cx, Ending, exit};
+use crate::event::Outcome;
+use crate::model::{Failure, Result};
+use crate::ops::{App, Finish, MoveRequest, plan_move};
+use crate::{plan, ui};
+
+pub(super) async fn run(cx: &Cx, args: Move) -> Result<Ending> {
+    let dry_run = args.dry_run;
+    let request = request(args);
+    let app = cx.open().await?;
+    execute(cx, &app, &request, dry_run).await
+}
+
+/// Plans, shows, asks, runs.
+pub(super) async fn execute(cx: &Cx, app: &App, request: &MoveRequest, dry_run: bool) -> Result<Ending> {
+    let planned = plan_move(app, request).await?;
+    let text = plan::render(&planned.plan);
+    if dry_run {
+        cx.answer(&planned.plan, || text)?;
+        return Ok(Ending::Done);
+    }
+    cx.screen.plan(&text);
+    if !cx.screen.confirm("Do this?", cx.global.yes)? {
+        return Err(Failure::refused("not confirmed").data("nothing was changed"));
+    }
+    let finish = planned.run(app).await?;
+    end(cx, &finish)
+}
+
+/// Says how a run ended.
+pub(super) fn end(cx: &Cx, finish: &Finish) -> Result<Ending> {
+    let code = exit::of(finish.outcome);
+    cx.screen.finish();
+    if cx.global.json {
+        cx.screen.events.tell(finish.event(code));
+    } else {
+        match &finish.failure {
+            Some(failure) => cx.screen.failure(failure),
+            None if finish.outcome == Outcome::RolledBack => {
+                ui::talk(&format!("run {} was taken back; everything is as it was before", finish.run));
+            }
+            None => cx.screen.summary(&finish.summary),
+        }
+    }
+    Ok(Ending::Code(code))
+}
+
+fn request(args: Move) -> MoveRequest {
+    MoveRequest {
+        to: args.to.map(|to| match to {
+            Destination::Directory(directory) => plan::Destination::Block(directory),
+            Destination::Volumes => plan::Destination::Volumes,
+        }),
+        only: args.only,
+        exclude: args.exclude,
+        map: args.maps.into_iter().map(|p| (p.volume, p.value.as_str().into())).collect(),
+        owners: args.owners.into_iter().map(|p| (p.volume, p.value)).collect(),
+        offline: args.offline,
+        no_hooks: args.no_hooks,
+        stop_timeout: args.stop_timeout,
+        max_downtime: args.max_downtime,
+        bandwidth: args.bandwidth.map_or(0, |rate| rate.0),
+        without_data: args.without_data,
+        dry_run: args.dry_run,
+    }
+}

@@ -1,0 +1,63 @@
+//! `rehome status`.
+
+use std::fmt::Write;
+
+use super::super::{Cx, Ending};
+use crate::model::{ByteSize, Result};
+use crate::ops::{Status, status};
+use crate::ui;
+
+pub(super) async fn run(cx: &Cx) -> Result<Ending> {
+    let app = cx.open().await?;
+    let status = status(&app).await?;
+    cx.screen.finish();
+    cx.answer(&status, || text(&status))?;
+    Ok(Ending::Done)
+}
+
+fn text(status: &Status) -> String {
+    let mut out = format!("{} in {}\n\n", status.project, status.directory.display());
+    let size = |bytes: Option<u64>| bytes.map_or_else(|| "–".to_owned(), |b| ByteSize(b).to_string());
+    let mut rows = vec![
+        ["VOLUME", "HOME", "PATH", "SIZE", "FILES", "OWNER", "FREE", "MOUNTED BY"].map(str::to_owned).to_vec(),
+    ];
+    for volume in &status.volumes {
+        rows.push(vec![
+            volume.key.to_string(),
+            if volume.exists { volume.home.to_string() } else { "missing".to_owned() },
+            volume.path.clone().unwrap_or_else(|| volume.name.to_string()),
+            size(volume.bytes),
+            volume.files.map_or_else(|| "–".to_owned(), |f| f.to_string()),
+            volume.owner.map_or_else(|| "–".to_owned(), |o| o.to_string()),
+            size(volume.free),
+            volume.mounted_by.join(" "),
+        ]);
+    }
+    out.push_str(&ui::table(&rows));
+    // Writing into a String cannot fail; the results say so to the compiler.
+    let mut line = |text: String| {
+        let _: std::fmt::Result = writeln!(out, "{text}");
+    };
+    line(String::new());
+    for volume in status.volumes.iter().filter(|v| !v.datastores.is_empty()) {
+        line(format!("{}: {}", volume.key, volume.datastores.join(", ")));
+    }
+    let up: Vec<_> = status.services.iter().filter(|(_, n)| **n > 0).map(|(s, _)| s.to_string()).collect();
+    line(format!("Running: {}", if up.is_empty() { "nothing".to_owned() } else { up.join(", ") }));
+    line(match status.override_active {
+        Some(true) => format!("Override: active ({})", status.override_path.display()),
+        Some(false) => format!("Override: NOT active ({})", status.override_path.display()),
+        None => "Override: none".to_owned(),
+    });
+    if let Some(last) = &status.last_run {
+        let outcome = last.outcome.map_or("not finished", ui::outcome);
+        line(format!("Last run: {} {}, {outcome} ({:.0})", last.run, last.title, last.started));
+    }
+    if let Some(run) = &status.unfinished {
+        line(format!("\n! run {run} is not finished: `rehome resume {run}` or `rehome rollback {run}`"));
+    }
+    for warning in &status.warnings {
+        line(format!("\n! {warning}"));
+    }
+    out
+}
