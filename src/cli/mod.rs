@@ -18,11 +18,12 @@ use crate::event::{Event, Events, Outcome};
 use crate::model::{Failure, Kind, Result};
 use crate::ops::Options;
 use crate::saga::Interrupt;
-use crate::ui::{self, Mode, Screen};
+use crate::ui;
 
 /// What every command has at hand.
 struct Cx {
-    screen: Screen,
+    events: Arc<dyn Events>,
+    color: ui::Color,
     global: Global,
     interrupt: Interrupt,
     command: String,
@@ -42,8 +43,7 @@ pub fn main() -> ExitCode {
     exit::install_panic_hook();
     let arguments = plugin::plugin_arguments(std::env::args_os().collect());
     if arguments.get(1).is_some_and(|a| a == plugin::METADATA_COMMAND) {
-        ui::data(&plugin::plugin_metadata().to_string());
-        return ExitCode::SUCCESS;
+        return printed(&plugin::plugin_metadata().to_string());
     }
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
@@ -56,7 +56,7 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => {
             let failure = Failure::environment("cannot start the runtime").because(&error);
-            ui::talk(&ui::render_failure(&failure, false, 80));
+            ui::out::talk(&ui::render(&failure, false, 0));
             return ExitCode::from(exit::code(failure.kind));
         }
     };
@@ -67,11 +67,18 @@ pub fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
+/// Prints what was asked for, and nothing else.
+fn printed(text: &str) -> ExitCode {
+    match ui::out::data(text) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => ExitCode::from(exit::code(failure.kind)),
+    }
+}
+
 /// clap's own answer, and with `--json` the event that ends every run.
 fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     if !error.use_stderr() {
-        ui::data(error.render().to_string().trim_end());
-        return ExitCode::SUCCESS;
+        return printed(error.render().to_string().trim_end());
     }
     if arguments.iter().any(|a| a == "--json") {
         let what = error.render().to_string();
@@ -79,9 +86,9 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
         let exit = exit::code(failure.kind);
         let event =
             Event::Finished { run: None, outcome: Outcome::Refused, exit, failure: Some(failure), report: None };
-        ui::data(&serde_json::to_string(&event).unwrap_or_default());
+        ui::display(ui::Mode::Json, ui::Color::Never, ui::Verbosity::Normal).tell(event);
     }
-    ui::talk(error.render().to_string().trim_end());
+    ui::out::talk(error.render().to_string().trim_end());
     ExitCode::from(exit::code(Kind::Usage))
 }
 
@@ -98,32 +105,32 @@ async fn run(cli: Cli, command: String) -> u8 {
         ColorWhen::Always => ui::Color::Always,
         ColorWhen::Never => ui::Color::Never,
     };
-    let mode = if global.json { Mode::Json } else { Mode::People };
-    let screen = Screen::new(mode, color, global.quiet, global.verbose);
+    let verbosity = match (global.quiet, global.verbose) {
+        (true, _) => ui::Verbosity::Quiet,
+        (false, 0) => ui::Verbosity::Normal,
+        (false, _) => ui::Verbosity::Verbose,
+    };
+    let events = ui::display(ui::Mode::detect(global.json), color, verbosity);
     if global.verbose > 1 {
         ui::diagnostics();
     }
     let interrupt = Interrupt::new();
-    listen(&interrupt, Arc::clone(&screen.events));
-    let cx = Cx { screen, global, interrupt, command };
+    listen(&interrupt, Arc::clone(&events));
+    let cx = Cx { events, color, global, interrupt, command };
     let result = commands::dispatch(&cx, cli.command).await;
     match result {
         Ok(Ending::Done) => 0,
         Ok(Ending::Code(code)) => code,
         Err(failure) => {
             let exit = exit::code(failure.kind);
-            if cx.global.json {
-                let outcome = match failure.kind {
-                    Kind::Refused | Kind::Usage => Outcome::Refused,
-                    Kind::RolledBack => Outcome::RolledBack,
-                    Kind::Interrupted => Outcome::Interrupted,
-                    Kind::Stuck => Outcome::Stuck,
-                    Kind::Environment | Kind::Bug => Outcome::Failed,
-                };
-                cx.screen.events.tell(Event::Finished { run: None, outcome, exit, failure: Some(failure), report: None });
-            } else {
-                cx.screen.failure(&failure);
-            }
+            let outcome = match failure.kind {
+                Kind::Refused | Kind::Usage => Outcome::Refused,
+                Kind::RolledBack => Outcome::RolledBack,
+                Kind::Interrupted => Outcome::Interrupted,
+                Kind::Stuck => Outcome::Stuck,
+                Kind::Environment | Kind::Bug => Outcome::Failed,
+            };
+            cx.events.tell(Event::Finished { run: None, outcome, exit, failure: Some(failure), report: None });
             exit
         }
     }
@@ -146,7 +153,7 @@ fn listen(interrupt: &Interrupt, events: Arc<dyn Events>) {
             if interrupt.raise() {
                 events.warn("interrupted: going back; once more leaves it as it is, to be resumed");
             } else {
-                ui::talk("left as it is: `rehome resume` or `rehome rollback` goes on");
+                ui::out::talk("left as it is: `rehome resume` or `rehome rollback` goes on");
                 std::process::exit(i32::from(exit::code(Kind::Interrupted)));
             }
         }
@@ -179,9 +186,16 @@ impl Cx {
             config: self.global.config.clone(),
             state_dir: self.global.state_dir.clone(),
             command: self.command.clone(),
-            events: Arc::clone(&self.screen.events),
+            events: Arc::clone(&self.events),
             interrupt: self.interrupt.clone(),
         })
+    }
+
+    /// Says something to people; with `--json` or `-q` there are none.
+    fn talk(&self, text: &str) {
+        if !self.global.json && !self.global.quiet {
+            ui::out::talk(text);
+        }
     }
 
     async fn open(&self) -> Result<crate::ops::App> {
@@ -193,11 +207,10 @@ impl Cx {
         if self.global.json {
             let json = serde_json::to_string_pretty(value)
                 .map_err(|e| Failure::bug("an answer that cannot be written as JSON").because(&e))?;
-            ui::data(&json);
+            ui::out::data(&json)
         } else {
-            ui::data(text().trim_end());
+            ui::out::data(text().trim_end())
         }
-        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::App;
 use crate::compose::Located;
-use crate::event::{Event, Level, Outcome};
+use crate::event::{Event, Outcome};
 use crate::model::{Failure, Kind, ProjectName, Result, RunId, Span};
 use crate::plan::{Facts, MovePlan};
 use crate::saga::{Ended, Executor, Plan, Point, Probe, State};
@@ -273,13 +273,6 @@ impl Finish {
             exit,
             failure: self.failure.clone(),
             report: Some(self.report.clone()),
-        }
-    }
-
-    /// Tells the closing words.
-    pub fn tell_summary(&self, events: &dyn crate::event::Events) {
-        for line in &self.summary {
-            events.note(Level::Info, line.clone());
         }
     }
 }

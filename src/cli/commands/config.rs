@@ -10,21 +10,21 @@ pub(super) async fn run(cx: &Cx, args: ConfigCommand) -> Result<Ending> {
         ConfigCommand::Schema => {
             let schema = serde_json::to_string_pretty(&config::schema())
                 .map_err(|e| Failure::bug("a schema that cannot be written").because(&e))?;
-            ui::data(&schema);
+            ui::out::data(&schema)?;
         }
         ConfigCommand::Show => {
             let app = cx.open().await?;
             let settings = app.settings.show();
             cx.answer(&settings, || {
-                let mut rows = Vec::new();
+                let mut table = ui::Table::new(&["SETTING", "VALUE", "FROM"]);
                 for (name, value) in settings.as_object().into_iter().flatten() {
                     let (shown, from) = match value.get("from") {
                         Some(from) => (&value["value"], from.as_str().unwrap_or_default()),
                         None => (value, ""),
                     };
-                    rows.push(vec![name.clone(), shown.to_string(), from.to_owned()]);
+                    table.row([name.as_str(), &shown.to_string(), from]);
                 }
-                ui::table(&rows)
+                table.render(cx.color.for_stdout())
             })?;
         }
     }
@@ -34,7 +34,7 @@ pub(super) async fn run(cx: &Cx, args: ConfigCommand) -> Result<Ending> {
 pub(super) fn completions(shell: clap_complete::Shell) -> Result<Ending> {
     let mut out = Vec::new();
     clap_complete::generate(shell, &mut command(), "rehome", &mut out);
-    ui::data(String::from_utf8_lossy(&out).trim_end());
+    ui::out::data(String::from_utf8_lossy(&out).trim_end())?;
     Ok(Ending::Done)
 }
 
@@ -43,6 +43,6 @@ pub(super) fn man() -> Result<Ending> {
     clap_mangen::Man::new(command())
         .render(&mut out)
         .map_err(|e| Failure::bug("a manual that cannot be written").because(&e))?;
-    ui::data(String::from_utf8_lossy(&out).trim_end());
+    ui::out::data(String::from_utf8_lossy(&out).trim_end())?;
     Ok(Ending::Done)
 }

@@ -4,7 +4,6 @@ use super::super::args::Env;
 use super::super::{Cx, Ending};
 use crate::model::Result;
 use crate::ops::env_setting;
-use crate::ui;
 
 pub(super) async fn run(cx: &Cx, args: &Env) -> Result<Ending> {
     let app = cx.open().await?;
@@ -14,7 +13,7 @@ pub(super) async fn run(cx: &Cx, args: &Env) -> Result<Ending> {
             Some(value) => format!("COMPOSE_FILE={value} in {}", report.dotenv.display()),
             None => format!("no COMPOSE_FILE is needed in {}", report.dotenv.display()),
         };
-        ui::talk(&if args.dry_run { format!("would write {line}") } else { line });
+        cx.talk(&if args.dry_run { format!("would write {line}") } else { line });
         return Ok(Ending::Done);
     }
     cx.answer(&report, || report.export.clone())?;

@@ -16,7 +16,7 @@ pub(super) async fn list(cx: &Cx) -> Result<Ending> {
         if lines.is_empty() {
             return format!("no runs of {} yet", app.project.name());
         }
-        let mut rows = vec![["RUN", "BEGAN", "TOOK", "DOWN", "OUTCOME", "WHAT"].map(str::to_owned).to_vec()];
+        let mut table = ui::Table::new(&["RUN", "BEGAN", ">TOOK", ">DOWN", "OUTCOME", "WHAT"]);
         let span = |millis: Option<u64>| {
             millis.map_or_else(|| "–".to_owned(), |m| Span(Duration::from_millis(m)).to_string())
         };
@@ -24,9 +24,9 @@ pub(super) async fn list(cx: &Cx) -> Result<Ending> {
             let outcome = match (&line.damaged, line.outcome) {
                 (Some(_), _) => "damaged",
                 (None, None) => "not finished",
-                (None, Some(outcome)) => ui::outcome(outcome),
+                (None, Some(outcome)) => super::outcome(outcome),
             };
-            rows.push(vec![
+            table.row([
                 line.run.to_string(),
                 format!("{:.0}", line.started),
                 span(line.millis),
@@ -35,7 +35,7 @@ pub(super) async fn list(cx: &Cx) -> Result<Ending> {
                 line.title.clone(),
             ]);
         }
-        ui::table(&rows)
+        table.render(cx.color.for_stdout())
     })?;
     Ok(Ending::Done)
 }

@@ -8,18 +8,17 @@ use crate::{ops, ui};
 pub(super) async fn run(cx: &Cx, args: &Init) -> Result<Ending> {
     let app = cx.open().await?;
     let report = ops::init(&app, args.force, args.dry_run).await?;
-    cx.screen.finish();
     if cx.global.json {
         cx.answer(&report, String::new)?;
         return Ok(Ending::Done);
     }
     for line in &report.found {
-        ui::talk(line);
+        cx.talk(line);
     }
     if args.dry_run {
-        ui::data(report.text.trim_end());
+        ui::out::data(report.text.trim_end())?;
     } else {
-        ui::talk(&format!("\nwrote {}; read it, then: rehome move --to DIR --dry-run", report.path.display()));
+        cx.talk(&format!("\nwrote {}; read it, then: rehome move --to DIR --dry-run", report.path.display()));
     }
     Ok(Ending::Done)
 }

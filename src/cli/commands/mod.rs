@@ -14,6 +14,19 @@ use super::args::Command;
 use super::{Cx, Ending};
 use crate::model::{Failure, Result};
 
+/// How a run ended, in words.
+fn outcome(outcome: crate::event::Outcome) -> &'static str {
+    use crate::event::Outcome;
+    match outcome {
+        Outcome::Done => "done",
+        Outcome::RolledBack => "rolled back",
+        Outcome::Refused => "refused",
+        Outcome::Interrupted => "interrupted",
+        Outcome::Stuck => "stuck",
+        Outcome::Failed => "failed",
+    }
+}
+
 /// Runs a command.
 pub(super) async fn dispatch(cx: &Cx, command: Command) -> Result<Ending> {
     match command {

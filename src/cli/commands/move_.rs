@@ -22,8 +22,8 @@ pub(super) async fn execute(cx: &Cx, app: &App, request: &MoveRequest, dry_run: 
         cx.answer(&planned.plan, || text)?;
         return Ok(Ending::Done);
     }
-    cx.screen.plan(&text);
-    if !cx.screen.confirm("Do this?", cx.global.yes)? {
+    cx.talk(&text);
+    if !ui::confirm("Do this?", cx.global.yes)? {
         return Err(Failure::refused("not confirmed").data("nothing was changed"));
     }
     let finish = planned.run(app).await?;
@@ -33,17 +33,12 @@ pub(super) async fn execute(cx: &Cx, app: &App, request: &MoveRequest, dry_run: 
 /// Says how a run ended.
 pub(super) fn end(cx: &Cx, finish: &Finish) -> Result<Ending> {
     let code = exit::of(finish.outcome);
-    cx.screen.finish();
-    if cx.global.json {
-        cx.screen.events.tell(finish.event(code));
-    } else {
-        match &finish.failure {
-            Some(failure) => cx.screen.failure(failure),
-            None if finish.outcome == Outcome::RolledBack => {
-                ui::talk(&format!("run {} was taken back; everything is as it was before", finish.run));
-            }
-            None => cx.screen.summary(&finish.summary),
-        }
+    cx.events.tell(finish.event(code));
+    if finish.outcome == Outcome::RolledBack && finish.failure.is_none() {
+        cx.talk(&format!("run {} was taken back; everything is as it was before", finish.run));
+    }
+    if !finish.summary.is_empty() {
+        cx.talk(&format!("\n{}", finish.summary.join("\n")));
     }
     Ok(Ending::Code(code))
 }

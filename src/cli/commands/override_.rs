@@ -4,7 +4,6 @@ use super::super::args::{Override, Style};
 use super::super::{Cx, Ending};
 use crate::model::{Failure, Result};
 use crate::ops::{OverrideRequest, override_check, override_text, override_write};
-use crate::ui;
 
 pub(super) async fn run(cx: &Cx, args: Override) -> Result<Ending> {
     let app = cx.open().await?;
@@ -29,7 +28,7 @@ pub(super) async fn run(cx: &Cx, args: Override) -> Result<Ending> {
     let request = OverrideRequest { to: args.to, bind: args.style == Style::Bind };
     if args.write && !args.dry_run {
         let path = override_write(&app, &request).await?;
-        ui::talk(&format!("wrote {}, and COMPOSE_FILE in {}", path.display(), app.located.dotenv.display()));
+        cx.talk(&format!("wrote {}, and COMPOSE_FILE in {}", path.display(), app.located.dotenv.display()));
         return Ok(Ending::Done);
     }
     let text = override_text(&app, &request).await?;

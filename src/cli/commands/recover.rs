@@ -6,7 +6,6 @@ use super::move_;
 use crate::event::Outcome;
 use crate::model::Result;
 use crate::ops::{Recovery, recover};
-use crate::ui;
 
 pub(super) async fn run(cx: &Cx, args: &Resume, back: bool) -> Result<Ending> {
     let app = cx.open().await?;
@@ -22,11 +21,11 @@ pub(super) async fn run(cx: &Cx, args: &Resume, back: bool) -> Result<Ending> {
             Ok(Ending::Done)
         }
         Recovery::Offer { run, since, back } => {
-            ui::talk(&format!("Run {run} is done. Since then:"));
+            cx.talk(&format!("Run {run} is done. Since then:"));
             for line in since {
-                ui::talk(&format!("  {line}"));
+                cx.talk(&format!("  {line}"));
             }
-            ui::talk("Going back is a move of its own, so that nothing of this is lost:\n");
+            cx.talk("Going back is a move of its own, so that nothing of this is lost:\n");
             move_::execute(cx, &app, &back, args.dry_run).await
         }
     }

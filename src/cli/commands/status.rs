@@ -10,19 +10,16 @@ use crate::ui;
 pub(super) async fn run(cx: &Cx) -> Result<Ending> {
     let app = cx.open().await?;
     let status = status(&app).await?;
-    cx.screen.finish();
-    cx.answer(&status, || text(&status))?;
+    cx.answer(&status, || text(&status, cx.color.for_stdout()))?;
     Ok(Ending::Done)
 }
 
-fn text(status: &Status) -> String {
+fn text(status: &Status, color: bool) -> String {
     let mut out = format!("{} in {}\n\n", status.project, status.directory.display());
     let size = |bytes: Option<u64>| bytes.map_or_else(|| "–".to_owned(), |b| ByteSize(b).to_string());
-    let mut rows = vec![
-        ["VOLUME", "HOME", "PATH", "SIZE", "FILES", "OWNER", "FREE", "MOUNTED BY"].map(str::to_owned).to_vec(),
-    ];
+    let mut table = ui::Table::new(&["VOLUME", "HOME", "PATH", ">SIZE", ">FILES", "OWNER", ">FREE", "MOUNTED BY"]);
     for volume in &status.volumes {
-        rows.push(vec![
+        table.row([
             volume.key.to_string(),
             if volume.exists { volume.home.to_string() } else { "missing".to_owned() },
             volume.path.clone().unwrap_or_else(|| volume.name.to_string()),
@@ -33,7 +30,7 @@ fn text(status: &Status) -> String {
             volume.mounted_by.join(" "),
         ]);
     }
-    out.push_str(&ui::table(&rows));
+    out.push_str(&table.render(color));
     // Writing into a String cannot fail; the results say so to the compiler.
     let mut line = |text: String| {
         let _: std::fmt::Result = writeln!(out, "{text}");
@@ -50,7 +47,7 @@ fn text(status: &Status) -> String {
         None => "Override: none".to_owned(),
     });
     if let Some(last) = &status.last_run {
-        let outcome = last.outcome.map_or("not finished", ui::outcome);
+        let outcome = last.outcome.map_or("not finished", super::outcome);
         line(format!("Last run: {} {}, {outcome} ({:.0})", last.run, last.title, last.started));
     }
     if let Some(run) = &status.unfinished {

@@ -1,0 +1,34 @@
+//! One JSON object a line on stdout.
+
+use std::sync::Mutex;
+
+use super::out;
+use crate::event::{Event, Events};
+
+/// Prints every event as it is.
+pub(super) struct Json {
+    /// Events come from several threads; a line must not be torn.
+    line: Mutex<()>,
+}
+
+impl Json {
+    pub(super) fn new() -> Self {
+        Self { line: Mutex::new(()) }
+    }
+}
+
+impl Events for Json {
+    fn tell(&self, event: Event) {
+        let Ok(text) = serde_json::to_string(&event) else {
+            return;
+        };
+        let _one_at_a_time = self
+            .line
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        // A reader that has gone is never a reason to stop a run.
+        if let Err(failure) = out::data(&text) {
+            out::talk(&super::render(&failure, false, 0));
+        }
+    }
+}

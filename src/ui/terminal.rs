@@ -1,0 +1,420 @@
+//! Bars, clocks and tick lines on a terminal.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+
+use super::words::{self, Amount};
+use super::{Paint, Verbosity, clean, out, render, width};
+use crate::event::{Event, Events, Level};
+use crate::model::{ByteSize, Span, VolumeKey};
+
+/// How often the moving parts move; also while no event comes, so that the clock of the downtime runs.
+const TICK: Duration = Duration::from_millis(120);
+
+/// The longest name before a bar; a longer one is cut.
+const NAME: usize = 24;
+
+/// Shows a run on a terminal.
+pub(super) struct Terminal {
+    paint: Paint,
+    verbosity: Verbosity,
+    live: MultiProgress,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    began: Option<Instant>,
+    steps: usize,
+    down: Option<Duration>,
+    going_back: bool,
+    /// The line of the step that runs.
+    step: Option<ProgressBar>,
+    /// The clock of the downtime; always the lowest line.
+    clock: Option<ProgressBar>,
+    /// One bar a volume; the phase says what it counts.
+    bars: BTreeMap<Option<VolumeKey>, Bar>,
+}
+
+struct Bar {
+    bar: ProgressBar,
+    phase: String,
+    kind: Counts,
+}
+
+/// What a bar counts; it decides its looks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Counts {
+    Bytes,
+    Files,
+    Unknown,
+}
+
+impl Terminal {
+    pub(super) fn new(paint: Paint, verbosity: Verbosity) -> Self {
+        Self {
+            paint,
+            verbosity,
+            live: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()),
+            state: Mutex::new(State::default()),
+        }
+    }
+
+    /// Prints a line above the moving part.
+    fn say(&self, text: &str) {
+        self.live.suspend(|| out::talk(text));
+    }
+
+    fn style(&self, template: &str) -> ProgressStyle {
+        // The templates are constants of this file; a test draws each of them.
+        ProgressStyle::with_template(template)
+            .unwrap_or_else(|_| ProgressStyle::default_spinner())
+            .progress_chars("━╸ ")
+            .tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏✓")
+            .with_key("took", |state: &ProgressState, out: &mut dyn Write| {
+                drop_result(write!(out, "{}", Span(state.elapsed())));
+            })
+            .with_key("share", |state: &ProgressState, out: &mut dyn Write| {
+                drop_result(write!(out, "{:>3} %", (state.fraction() * 100.0) as u32));
+            })
+            .with_key("speed", |state: &ProgressState, out: &mut dyn Write| {
+                drop_result(out.write_str(&speed(state.per_sec())));
+            })
+            .with_key("left", |state: &ProgressState, out: &mut dyn Write| {
+                drop_result(out.write_str(&left(state)));
+            })
+    }
+
+    fn bar_style(&self, kind: Counts) -> ProgressStyle {
+        let (on, off) = if self.paint.0 {
+            ("\u{1b}[36m", "\u{1b}[0m")
+        } else {
+            ("", "")
+        };
+        match kind {
+            Counts::Bytes => self.style(&format!(
+                "      {{prefix}} {on}{{wide_bar}}{off} {{share}}  {{msg}}{{speed}}{{left}}"
+            )),
+            Counts::Files => self.style(&format!(
+                "      {{prefix}} {on}{{wide_bar}}{off} {{share}}  {{msg}}{{left}}"
+            )),
+            Counts::Unknown => self.style(&format!("      {{prefix}} {on}{{spinner}}{off} {{msg}}")),
+        }
+    }
+
+    fn progress(&self, state: &mut State, phase: &str, volume: Option<VolumeKey>, amount: Amount) {
+        let kind = match (amount.bytes_total, amount.files_total) {
+            (0, 0) => Counts::Unknown,
+            (0, _) => Counts::Files,
+            (_, _) => Counts::Bytes,
+        };
+        let (done, total) = amount.bar().unwrap_or((amount.bytes, 0));
+        let same = state
+            .bars
+            .get(&volume)
+            .is_some_and(|bar| bar.phase == phase && bar.kind == kind && bar.bar.position() <= done);
+        if !same {
+            // Another phase or another round: a rate over both would be wrong.
+            if let Some(old) = state.bars.remove(&volume) {
+                old.bar.finish_and_clear();
+            }
+            let name = clean(&words::work(phase, volume.as_ref()));
+            let bar = ProgressBar::no_length();
+            let bar = match &state.clock {
+                Some(clock) => self.live.insert_before(clock, bar),
+                None => self.live.add(bar),
+            };
+            bar.set_style(self.bar_style(kind));
+            bar.set_prefix(format!("{:<NAME$}", cut(&name, NAME)));
+            bar.enable_steady_tick(TICK);
+            state.bars.insert(
+                volume.clone(),
+                Bar {
+                    bar,
+                    phase: phase.to_owned(),
+                    kind,
+                },
+            );
+        }
+        if let Some(Bar { bar, .. }) = state.bars.get(&volume) {
+            if total > 0 {
+                bar.set_length(total);
+            }
+            bar.set_position(done);
+            bar.set_message(amount.text());
+        }
+    }
+
+    fn step_started(&self, state: &mut State, step: usize, of: usize, title: &str) {
+        state.end_step();
+        state.steps = of;
+        let line = self.live.insert(0, ProgressBar::no_length());
+        let (on, off) = if self.paint.0 {
+            ("\u{1b}[36m", "\u{1b}[0m")
+        } else {
+            ("", "")
+        };
+        line.set_style(self.style(&format!("{on}{{spinner}}{off} {{prefix}} {{wide_msg}} {{took}}")));
+        line.set_prefix(self.paint.dim(&state.place(step)));
+        line.set_message(clean(title));
+        line.enable_steady_tick(TICK);
+        state.step = Some(line);
+    }
+
+    fn downtime_began(&self, state: &mut State) {
+        state.end_clock();
+        let clock = self.live.add(ProgressBar::no_length());
+        let label = self.paint.warning("▼ down for");
+        clock.set_style(self.style(&format!("{label} {{took}}")));
+        clock.enable_steady_tick(TICK);
+        state.clock = Some(clock);
+    }
+
+    fn show(&self, state: &mut State, event: Event) {
+        let paint = self.paint;
+        match event {
+            Event::RunStarted {
+                run,
+                project,
+                title,
+                resumed,
+            } => {
+                state.began = Some(Instant::now());
+                let goes_on = if resumed { " goes on" } else { "" };
+                let run = paint.dim(&format!("run {run}{goes_on} · {project}"));
+                self.say(&format!("{}  {run}", paint.strong(&clean(&title))));
+            }
+            Event::StepStarted { step, of, title } => self.step_started(state, step, of, &title),
+            Event::StepFinished {
+                step,
+                title,
+                millis,
+                detail,
+            } => {
+                state.end_step();
+                let mark = paint.good("✓");
+                self.say(&finished(
+                    paint,
+                    &mark,
+                    &state.place(step),
+                    &title,
+                    millis,
+                    detail.as_deref(),
+                    width(),
+                ));
+            }
+            Event::StepFailed { step, title, failure } => {
+                state.end_step();
+                let place = paint.dim(&state.place(step));
+                self.say(&format!("{} {place} {}", paint.bad("✗"), clean(&title)));
+                self.say(&format!("      {}", paint.bad(&clean(&failure.what))));
+            }
+            Event::UnwindStarted { reason } => {
+                state.end_step();
+                state.going_back = true;
+                self.say(&format!("{} {}", paint.warning("◀ going back:"), clean(&reason)));
+            }
+            Event::StepUndone { step, title, millis } => {
+                state.end_step();
+                let mark = paint.warning("↩");
+                let title = format!("undone: {title}");
+                self.say(&finished(
+                    paint,
+                    &mark,
+                    &state.place(step),
+                    &title,
+                    millis,
+                    None,
+                    width(),
+                ));
+            }
+            Event::Progress {
+                phase,
+                volume,
+                bytes,
+                bytes_total,
+                files,
+                files_total,
+            } => {
+                let amount = Amount {
+                    bytes,
+                    bytes_total,
+                    files,
+                    files_total,
+                };
+                self.progress(state, &phase, volume, amount);
+            }
+            Event::DowntimeBegan => self.downtime_began(state),
+            Event::DowntimeEnded { millis } => {
+                state.end_clock();
+                let down = Duration::from_millis(millis);
+                state.down = Some(down);
+                let text = format!("▲ up again, after {} down", Span(down));
+                self.say(&if state.going_back {
+                    paint.warning(&text)
+                } else {
+                    paint.good(&text)
+                });
+            }
+            Event::Note { level, text } => match level {
+                Level::Detail if self.verbosity != Verbosity::Verbose => {}
+                Level::Detail => self.say(&paint.dim(&format!("      {}", clean(&text)))),
+                Level::Info => self.say(&format!("      {}", clean(&text))),
+                Level::Warning => self.say(&format!("{} {}", paint.warning("warning:"), clean(&text))),
+            },
+            Event::HookOutput { service, line } => {
+                self.say(&paint.dim(&format!("      {service} │ {}", clean(&line))));
+            }
+            Event::Finished {
+                run,
+                outcome,
+                failure,
+                ..
+            } => {
+                state.end_step();
+                state.end_clock();
+                match failure {
+                    Some(failure) => self.say(&render(&failure, paint.0, width())),
+                    None => {
+                        let took = state.began.map(|began| began.elapsed());
+                        let text = words::ended(outcome, run.as_ref(), took, state.down);
+                        self.say(&paint.strong(&text));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl State {
+    fn place(&self, step: usize) -> String {
+        let digits = self.steps.to_string().len();
+        format!("{:>digits$}/{}", step + 1, self.steps)
+    }
+
+    fn end_step(&mut self) {
+        for bar in std::mem::take(&mut self.bars).into_values() {
+            bar.bar.finish_and_clear();
+        }
+        if let Some(line) = self.step.take() {
+            line.finish_and_clear();
+        }
+    }
+
+    fn end_clock(&mut self) {
+        if let Some(clock) = self.clock.take() {
+            clock.finish_and_clear();
+        }
+    }
+}
+
+impl Events for Terminal {
+    fn tell(&self, event: Event) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.show(&mut state, event);
+    }
+}
+
+impl Drop for Terminal {
+    /// A run that ends without its last event leaves no half bar on the screen.
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        state.end_step();
+        state.end_clock();
+    }
+}
+
+/// The line of a finished step, its time at the right; the detail on a line of its own below.
+fn finished(
+    paint: Paint,
+    mark: &str,
+    place: &str,
+    title: &str,
+    millis: u64,
+    detail: Option<&str>,
+    width: usize,
+) -> String {
+    let took = Span(Duration::from_millis(millis)).to_string();
+    let title = clean(title);
+    let used = 2 + place.chars().count() + 1 + title.chars().count();
+    let gap = width
+        .saturating_sub(used + took.chars().count() + 1)
+        .clamp(2, 70_usize.saturating_sub(used).max(2));
+    let mut line = format!(
+        "{mark} {} {title}{}{}",
+        paint.dim(place),
+        " ".repeat(gap),
+        paint.dim(&took)
+    );
+    if let Some(detail) = detail {
+        line.push_str(&format!("\n      {}", paint.dim(&clean(detail))));
+    }
+    line
+}
+
+fn cut(text: &str, length: usize) -> String {
+    if text.chars().count() <= length {
+        return text.to_owned();
+    }
+    text.chars().take(length.saturating_sub(1)).chain(['…']).collect()
+}
+
+fn speed(per_second: f64) -> String {
+    if per_second < 1.0 {
+        return String::new();
+    }
+    format!("  {}/s", ByteSize(per_second as u64))
+}
+
+fn left(state: &ProgressState) -> String {
+    if state.fraction() >= 1.0 || state.per_sec() < 1.0 {
+        return String::new();
+    }
+    format!(
+        "  {} left",
+        Span(Duration::from_secs(state.eta().as_secs().max(1)))
+    )
+}
+
+/// The display has nobody to tell that it could not be drawn.
+fn drop_result(_: std::fmt::Result) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_template_is_understood() {
+        for template in [
+            "      {prefix} {wide_bar} {share}  {msg}{speed}{left}",
+            "      {prefix} {spinner} {msg}",
+            "{spinner} {prefix} {wide_msg} {took}",
+        ] {
+            assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
+        }
+    }
+
+    #[test]
+    fn a_finished_step_has_its_time_in_a_column_and_its_detail_below() {
+        let line = |title, detail, width| finished(Paint(false), "✓", " 1/12", title, 420, detail, width);
+        assert_eq!(
+            line("stop api", None, 40),
+            "✓  1/12 stop api                  0.4 s"
+        );
+        assert_eq!(
+            line("stop api", Some("clean"), 20),
+            "✓  1/12 stop api  0.4 s\n      clean"
+        );
+        assert!(line("stop api", None, 200).chars().count() < 80);
+    }
+
+    #[test]
+    fn a_long_name_is_cut() {
+        assert_eq!(cut("copy a", 8), "copy a");
+        assert_eq!(cut("copy abcdef", 8), "copy ab…");
+    }
+}
