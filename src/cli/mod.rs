@@ -52,7 +52,11 @@ pub fn main() -> ExitCode {
     if let Command::Helper { request } = &cli.command {
         return crate::helper::run(request, &mut std::io::stdout());
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             let failure = Failure::environment("cannot start the runtime").because(&error);
@@ -82,10 +86,20 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     }
     if arguments.iter().any(|a| a == "--json") {
         let what = error.render().to_string();
-        let failure = Failure::usage(what.lines().next().unwrap_or_default().trim_start_matches("error: "));
+        let failure = Failure::usage(
+            what.lines()
+                .next()
+                .unwrap_or_default()
+                .trim_start_matches("error: "),
+        );
         let exit = exit::code(failure.kind);
-        let event =
-            Event::Finished { run: None, outcome: Outcome::Refused, exit, failure: Some(failure), report: None };
+        let event = Event::Finished {
+            run: None,
+            outcome: Outcome::Refused,
+            exit,
+            failure: Some(failure),
+            report: None,
+        };
         ui::display(ui::Mode::Json, ui::Color::Never, ui::Verbosity::Normal).tell(event);
     }
     ui::out::talk(error.render().to_string().trim_end());
@@ -95,7 +109,10 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
 /// What was typed, for the history: arguments are no secrets here.
 fn words(arguments: &[OsString]) -> String {
     let rest = arguments.iter().skip(1).map(|a| a.to_string_lossy());
-    std::iter::once("rehome".into()).chain(rest).collect::<Vec<_>>().join(" ")
+    std::iter::once("rehome".into())
+        .chain(rest)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 async fn run(cli: Cli, command: String) -> u8 {
@@ -116,7 +133,13 @@ async fn run(cli: Cli, command: String) -> u8 {
     }
     let interrupt = Interrupt::new();
     listen(&interrupt, Arc::clone(&events));
-    let cx = Cx { events, color, global, interrupt, command };
+    let cx = Cx {
+        events,
+        color,
+        global,
+        interrupt,
+        command,
+    };
     let result = commands::dispatch(&cx, cli.command).await;
     match result {
         Ok(Ending::Done) => 0,
@@ -130,7 +153,13 @@ async fn run(cli: Cli, command: String) -> u8 {
                 Kind::Stuck => Outcome::Stuck,
                 Kind::Environment | Kind::Bug => Outcome::Failed,
             };
-            cx.events.tell(Event::Finished { run: None, outcome, exit, failure: Some(failure), report: None });
+            cx.events.tell(Event::Finished {
+                run: None,
+                outcome,
+                exit,
+                failure: Some(failure),
+                report: None,
+            });
             exit
         }
     }
@@ -141,7 +170,8 @@ fn listen(interrupt: &Interrupt, events: Arc<dyn Events>) {
     let interrupt = interrupt.clone();
     tokio::spawn(async move {
         use tokio::signal::unix::{SignalKind, signal};
-        let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        else {
             events.warn("signals cannot be heard: Ctrl-C ends this at once");
             return;
         };

@@ -42,17 +42,24 @@ impl Dotenv {
     /// # Errors
     /// When it cannot be read, is not text, or is larger than 1 MiB.
     pub fn read(path: &Path) -> Result<Self> {
-        let cannot = |error: &std::io::Error| Failure::environment(format!("cannot read {}", path.display())).because(error);
+        let cannot = |error: &std::io::Error| {
+            Failure::environment(format!("cannot read {}", path.display())).because(error)
+        };
         match std::fs::metadata(path) {
             Ok(meta) if meta.len() > LIMIT => {
-                return Err(Failure::environment(format!("{} is larger than 1 MiB", path.display())));
+                return Err(Failure::environment(format!(
+                    "{} is larger than 1 MiB",
+                    path.display()
+                )));
             }
             Ok(meta) if !meta.is_file() => return Ok(Self::from_text("")),
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::from_text("")),
             Err(error) => return Err(cannot(&error)),
         }
-        std::fs::read_to_string(path).map(Self::from_text).map_err(|e| cannot(&e))
+        std::fs::read_to_string(path)
+            .map(Self::from_text)
+            .map_err(|e| cannot(&e))
     }
 
     /// The value of a name, quotes and escapes resolved.
@@ -61,23 +68,43 @@ impl Dotenv {
         let found = self.assignments().filter(|a| a.name == name).last()?;
         let line = self.text.get(found.range)?;
         // One assignment alone, so that a line elsewhere that the reader dislikes cannot hide this one.
-        dotenvy::from_read_iter(line.as_bytes()).filter_map(std::result::Result::ok).next().map(|(_, value)| value)
+        dotenvy::from_read_iter(line.as_bytes())
+            .filter_map(std::result::Result::ok)
+            .next()
+            .map(|(_, value)| value)
     }
 
     /// Sets a name: in place where it stands, else at the end.
     pub fn set(&mut self, name: &str, value: &str) {
         let line_end = if self.text.contains("\r\n") { "\r\n" } else { "\n" };
-        let plain = !value.is_empty() && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"_./:,@%+=-".contains(&b));
+        let plain = !value.is_empty()
+            && value
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"_./:,@%+=-".contains(&b));
         let quoted = match (plain, value.contains('\'')) {
             (true, _) => value.to_owned(),
             (false, false) => format!("'{value}'"),
-            (false, true) => format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"").replace('$', "\\$")),
+            (false, true) => format!(
+                "\"{}\"",
+                value
+                    .replace('\\', "\\\\")
+                    .replace('"', "\\\"")
+                    .replace('$', "\\$")
+            ),
         };
-        let last = self.assignments().filter(|a| a.name == name).last().map(|a| a.range);
+        let last = self
+            .assignments()
+            .filter(|a| a.name == name)
+            .last()
+            .map(|a| a.range);
         match last {
             Some(range) => {
                 let old = self.text.get(range.clone()).unwrap_or_default();
-                let export = if old.trim_start().starts_with("export ") { "export " } else { "" };
+                let export = if old.trim_start().starts_with("export ") {
+                    "export "
+                } else {
+                    ""
+                };
                 let end = &old[old.trim_end_matches(['\r', '\n']).len()..];
                 let line = format!("{export}{name}={quoted}{end}");
                 self.text.replace_range(range, &line);
@@ -95,13 +122,23 @@ impl Dotenv {
     #[must_use]
     pub fn line(&self, name: &str) -> Option<String> {
         let found = self.assignments().filter(|a| a.name == name).last()?;
-        Some(self.text.get(found.range)?.trim_end_matches(['\r', '\n']).to_owned())
+        Some(
+            self.text
+                .get(found.range)?
+                .trim_end_matches(['\r', '\n'])
+                .to_owned(),
+        )
     }
 
     /// Puts the text of an assignment back that [`Dotenv::line`] gave.
     pub fn set_line(&mut self, name: &str, line: &str) {
         self.set(name, "x");
-        if let Some(range) = self.assignments().filter(|a| a.name == name).last().map(|a| a.range) {
+        if let Some(range) = self
+            .assignments()
+            .filter(|a| a.name == name)
+            .last()
+            .map(|a| a.range)
+        {
             let old = self.text.get(range.clone()).unwrap_or_default();
             let end = old[old.trim_end_matches(['\r', '\n']).len()..].to_owned();
             self.text.replace_range(range, &format!("{line}{end}"));
@@ -110,7 +147,11 @@ impl Dotenv {
 
     /// Removes every assignment of a name.
     pub fn unset(&mut self, name: &str) {
-        let ranges: Vec<_> = self.assignments().filter(|a| a.name == name).map(|a| a.range).collect();
+        let ranges: Vec<_> = self
+            .assignments()
+            .filter(|a| a.name == name)
+            .map(|a| a.range)
+            .collect();
         for range in ranges.into_iter().rev() {
             self.text.replace_range(range, "");
         }
@@ -141,7 +182,9 @@ impl Dotenv {
                 at += line.len();
                 let trimmed = line.trim_start();
                 let body = trimmed.strip_prefix("export ").unwrap_or(trimmed);
-                let Some((name, value)) = body.split_once('=') else { continue };
+                let Some((name, value)) = body.split_once('=') else {
+                    continue;
+                };
                 let name = name.trim();
                 if name.is_empty() || name.starts_with('#') || name.contains(char::is_whitespace) {
                     continue;
@@ -153,7 +196,10 @@ impl Dotenv {
                         at = end;
                     }
                 }
-                return Some(Assignment { name, range: start..at });
+                return Some(Assignment {
+                    name,
+                    range: start..at,
+                });
             }
         })
     }
@@ -183,7 +229,10 @@ mod tests {
         let mut env = Dotenv::from_text(REAL);
         assert_eq!(env.get("COMPOSE_FILE").as_deref(), Some("old.yml"));
         env.set("COMPOSE_FILE", "a.yml:b.yml");
-        assert_eq!(env.text, REAL.replace("COMPOSE_FILE=old.yml", "COMPOSE_FILE=a.yml:b.yml"));
+        assert_eq!(
+            env.text,
+            REAL.replace("COMPOSE_FILE=old.yml", "COMPOSE_FILE=a.yml:b.yml")
+        );
         assert_eq!(env.get("COMPOSE_FILE").as_deref(), Some("a.yml:b.yml"));
     }
 
@@ -192,8 +241,16 @@ mod tests {
         for text in ["", "A=1\n", "A=1\r\nB=2\r\n", "# only a comment\n"] {
             let mut env = Dotenv::from_text(text);
             env.set("COMPOSE_FILE", "a.yml:b c.yml");
-            assert_eq!(env.get("COMPOSE_FILE").as_deref(), Some("a.yml:b c.yml"), "{text:?}");
-            assert_eq!(env.text.contains("\r\n"), text.contains("\r\n"), "line ends of {text:?}");
+            assert_eq!(
+                env.get("COMPOSE_FILE").as_deref(),
+                Some("a.yml:b c.yml"),
+                "{text:?}"
+            );
+            assert_eq!(
+                env.text.contains("\r\n"),
+                text.contains("\r\n"),
+                "line ends of {text:?}"
+            );
             env.unset("COMPOSE_FILE");
             assert_eq!(env.text, text);
         }
@@ -211,7 +268,11 @@ mod tests {
 
     #[test]
     fn a_line_goes_back_byte_for_byte() {
-        for line in ["COMPOSE_FILE=\"a.yml:b.yml\" # both", "export COMPOSE_FILE = a.yml", "COMPOSE_FILE='it is'"] {
+        for line in [
+            "COMPOSE_FILE=\"a.yml:b.yml\" # both",
+            "export COMPOSE_FILE = a.yml",
+            "COMPOSE_FILE='it is'",
+        ] {
             let text = format!("A=1\r\n{line}\r\nB=2");
             let mut env = Dotenv::from_text(text.clone());
             assert_eq!(env.line("COMPOSE_FILE").as_deref(), Some(line));

@@ -14,9 +14,18 @@ use crate::model::{Failure, Result};
 
 /// The names that Compose looks for, in its order, each with its override.
 /// <https://docs.docker.com/compose/intro/compose-application-model/#the-compose-file>
-const DEFAULT_FILES: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
-const DEFAULT_OVERRIDES: [&str; 4] =
-    ["compose.override.yml", "compose.override.yaml", "docker-compose.override.yml", "docker-compose.override.yaml"];
+const DEFAULT_FILES: [&str; 4] = [
+    "compose.yaml",
+    "compose.yml",
+    "docker-compose.yml",
+    "docker-compose.yaml",
+];
+const DEFAULT_OVERRIDES: [&str; 4] = [
+    "compose.override.yml",
+    "compose.override.yaml",
+    "docker-compose.override.yml",
+    "docker-compose.override.yaml",
+];
 
 /// What the user and the environment say.
 #[derive(Debug, Clone, Default)]
@@ -90,9 +99,17 @@ pub fn locate(wanted: &Wanted) -> Result<Located> {
                 .cause("the override must be found again by the next `docker compose`")
                 .hint("write it to a file and name that with -f"));
         }
-        (absolute(&wanted.cwd, wanted.files.iter()), FoundBy::Flag, separator.to_owned())
+        (
+            absolute(&wanted.cwd, wanted.files.iter()),
+            FoundBy::Flag,
+            separator.to_owned(),
+        )
     } else if let Some(value) = set("COMPOSE_FILE") {
-        (absolute(&wanted.cwd, value.split(separator)), FoundBy::Environment, separator.to_owned())
+        (
+            absolute(&wanted.cwd, value.split(separator)),
+            FoundBy::Environment,
+            separator.to_owned(),
+        )
     } else {
         let found = search(&start, separator)?;
         dotenv = Some(found.directory.join(".env"));
@@ -100,13 +117,15 @@ pub fn locate(wanted: &Wanted) -> Result<Located> {
     };
     for file in &files {
         if !file.is_file() {
-            return Err(Failure::environment(format!("there is no Compose file {}", file.display()))
-                .data("nothing was changed")
-                .hint(match found_by {
-                    FoundBy::Flag => "look at -f",
-                    FoundBy::Environment => "look at COMPOSE_FILE in your shell",
-                    FoundBy::Dotenv | FoundBy::Default => "look at COMPOSE_FILE in .env",
-                }));
+            return Err(
+                Failure::environment(format!("there is no Compose file {}", file.display()))
+                    .data("nothing was changed")
+                    .hint(match found_by {
+                        FoundBy::Flag => "look at -f",
+                        FoundBy::Environment => "look at COMPOSE_FILE in your shell",
+                        FoundBy::Dotenv | FoundBy::Default => "look at COMPOSE_FILE in .env",
+                    }),
+            );
         }
     }
     let directory = match (&wanted.project_directory, files.first().and_then(|f| f.parent())) {
@@ -125,16 +144,28 @@ pub fn locate(wanted: &Wanted) -> Result<Located> {
         Vec::new()
     };
     let variables = Dotenv::read(&dotenv)?;
-    let from_env_or_file = |name: &str| set(name).cloned().or_else(|| variables.get(name).filter(|v| !v.is_empty()));
+    let from_env_or_file = |name: &str| {
+        set(name)
+            .cloned()
+            .or_else(|| variables.get(name).filter(|v| !v.is_empty()))
+    };
     let profiles = if wanted.profiles.is_empty() {
         from_env_or_file("COMPOSE_PROFILES")
-            .map(|v| v.split(',').map(|p| p.trim().to_owned()).filter(|p| !p.is_empty()).collect())
+            .map(|v| {
+                v.split(',')
+                    .map(|p| p.trim().to_owned())
+                    .filter(|p| !p.is_empty())
+                    .collect()
+            })
             .unwrap_or_default()
     } else {
         wanted.profiles.clone()
     };
     Ok(Located {
-        project_name: wanted.project_name.clone().or_else(|| from_env_or_file("COMPOSE_PROJECT_NAME")),
+        project_name: wanted
+            .project_name
+            .clone()
+            .or_else(|| from_env_or_file("COMPOSE_PROJECT_NAME")),
         files,
         directory,
         env_files,
@@ -156,19 +187,37 @@ struct Search {
 fn search(start: &Path, separator: &str) -> Result<Search> {
     for directory in start.ancestors() {
         let variables = Dotenv::read(&directory.join(".env"))?;
-        let separator = variables.get("COMPOSE_PATH_SEPARATOR").unwrap_or_else(|| separator.to_owned());
+        let separator = variables
+            .get("COMPOSE_PATH_SEPARATOR")
+            .unwrap_or_else(|| separator.to_owned());
         if let Some(value) = variables.get("COMPOSE_FILE").filter(|v| !v.is_empty()) {
             let files = absolute(directory, value.split(&separator));
-            return Ok(Search { directory: directory.to_owned(), files, found_by: FoundBy::Dotenv, separator });
+            return Ok(Search {
+                directory: directory.to_owned(),
+                files,
+                found_by: FoundBy::Dotenv,
+                separator,
+            });
         }
         if let Some(files) = default_files(directory) {
-            return Ok(Search { directory: directory.to_owned(), files, found_by: FoundBy::Default, separator });
+            return Ok(Search {
+                directory: directory.to_owned(),
+                files,
+                found_by: FoundBy::Default,
+                separator,
+            });
         }
     }
-    Err(Failure::environment(format!("there is no Compose project in {} or above it", start.display()))
-        .cause(format!("looked for COMPOSE_FILE in .env, and for {}", DEFAULT_FILES.join(", ")))
-        .data("nothing was changed")
-        .hint("go to the project's directory, or name its files with -f"))
+    Err(Failure::environment(format!(
+        "there is no Compose project in {} or above it",
+        start.display()
+    ))
+    .cause(format!(
+        "looked for COMPOSE_FILE in .env, and for {}",
+        DEFAULT_FILES.join(", ")
+    ))
+    .data("nothing was changed")
+    .hint("go to the project's directory, or name its files with -f"))
 }
 
 fn default_files(directory: &Path) -> Option<Vec<PathBuf>> {
@@ -254,18 +303,35 @@ mod tests {
     }
 
     fn wanted(cwd: &Path) -> Wanted {
-        Wanted { cwd: cwd.to_owned(), ..Wanted::default() }
+        Wanted {
+            cwd: cwd.to_owned(),
+            ..Wanted::default()
+        }
     }
 
     #[test]
     fn the_usual_names_are_found_with_their_override_and_from_below() {
-        let dir = project(&[("compose.yaml", ""), ("compose.override.yaml", ""), ("docker-compose.yml", ""), ("a/b/x", "")]);
+        let dir = project(&[
+            ("compose.yaml", ""),
+            ("compose.override.yaml", ""),
+            ("docker-compose.yml", ""),
+            ("a/b/x", ""),
+        ]);
         let found = locate(&wanted(&dir.path().join("a/b"))).unwrap();
-        assert_eq!(found.files, [dir.path().join("compose.yaml"), dir.path().join("compose.override.yaml")]);
+        assert_eq!(
+            found.files,
+            [
+                dir.path().join("compose.yaml"),
+                dir.path().join("compose.override.yaml")
+            ]
+        );
         assert_eq!(found.directory, dir.path());
         assert_eq!(found.compose_file_value(), None);
         let with = found.with_file(&dir.path().join("block.yml"));
-        assert_eq!(with.compose_file_value().as_deref(), Some("compose.yaml:compose.override.yaml:block.yml"));
+        assert_eq!(
+            with.compose_file_value().as_deref(),
+            Some("compose.yaml:compose.override.yaml:block.yml")
+        );
         assert_eq!(with.without_file(&dir.path().join("block.yml")), found);
     }
 
@@ -275,11 +341,17 @@ mod tests {
             ("compose.yaml", ""),
             ("prod.yml", ""),
             ("block.yml", ""),
-            (".env", "# prod\nCOMPOSE_FILE=prod.yml:block.yml\nCOMPOSE_PROJECT_NAME=kms\nCOMPOSE_PROFILES=a, b\n"),
+            (
+                ".env",
+                "# prod\nCOMPOSE_FILE=prod.yml:block.yml\nCOMPOSE_PROJECT_NAME=kms\nCOMPOSE_PROFILES=a, b\n",
+            ),
             ("sub/x", ""),
         ]);
         let found = locate(&wanted(&dir.path().join("sub"))).unwrap();
-        assert_eq!(found.files, [dir.path().join("prod.yml"), dir.path().join("block.yml")]);
+        assert_eq!(
+            found.files,
+            [dir.path().join("prod.yml"), dir.path().join("block.yml")]
+        );
         assert_eq!(found.found_by, FoundBy::Dotenv);
         assert_eq!(found.project_name.as_deref(), Some("kms"));
         assert_eq!(found.profiles, ["a", "b"]);
@@ -288,7 +360,12 @@ mod tests {
 
     #[test]
     fn the_flag_goes_before_the_environment_and_that_before_dotenv() {
-        let dir = project(&[("a.yml", ""), ("b.yml", ""), ("c.yml", ""), (".env", "COMPOSE_FILE=c.yml\n")]);
+        let dir = project(&[
+            ("a.yml", ""),
+            ("b.yml", ""),
+            ("c.yml", ""),
+            (".env", "COMPOSE_FILE=c.yml\n"),
+        ]);
         let mut want = wanted(dir.path());
         want.env.insert("COMPOSE_FILE".into(), "b.yml".into());
         assert_eq!(locate(&want).unwrap().files, [dir.path().join("b.yml")]);
@@ -302,7 +379,10 @@ mod tests {
     fn no_project_is_said_with_what_was_looked_for() {
         let dir = tempfile::tempdir().unwrap();
         let failure = locate(&wanted(dir.path())).unwrap_err();
-        assert!(failure.what.starts_with("there is no Compose project in "), "{failure}");
+        assert!(
+            failure.what.starts_with("there is no Compose project in "),
+            "{failure}"
+        );
         assert!(failure.causes[0].contains("compose.yaml"));
     }
 }

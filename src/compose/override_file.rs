@@ -76,7 +76,11 @@ pub fn render_volumes(project: &ProjectName, entries: &[Entry]) -> String {
                 entry.name,
                 quoted(&dir.to_string_lossy())
             ),
-            Place::Volume => writeln!(out, "  {}: !override\n    name: {}\n    driver: local", entry.key, entry.name),
+            Place::Volume => writeln!(
+                out,
+                "  {}: !override\n    name: {}\n    driver: local",
+                entry.key, entry.name
+            ),
         };
     }
     out
@@ -109,7 +113,10 @@ pub fn render_binds(project: &ProjectName, mounts: &[BindMount]) -> String {
 
 /// A YAML scalar: plain where that is safe, in double quotes otherwise, and every `$` doubled for Compose.
 fn quoted(text: &str) -> String {
-    let plain = text.starts_with('/') && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b));
+    let plain = text.starts_with('/')
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b));
     if plain {
         return text.to_owned();
     }
@@ -181,7 +188,11 @@ mod tests {
 
     #[test]
     fn the_override_is_short_and_reads_back() {
-        let entries = [entry("media", Some("/mnt/a b/$x")), entry("postgres_data", Some("/mnt/kms-data/postgres")), entry("static", None)];
+        let entries = [
+            entry("media", Some("/mnt/a b/$x")),
+            entry("postgres_data", Some("/mnt/kms-data/postgres")),
+            entry("static", None),
+        ];
         let text = render_volumes(&project(), &entries);
         insta::assert_snapshot!(text.replace(env!("CARGO_PKG_VERSION"), "VERSION"), @r#"
         # Written by rehome VERSION for project kms-connect. Do not edit: rehome override --write
@@ -209,7 +220,13 @@ mod tests {
             target: target.into(),
             read_only,
         };
-        let text = render_binds(&project(), &[bind("api", "/app/media/", false), bind("nginx", "/srv/media", true)]);
+        let text = render_binds(
+            &project(),
+            &[
+                bind("api", "/app/media/", false),
+                bind("nginx", "/srv/media", true),
+            ],
+        );
         insta::assert_snapshot!(text.replace(env!("CARGO_PKG_VERSION"), "VERSION"), @r"
         # Written by rehome VERSION for project kms-connect. Do not edit: rehome override --write
         services:

@@ -155,7 +155,10 @@ impl Project {
         }
         let mut volumes = Vec::new();
         for (key, volume) in raw.volumes.unwrap_or_default() {
-            let volume = volume.unwrap_or(RawVolume { name: None, external: false });
+            let volume = volume.unwrap_or(RawVolume {
+                name: None,
+                external: false,
+            });
             let name = volume.name.unwrap_or_else(|| format!("{}_{key}", raw.name));
             volumes.push(Volume {
                 key: VolumeKey::new(key).map_err(strange)?,
@@ -163,7 +166,11 @@ impl Project {
                 external: volume.external,
             });
         }
-        let project = Self { name: ProjectName::new(raw.name).map_err(strange)?, services, volumes };
+        let project = Self {
+            name: ProjectName::new(raw.name).map_err(strange)?,
+            services,
+            volumes,
+        };
         project.start_order()?;
         Ok(project)
     }
@@ -200,13 +207,19 @@ impl Project {
     /// What a service depends on, and what it waits for.
     #[must_use]
     pub fn waits_for(&self, name: &ServiceName) -> Vec<(ServiceName, Condition)> {
-        self.services.get(name).map(|s| s.depends_on.clone().into_iter().collect()).unwrap_or_default()
+        self.services
+            .get(name)
+            .map(|s| s.depends_on.clone().into_iter().collect())
+            .unwrap_or_default()
     }
 
     /// The services whose container a service lives in or with.
     #[must_use]
     pub fn attached_to(&self, name: &ServiceName) -> Vec<ServiceName> {
-        self.services.get(name).map(|s| s.attached_to.iter().cloned().collect()).unwrap_or_default()
+        self.services
+            .get(name)
+            .map(|s| s.attached_to.iter().cloned().collect())
+            .unwrap_or_default()
     }
 
     /// Every service, dependencies first; by name where nothing else decides.
@@ -220,11 +233,19 @@ impl Project {
             let ready: Vec<_> = left
                 .iter()
                 .copied()
-                .filter(|name| self.services[*name].depends_on.keys().all(|on| !left.contains(on) || on == *name))
+                .filter(|name| {
+                    self.services[*name]
+                        .depends_on
+                        .keys()
+                        .all(|on| !left.contains(on) || on == *name)
+                })
                 .collect();
             if ready.is_empty() {
                 let names: Vec<_> = left.iter().map(|n| n.as_str()).collect();
-                return Err(Failure::environment(format!("services depend on each other in a circle: {}", names.join(", "))));
+                return Err(Failure::environment(format!(
+                    "services depend on each other in a circle: {}",
+                    names.join(", ")
+                )));
             }
             for name in ready {
                 left.remove(name);
@@ -267,7 +288,10 @@ impl Service {
         // Compose adds these to `depends_on` by itself; older versions did not for all of them.
         let linked = raw.links.unwrap_or_default();
         let linked = linked.iter().map(|l| l.split(':').next().unwrap_or(l));
-        for other in linked.map(|l| ServiceName::new(l).map_err(strange)).collect::<Result<Vec<_>>>()? {
+        for other in linked
+            .map(|l| ServiceName::new(l).map_err(strange))
+            .collect::<Result<Vec<_>>>()?
+        {
             depends_on.entry(other).or_insert(Condition::Started);
         }
         for other in &attached_to {
@@ -291,7 +315,9 @@ impl Service {
             .stop_grace_period
             .map(|text| parse_span(&text))
             .transpose()
-            .map_err(|e| Failure::environment(format!("service `{name}` has a strange stop_grace_period")).cause(e))?;
+            .map_err(|e| {
+                Failure::environment(format!("service `{name}` has a strange stop_grace_period")).cause(e)
+            })?;
         Ok(Self {
             image: raw.image,
             stop_grace,
@@ -305,12 +331,16 @@ impl Service {
     /// The image that its containers are made from; Compose names one that it builds after project and service.
     #[must_use]
     pub fn image_name(&self, service: &ServiceName, project: &ProjectName) -> String {
-        self.image.clone().unwrap_or_else(|| format!("{project}-{service}"))
+        self.image
+            .clone()
+            .unwrap_or_else(|| format!("{project}-{service}"))
     }
 
     /// Its mounts of named volumes: key, target, read-only.
     pub fn volume_mounts(&self) -> impl Iterator<Item = (&VolumeKey, &str, bool)> {
-        self.mounts.iter().filter_map(|m| m.volume.as_ref().map(|v| (v, m.target.as_str(), m.read_only)))
+        self.mounts
+            .iter()
+            .filter_map(|m| m.volume.as_ref().map(|v| (v, m.target.as_str(), m.read_only)))
     }
 }
 
@@ -333,10 +363,13 @@ fn same_targets(service: &ServiceName, mounts: &[Mount]) -> Result<()> {
             }
         }
         if a.target.contains('\\') || a.target.get(1..2) == Some(":") {
-            return Err(Failure::refused(format!("service `{service}` mounts something at {:?}, which is no path", a.target))
-                .cause("a volume with a one-letter name in short form is read as a Windows path")
-                .data("nothing was changed")
-                .hint("write that mount in long form: `type: volume`, `source`, `target`"));
+            return Err(Failure::refused(format!(
+                "service `{service}` mounts something at {:?}, which is no path",
+                a.target
+            ))
+            .cause("a volume with a one-letter name in short form is read as a Windows path")
+            .data("nothing was changed")
+            .hint("write that mount in long form: `type: volume`, `source`, `target`"));
         }
     }
     Ok(())
@@ -357,7 +390,10 @@ mod tests {
     use super::*;
 
     fn parse(services: &str) -> Result<Project> {
-        Project::parse(format!(r#"{{"name":"p","services":{services},"volumes":{{"data":{{"name":"p_data"}}}}}}"#).as_bytes())
+        Project::parse(
+            format!(r#"{{"name":"p","services":{services},"volumes":{{"data":{{"name":"p_data"}}}}}}"#)
+                .as_bytes(),
+        )
     }
 
     fn name(s: &str) -> ServiceName {
@@ -372,10 +408,18 @@ mod tests {
                 "db":{}, "worker":{"network_mode":"service:api"}, "old":{"links":["db:database"]}}"#,
         )
         .unwrap();
-        let order: Vec<_> = project.start_order().unwrap().iter().map(ToString::to_string).collect();
+        let order: Vec<_> = project
+            .start_order()
+            .unwrap()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(order, ["db", "api", "old", "web", "worker"]);
         assert_eq!(project.attached_to(&name("worker")), [name("api")]);
-        assert_eq!(project.waits_for(&name("api")), [(name("db"), Condition::Healthy)]);
+        assert_eq!(
+            project.waits_for(&name("api")),
+            [(name("db"), Condition::Healthy)]
+        );
         let circle = parse(r#"{"a":{"depends_on":{"b":{}}},"b":{"depends_on":{"a":{}}}}"#).unwrap_err();
         assert_eq!(circle.what, "services depend on each other in a circle: a, b");
     }
@@ -386,7 +430,8 @@ mod tests {
         assert_eq!(project.service(&name("a")).unwrap().image.as_deref(), Some("x$y"));
         let failure = Project::parse(br#"{"name":"p","services":{"a":{"volumes":"hunter2"}}}"#).unwrap_err();
         assert!(!format!("{failure:?}").contains("hunter2"), "{failure:?}");
-        let failure = Project::parse(br#"{"name":"p","services":{"a":{"environment":{"P":"hunter2"}}"#).unwrap_err();
+        let failure =
+            Project::parse(br#"{"name":"p","services":{"a":{"environment":{"P":"hunter2"}}"#).unwrap_err();
         assert!(!format!("{failure:?}").contains("hunter2"), "{failure:?}");
     }
 
@@ -394,7 +439,10 @@ mod tests {
     fn trap_39_one_target_in_two_spellings_is_refused() {
         let mount = |t: &str| format!(r#"{{"type":"volume","source":"data","target":"{t}"}}"#);
         let both = format!(r#"{{"a":{{"volumes":[{},{}]}}}}"#, mount("/x"), mount("/x/"));
-        assert_eq!(parse(&both).unwrap_err().what, "service `a` mounts two things at /x: as \"/x\" and as \"/x/\"");
+        assert_eq!(
+            parse(&both).unwrap_err().what,
+            "service `a` mounts two things at /x: as \"/x\" and as \"/x/\""
+        );
         let windows = format!(r#"{{"a":{{"volumes":[{}]}}}}"#, mount("v:/v"));
         assert!(parse(&windows).unwrap_err().what.contains("which is no path"));
     }
@@ -408,7 +456,10 @@ mod tests {
         )
         .unwrap();
         let service = project.service(&name("a")).unwrap();
-        let mounts: Vec<_> = service.volume_mounts().map(|(v, t, ro)| (v.as_str(), t, ro)).collect();
+        let mounts: Vec<_> = service
+            .volume_mounts()
+            .map(|(v, t, ro)| (v.as_str(), t, ro))
+            .collect();
         assert_eq!(mounts, [("data", "/data", false), ("data", "/again", true)]);
         assert_eq!(service.mounts[1].subpath.as_deref(), Some("x"));
     }

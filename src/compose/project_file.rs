@@ -26,16 +26,23 @@ pub fn write_project_file(path: &Path, bytes: &[u8]) -> Result<()> {
                 (0o644, parent.uid(), parent.gid())
             }
         };
-        let mut file = tempfile::Builder::new().prefix(".rehome.").tempfile_in(directory)?;
+        let mut file = tempfile::Builder::new()
+            .prefix(".rehome.")
+            .tempfile_in(directory)?;
         file.write_all(bytes)?;
         let now = file.as_file().metadata()?;
         if (now.uid(), now.gid()) != (uid, gid) {
             fchown(file.as_file(), Some(uid), Some(gid))?;
         }
-        file.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
+        file.as_file()
+            .set_permissions(std::fs::Permissions::from_mode(mode))?;
         file.as_file().sync_all()?;
         file.persist(&real)?;
         std::fs::File::open(directory)?.sync_all()
     };
-    write().map_err(|e| Failure::environment(format!("cannot write {}", path.display())).because(&e).data("it is as it was"))
+    write().map_err(|e| {
+        Failure::environment(format!("cannot write {}", path.display()))
+            .because(&e)
+            .data("it is as it was")
+    })
 }

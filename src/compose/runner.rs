@@ -31,8 +31,15 @@ impl fmt::Display for Version {
 }
 
 impl Version {
+    /// Takes what `version --short` prints. What a distribution appends is left out (`2.40.3-3`, `2.26.1+ds1`), as in
+    /// the label that Compose writes onto containers.
+    fn parse(text: &str) -> Self {
+        let text = text.trim().trim_start_matches('v');
+        Self(text.split(['-', '+']).next().unwrap_or(text).to_owned())
+    }
+
     fn major(&self) -> Option<u32> {
-        self.0.trim_start_matches('v').split('.').next()?.parse().ok()
+        self.0.split('.').next()?.parse().ok()
     }
 }
 
@@ -57,14 +64,28 @@ impl Runner {
     /// When there is none; version 1 is named as such.
     pub async fn find(host: &str) -> Result<Self> {
         let mut found = Vec::new();
-        for program in [vec!["docker".to_owned(), "compose".to_owned()], vec!["docker-compose".to_owned()]] {
+        for program in [
+            vec!["docker".to_owned(), "compose".to_owned()],
+            vec!["docker-compose".to_owned()],
+        ] {
             let mut command = command(&program, host);
             command.args(["version", "--short"]);
-            let Ok(ended) = run(command, ASK_LIMIT, 1 << 16).await else { continue };
-            let version = Version(String::from_utf8_lossy(&ended.stdout).trim().to_owned());
+            let Ok(ended) = run(command, ASK_LIMIT, 1 << 16).await else {
+                continue;
+            };
+            let version = Version::parse(&String::from_utf8_lossy(&ended.stdout));
             match version.major() {
-                Some(2..) if ended.code == 0 => return Ok(Self { program, version, host: host.to_owned() }),
-                Some(1) => found.push(format!("`{}` is version {version}: Compose v1 ended in 2023 and reads other files", program.join(" "))),
+                Some(2..) if ended.code == 0 => {
+                    return Ok(Self {
+                        program,
+                        version,
+                        host: host.to_owned(),
+                    });
+                }
+                Some(1) => found.push(format!(
+                    "`{}` is version {version}: Compose v1 ended in 2023 and reads other files",
+                    program.join(" ")
+                )),
                 _ => {}
             }
         }
@@ -85,7 +106,9 @@ impl Runner {
     /// # Errors
     /// In Compose's own words: a file that does not parse, a variable that is missing.
     pub async fn config(&self, located: &Located) -> Result<Project> {
-        let ended = self.ask(located, &["--profile", "*", "config", "--format", "json"]).await?;
+        let ended = self
+            .ask(located, &["--profile", "*", "config", "--format", "json"])
+            .await?;
         Project::parse(&ended.stdout)
     }
 
@@ -94,10 +117,14 @@ impl Runner {
     /// # Errors
     /// As [`Runner::config`].
     pub async fn config_hashes(&self, located: &Located) -> Result<BTreeMap<ServiceName, String>> {
-        let ended = self.ask(located, &["--profile", "*", "config", "--hash", "*"]).await?;
+        let ended = self
+            .ask(located, &["--profile", "*", "config", "--hash", "*"])
+            .await?;
         let text = String::from_utf8_lossy(&ended.stdout);
         let pairs = text.lines().filter_map(|line| line.split_once(' '));
-        Ok(pairs.filter_map(|(name, hash)| Some((ServiceName::new(name).ok()?, hash.trim().to_owned()))).collect())
+        Ok(pairs
+            .filter_map(|(name, hash)| Some((ServiceName::new(name).ok()?, hash.trim().to_owned())))
+            .collect())
     }
 
     async fn ask(&self, located: &Located, arguments: &[&str]) -> Result<Ended> {
@@ -108,9 +135,11 @@ impl Runner {
             return Ok(ended);
         }
         let files: Vec<_> = located.files.iter().map(|f| f.display().to_string()).collect();
-        Err(Failure::environment(format!("Compose cannot read the project ({})", files.join(", ")))
-            .cause(ended.stderr.join("\n"))
-            .data("nothing was changed"))
+        Err(
+            Failure::environment(format!("Compose cannot read the project ({})", files.join(", ")))
+                .cause(ended.stderr.join("\n"))
+                .data("nothing was changed"),
+        )
     }
 
     /// Runs a command that changes something.
@@ -124,8 +153,12 @@ impl Runner {
         if ended.code == 0 {
             return Ok(());
         }
-        Err(Failure::environment(format!("`docker compose {}` failed with exit code {}", arguments.join(" "), ended.code))
-            .cause(ended.stderr.join("\n")))
+        Err(Failure::environment(format!(
+            "`docker compose {}` failed with exit code {}",
+            arguments.join(" "),
+            ended.code
+        ))
+        .cause(ended.stderr.join("\n")))
     }
 
     /// Runs a command for the user, with the terminal as it is, and returns its exit code.
@@ -134,18 +167,24 @@ impl Runner {
     /// When it cannot be started.
     pub async fn hand_over(&self, located: &Located, arguments: &[String]) -> Result<i32> {
         let mut command = self.for_project(located);
-        command.args(arguments).stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
-        let status = command
-            .status()
-            .await
-            .map_err(|e| Failure::environment(format!("cannot start `{}`", self.program.join(" "))).because(&e))?;
+        command
+            .args(arguments)
+            .stdin(Stdio::inherit())
+            .stdout(Stdio::inherit())
+            .stderr(Stdio::inherit());
+        let status = command.status().await.map_err(|e| {
+            Failure::environment(format!("cannot start `{}`", self.program.join(" "))).because(&e)
+        })?;
         // A shell says 128 + signal for a program that a signal ended.
         Ok(status.code().unwrap_or(130))
     }
 
     fn for_project(&self, located: &Located) -> Command {
         let mut command = command(&self.program, &self.host);
-        command.arg("--project-directory").arg(&located.directory).current_dir(&located.directory);
+        command
+            .arg("--project-directory")
+            .arg(&located.directory)
+            .current_dir(&located.directory);
         if let Some(name) = &located.project_name {
             command.arg("--project-name").arg(name);
         }
@@ -164,7 +203,10 @@ impl Runner {
 
 fn command(program: &[String], host: &str) -> Command {
     let mut command = Command::new(&program[0]);
-    command.args(&program[1..]).stdin(Stdio::null()).kill_on_drop(true);
+    command
+        .args(&program[1..])
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
     // What is not said on the command line shall not be said at all (trap 29).
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("COMPOSE_") {
@@ -179,8 +221,11 @@ fn command(program: &[String], host: &str) -> Command {
 async fn run(mut command: Command, limit: Duration, most: u64) -> Result<Ended> {
     let name = command.as_std().get_program().to_string_lossy().into_owned();
     let cannot = |error: &std::io::Error| Failure::environment(format!("cannot run `{name}`")).because(error);
-    let mut child =
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|e| cannot(&e))?;
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|e| cannot(&e))?;
     let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(Failure::bug("a child without pipes"));
     };
@@ -206,10 +251,22 @@ async fn run(mut command: Command, limit: Duration, most: u64) -> Result<Ended> 
     };
     let (stdout, stderr, status) = tokio::time::timeout(limit, all)
         .await
-        .map_err(|_| Failure::environment(format!("`{name}` did not end within {}", crate::model::Span(limit))))?
+        .map_err(|_| {
+            Failure::environment(format!(
+                "`{name}` did not end within {}",
+                crate::model::Span(limit)
+            ))
+        })?
         .map_err(|e| cannot(&e))?;
     if stdout.len() as u64 > most {
-        return Err(Failure::environment(format!("`{name}` printed more than {}", crate::model::ByteSize(most))));
+        return Err(Failure::environment(format!(
+            "`{name}` printed more than {}",
+            crate::model::ByteSize(most)
+        )));
     }
-    Ok(Ended { code: status.code().unwrap_or(-1), stdout, stderr: stderr.into_iter().collect() })
+    Ok(Ended {
+        code: status.code().unwrap_or(-1),
+        stdout,
+        stderr: stderr.into_iter().collect(),
+    })
 }

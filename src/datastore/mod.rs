@@ -125,7 +125,13 @@ impl Datastore {
             "sqlite" => Kind::Sqlite,
             _ => return None,
         };
-        Some(Self { kind, volume, path: sign.path.clone(), version: sign.version.clone(), service: None })
+        Some(Self {
+            kind,
+            volume,
+            path: sign.path.clone(),
+            version: sign.version.clone(),
+            service: None,
+        })
     }
 }
 
@@ -149,12 +155,27 @@ mod tests {
     #[test]
     fn a_server_is_recognised_by_image_program_or_environment() {
         let none: &[&str] = &[];
-        assert_eq!(Kind::of_service("postgres:15-alpine", &[], none), Some(Kind::Postgres));
-        assert_eq!(Kind::of_service("registry.example:5000/infra/postgres@sha256:1", &[], none), Some(Kind::Postgres));
-        assert_eq!(Kind::of_service("mydb", &["/usr/bin/redis-server".into()], none), Some(Kind::Redis));
-        assert_eq!(Kind::of_service("mydb", &[], &["PATH", "PG_MAJOR"]), Some(Kind::Postgres));
+        assert_eq!(
+            Kind::of_service("postgres:15-alpine", &[], none),
+            Some(Kind::Postgres)
+        );
+        assert_eq!(
+            Kind::of_service("registry.example:5000/infra/postgres@sha256:1", &[], none),
+            Some(Kind::Postgres)
+        );
+        assert_eq!(
+            Kind::of_service("mydb", &["/usr/bin/redis-server".into()], none),
+            Some(Kind::Redis)
+        );
+        assert_eq!(
+            Kind::of_service("mydb", &[], &["PATH", "PG_MAJOR"]),
+            Some(Kind::Postgres)
+        );
         assert_eq!(Kind::of_service("mariadb", &[], none), Some(Kind::Mysql));
         // A client that mentions a database is none.
-        assert_eq!(Kind::of_service("app", &["wait-for".into(), "--".into(), "postgres".into()], none), None);
+        assert_eq!(
+            Kind::of_service("app", &["wait-for".into(), "--".into(), "postgres".into()], none),
+            None
+        );
     }
 }

@@ -49,7 +49,13 @@ mod tests {
     fn only_a_finished_shutdown_is_clean() {
         assert!(is_clean_state("shut down"));
         assert!(is_clean_state("shut down in recovery"));
-        for state in ["in production", "shutting down", "in crash recovery", "starting up", ""] {
+        for state in [
+            "in production",
+            "shutting down",
+            "in crash recovery",
+            "starting up",
+            "",
+        ] {
             assert!(!is_clean_state(state), "{state}");
         }
     }

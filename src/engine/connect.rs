@@ -96,7 +96,10 @@ struct ContextEndpoint {
 pub fn resolve_host(wanted: &Wanted) -> Result<EngineHost> {
     let set = |name: &str| wanted.env.get(name).filter(|v| !v.is_empty());
     if let Some(url) = &wanted.host {
-        return Ok(EngineHost { url: normalise(url), source: HostSource::Flag });
+        return Ok(EngineHost {
+            url: normalise(url),
+            source: HostSource::Flag,
+        });
     }
     let directory = set("DOCKER_CONFIG")
         .map(PathBuf::from)
@@ -105,7 +108,10 @@ pub fn resolve_host(wanted: &Wanted) -> Result<EngineHost> {
         return context(name, directory.as_deref());
     }
     if let Some(url) = set("DOCKER_HOST") {
-        return Ok(EngineHost { url: normalise(url), source: HostSource::Environment });
+        return Ok(EngineHost {
+            url: normalise(url),
+            source: HostSource::Environment,
+        });
     }
     if let Some(name) = set("DOCKER_CONTEXT") {
         return context(name, directory.as_deref());
@@ -113,11 +119,18 @@ pub fn resolve_host(wanted: &Wanted) -> Result<EngineHost> {
     if let Some(name) = directory.as_deref().map(current_context).transpose()?.flatten() {
         return context(&name, directory.as_deref());
     }
-    Ok(EngineHost { url: LOCAL.into(), source: HostSource::Default })
+    Ok(EngineHost {
+        url: LOCAL.into(),
+        source: HostSource::Default,
+    })
 }
 
 fn normalise(url: &str) -> String {
-    if url.starts_with('/') { format!("unix://{url}") } else { url.to_owned() }
+    if url.starts_with('/') {
+        format!("unix://{url}")
+    } else {
+        url.to_owned()
+    }
 }
 
 fn current_context(directory: &Path) -> Result<Option<String>> {
@@ -125,7 +138,9 @@ fn current_context(directory: &Path) -> Result<Option<String>> {
     let text = match std::fs::read(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Failure::environment(format!("cannot read {}", path.display())).because(&error)),
+        Err(error) => {
+            return Err(Failure::environment(format!("cannot read {}", path.display())).because(&error));
+        }
     };
     let config: ClientConfig = serde_json::from_slice(&text)
         .map_err(|e| Failure::environment(format!("cannot understand {}", path.display())).because(&e))?;
@@ -135,22 +150,35 @@ fn current_context(directory: &Path) -> Result<Option<String>> {
 fn context(name: &str, directory: Option<&Path>) -> Result<EngineHost> {
     let source = HostSource::Context(name.to_owned());
     if name == "default" {
-        return Ok(EngineHost { url: LOCAL.into(), source });
+        return Ok(EngineHost {
+            url: LOCAL.into(),
+            source,
+        });
     }
     let unknown = || {
         Failure::usage(format!("there is no docker context {name:?}")).hint("`docker context ls` lists them")
     };
-    let id: String = Sha256::digest(name.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
-    let path = directory.ok_or_else(unknown)?.join("contexts/meta").join(id).join("meta.json");
+    let id: String = Sha256::digest(name.as_bytes())
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
+    let path = directory
+        .ok_or_else(unknown)?
+        .join("contexts/meta")
+        .join(id)
+        .join("meta.json");
     let text = std::fs::read(&path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => unknown(),
         _ => Failure::environment(format!("cannot read {}", path.display())).because(&error),
     })?;
     let meta: ContextMeta = serde_json::from_slice(&text)
         .map_err(|e| Failure::environment(format!("cannot understand {}", path.display())).because(&e))?;
-    let url = meta.endpoints.get("docker").map(|e| e.host.clone()).filter(|h| !h.is_empty()).ok_or_else(|| {
-        Failure::usage(format!("the docker context {name:?} names no docker engine"))
-    })?;
+    let url = meta
+        .endpoints
+        .get("docker")
+        .map(|e| e.host.clone())
+        .filter(|h| !h.is_empty())
+        .ok_or_else(|| Failure::usage(format!("the docker context {name:?} names no docker engine")))?;
     Ok(EngineHost { url, source })
 }
 
@@ -159,7 +187,10 @@ mod tests {
     use super::*;
 
     fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect()
     }
 
     #[test]
@@ -187,12 +218,23 @@ mod tests {
             r#"{"Name":"staging","Endpoints":{"docker":{"Host":"ssh://deploy@staging","SkipTLSVerify":false}}}"#,
         )
         .unwrap();
-        std::fs::write(home.path().join("config.json"), r#"{"currentContext":"staging","auths":{}}"#).unwrap();
-        let wanted = Wanted { env: env(&[("DOCKER_CONFIG", home.path().to_str().unwrap())]), ..Wanted::default() };
+        std::fs::write(
+            home.path().join("config.json"),
+            r#"{"currentContext":"staging","auths":{}}"#,
+        )
+        .unwrap();
+        let wanted = Wanted {
+            env: env(&[("DOCKER_CONFIG", home.path().to_str().unwrap())]),
+            ..Wanted::default()
+        };
         let host = resolve_host(&wanted).unwrap();
         assert_eq!(host.url, "ssh://deploy@staging");
         assert_eq!(host.source, HostSource::Context("staging".into()));
-        let unknown = resolve_host(&Wanted { context: Some("nope".into()), ..wanted }).unwrap_err();
+        let unknown = resolve_host(&Wanted {
+            context: Some("nope".into()),
+            ..wanted
+        })
+        .unwrap_err();
         assert_eq!(unknown.what, "there is no docker context \"nope\"");
     }
 }

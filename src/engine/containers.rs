@@ -75,7 +75,10 @@ impl Container {
     #[must_use]
     pub fn mount_of(&self, path: &str) -> Option<&Mount> {
         let above = |m: &&Mount| std::path::Path::new(path).starts_with(&m.destination);
-        self.mounts.iter().filter(above).max_by_key(|m| m.destination.len())
+        self.mounts
+            .iter()
+            .filter(above)
+            .max_by_key(|m| m.destination.len())
     }
 }
 
@@ -161,7 +164,11 @@ impl Engine {
     /// # Errors
     /// When the engine does not answer.
     pub async fn project_containers(&self, project: &ProjectName) -> Result<Vec<Container>> {
-        self.containers(HashMap::from([("label", vec![format!("com.docker.compose.project={project}")])])).await
+        self.containers(HashMap::from([(
+            "label",
+            vec![format!("com.docker.compose.project={project}")],
+        )]))
+        .await
     }
 
     /// Every container that has this volume, of any project, running or not.
@@ -170,8 +177,14 @@ impl Engine {
     /// When the engine does not answer.
     pub async fn containers_with_volume(&self, volume: &VolumeName) -> Result<Vec<Container>> {
         // The engine's filter also matches destinations; the mounts decide.
-        let mut found = self.containers(HashMap::from([("volume", vec![volume.to_string()])])).await?;
-        found.retain(|c| c.mounts.iter().any(|m| m.kind == MountKind::Volume(volume.clone())));
+        let mut found = self
+            .containers(HashMap::from([("volume", vec![volume.to_string()])]))
+            .await?;
+        found.retain(|c| {
+            c.mounts
+                .iter()
+                .any(|m| m.kind == MountKind::Volume(volume.clone()))
+        });
         Ok(found)
     }
 
@@ -181,17 +194,27 @@ impl Engine {
     /// When the engine does not answer.
     pub async fn writers_of(&self, volume: &VolumeName) -> Result<Vec<Container>> {
         let mut found = self.containers_with_volume(volume).await?;
-        found.retain(|c| c.mounts.iter().any(|m| m.writable && m.kind == MountKind::Volume(volume.clone())));
-        let Some(volume) = self.find_volume(volume).await? else { return Ok(found) };
+        found.retain(|c| {
+            c.mounts
+                .iter()
+                .any(|m| m.writable && m.kind == MountKind::Volume(volume.clone()))
+        });
+        let Some(volume) = self.find_volume(volume).await? else {
+            return Ok(found);
+        };
         let mut directories = vec![volume.mountpoint.clone()];
         if let crate::model::Home::Block { dir } = volume.home() {
             directories.push(dir.to_string_lossy().into_owned());
         }
         for container in self.running_containers().await? {
-            let binds = container.mounts.iter().filter(|m| m.writable).filter_map(|m| match &m.kind {
-                MountKind::Bind(source) => Some(std::path::Path::new(source)),
-                _ => None,
-            });
+            let binds = container
+                .mounts
+                .iter()
+                .filter(|m| m.writable)
+                .filter_map(|m| match &m.kind {
+                    MountKind::Bind(source) => Some(std::path::Path::new(source)),
+                    _ => None,
+                });
             let mut inside = binds.filter(|source| directories.iter().any(|d| source.starts_with(d)));
             if inside.next().is_some() && !found.iter().any(|c| c.id == container.id) {
                 found.push(container);
@@ -205,14 +228,23 @@ impl Engine {
     /// # Errors
     /// When the engine does not answer.
     pub async fn running_containers(&self) -> Result<Vec<Container>> {
-        self.containers(HashMap::from([("status", vec!["running".to_owned(), "paused".to_owned(), "restarting".to_owned()])]))
-            .await
+        self.containers(HashMap::from([(
+            "status",
+            vec!["running".to_owned(), "paused".to_owned(), "restarting".to_owned()],
+        )]))
+        .await
     }
 
     async fn containers(&self, filters: HashMap<&str, Vec<String>>) -> Result<Vec<Container>> {
-        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-        let list =
-            self.docker.list_containers(Some(options)).await.map_err(failed("cannot list the containers"))?;
+        let options = ListContainersOptionsBuilder::new()
+            .all(true)
+            .filters(&filters)
+            .build();
+        let list = self
+            .docker
+            .list_containers(Some(options))
+            .await
+            .map_err(failed("cannot list the containers"))?;
         let mut containers = Vec::with_capacity(list.len());
         for id in list.into_iter().filter_map(|c| c.id) {
             // A container that went between the two calls is no container.
@@ -246,7 +278,13 @@ impl Engine {
     ///
     /// # Errors
     /// When the engine refuses. A container that is already down is fine.
-    pub async fn stop(&self, id: &ContainerId, signal: Option<&str>, grace: Duration, kill: bool) -> Result<bool> {
+    pub async fn stop(
+        &self,
+        id: &ContainerId,
+        signal: Option<&str>,
+        grace: Duration,
+        kill: bool,
+    ) -> Result<bool> {
         if let Some(signal) = signal {
             self.signal(id, signal).await?;
         }
@@ -261,7 +299,12 @@ impl Engine {
         } else {
             match tokio::time::timeout(grace, stopping).await {
                 Ok(result) => result,
-                Err(_) => return Ok(!self.find_container(id.as_str()).await?.is_some_and(|c| c.state.is_up())),
+                Err(_) => {
+                    return Ok(!self
+                        .find_container(id.as_str())
+                        .await?
+                        .is_some_and(|c| c.state.is_up()));
+                }
             }
         };
         match result {
@@ -280,7 +323,10 @@ impl Engine {
         match self.docker.kill_container(id.as_str(), Some(options)).await {
             Ok(()) => Ok(()),
             Err(error) if is_missing(&error) || status(&error) == Some(409) => Ok(()),
-            Err(error) => Err(failed(format!("cannot send {signal} to container {}", id.short()))(error)),
+            Err(error) => Err(failed(format!(
+                "cannot send {signal} to container {}",
+                id.short()
+            ))(error)),
         }
     }
 
@@ -329,10 +375,17 @@ impl Engine {
     /// When the engine does not answer.
     pub async fn path_exists(&self, id: &ContainerId, path: &str) -> Result<bool> {
         let options = ContainerArchiveInfoOptionsBuilder::new().path(path).build();
-        match self.docker.get_container_archive_info(id.as_str(), Some(options)).await {
+        match self
+            .docker
+            .get_container_archive_info(id.as_str(), Some(options))
+            .await
+        {
             Ok(_) => Ok(true),
             Err(error) if is_missing(&error) => Ok(false),
-            Err(error) => Err(failed(format!("cannot look for {path} in container {}", id.short()))(error)),
+            Err(error) => Err(failed(format!(
+                "cannot look for {path} in container {}",
+                id.short()
+            ))(error)),
         }
     }
 
@@ -353,7 +406,10 @@ impl Engine {
             .try_collect()
             .await
             .map_err(failed(format!("cannot read the log of container {}", id.short())))?;
-        Ok(found.iter().map(|l| l.to_string().trim_end().to_owned()).collect())
+        Ok(found
+            .iter()
+            .map(|l| l.to_string().trim_end().to_owned())
+            .collect())
     }
 }
 
@@ -365,7 +421,8 @@ fn status(error: &bollard::errors::Error) -> Option<u16> {
 }
 
 fn describe(inspect: ContainerInspectResponse) -> Result<Container> {
-    let strange = |what: &str| Failure::environment(format!("the engine describes a container without {what}"));
+    let strange =
+        |what: &str| Failure::environment(format!("the engine describes a container without {what}"));
     let config = inspect.config.unwrap_or_default();
     let host = inspect.host_config.unwrap_or_default();
     let state = inspect.state.ok_or_else(|| strange("a state"))?;
@@ -386,11 +443,20 @@ fn describe(inspect: ContainerInspectResponse) -> Result<Container> {
     let exit_code = state.exit_code.unwrap_or_default();
     let name = inspect.name.unwrap_or_default();
     Ok(Container {
-        id: inspect.id.and_then(|id| ContainerId::new(id).ok()).ok_or_else(|| strange("an id"))?,
+        id: inspect
+            .id
+            .and_then(|id| ContainerId::new(id).ok())
+            .ok_or_else(|| strange("an id"))?,
         name: name.trim_start_matches('/').to_owned(),
-        project: labels.get("com.docker.compose.project").and_then(|p| ProjectName::new(p.as_str()).ok()),
-        service: labels.get("com.docker.compose.service").and_then(|s| ServiceName::new(s.as_str()).ok()),
-        one_off: labels.get("com.docker.compose.oneoff").is_some_and(|v| v.eq_ignore_ascii_case("true")),
+        project: labels
+            .get("com.docker.compose.project")
+            .and_then(|p| ProjectName::new(p.as_str()).ok()),
+        service: labels
+            .get("com.docker.compose.service")
+            .and_then(|s| ServiceName::new(s.as_str()).ok()),
+        one_off: labels
+            .get("com.docker.compose.oneoff")
+            .is_some_and(|v| v.eq_ignore_ascii_case("true")),
         state: match state.status {
             Some(ContainerStateStatusEnum::CREATED) => State::Created,
             Some(ContainerStateStatusEnum::RUNNING) => State::Running(health),
@@ -400,9 +466,17 @@ fn describe(inspect: ContainerInspectResponse) -> Result<Container> {
         },
         restart_count: inspect.restart_count.unwrap_or_default(),
         started_at: state.started_at.unwrap_or_default(),
-        image: inspect.image.and_then(|i| ImageId::new(i).ok()).ok_or_else(|| strange("an image"))?,
+        image: inspect
+            .image
+            .and_then(|i| ImageId::new(i).ok())
+            .ok_or_else(|| strange("an image"))?,
         image_name: config.image.unwrap_or_default(),
-        mounts: inspect.mounts.unwrap_or_default().into_iter().map(mount).collect::<Result<_>>()?,
+        mounts: inspect
+            .mounts
+            .unwrap_or_default()
+            .into_iter()
+            .map(mount)
+            .collect::<Result<_>>()?,
         config_hash: labels.get("com.docker.compose.config-hash").cloned(),
         compose_version: labels.get("com.docker.compose.version").cloned(),
         config_files: labels
@@ -411,7 +485,12 @@ fn describe(inspect: ContainerInspectResponse) -> Result<Container> {
             .unwrap_or_default(),
         user: config.user.unwrap_or_default(),
         working_dir: config.working_dir.unwrap_or_default(),
-        command: config.entrypoint.unwrap_or_default().into_iter().chain(config.cmd.unwrap_or_default()).collect(),
+        command: config
+            .entrypoint
+            .unwrap_or_default()
+            .into_iter()
+            .chain(config.cmd.unwrap_or_default())
+            .collect(),
         stop_signal: config.stop_signal.filter(|s| !s.is_empty()),
         restart_policy: host
             .restart_policy
@@ -433,10 +512,15 @@ fn describe(inspect: ContainerInspectResponse) -> Result<Container> {
 fn mount(point: MountPoint) -> Result<Mount> {
     let kind = match (point.typ.as_deref(), point.name) {
         (Some("volume"), Some(name)) => MountKind::Volume(
-            VolumeName::new(name).map_err(|e| Failure::environment("the engine names a strange volume").because(&e))?,
+            VolumeName::new(name)
+                .map_err(|e| Failure::environment("the engine names a strange volume").because(&e))?,
         ),
         (Some("bind"), _) => MountKind::Bind(point.source.unwrap_or_default()),
         (other, _) => MountKind::Other(other.unwrap_or("unknown").to_owned()),
     };
-    Ok(Mount { kind, destination: point.destination.unwrap_or_default(), writable: point.rw.unwrap_or(true) })
+    Ok(Mount {
+        kind,
+        destination: point.destination.unwrap_or_default(),
+        writable: point.rw.unwrap_or(true),
+    })
 }

@@ -44,12 +44,28 @@ impl Engine {
             attach_stderr: Some(true),
             ..CreateExecOptions::default()
         };
-        let exec = self.docker.create_exec(id.as_str(), options).await.map_err(failed(what()))?;
-        let started = self.docker.start_exec(&exec.id, None).await.map_err(failed(what()))?;
-        let StartExecResults::Attached { mut output, input: _input } = started else {
+        let exec = self
+            .docker
+            .create_exec(id.as_str(), options)
+            .await
+            .map_err(failed(what()))?;
+        let started = self
+            .docker
+            .start_exec(&exec.id, None)
+            .await
+            .map_err(failed(what()))?;
+        let StartExecResults::Attached {
+            mut output,
+            input: _input,
+        } = started
+        else {
             return Err(Failure::bug(format!("{}: the engine detached", what())));
         };
-        let mut result = ExecOutput { code: 0, stdout: String::new(), stderr: String::new() };
+        let mut result = ExecOutput {
+            code: 0,
+            stdout: String::new(),
+            stderr: String::new(),
+        };
         let read = async {
             let mut pending = String::new();
             while let Some(chunk) = output.next().await {
@@ -82,8 +98,9 @@ impl Engine {
             ))
         })??;
         let end = self.docker.inspect_exec(&exec.id).await.map_err(failed(what()))?;
-        result.code =
-            end.exit_code.ok_or_else(|| Failure::environment(format!("{}: the engine knows no exit code", what())))?;
+        result.code = end
+            .exit_code
+            .ok_or_else(|| Failure::environment(format!("{}: the engine knows no exit code", what())))?;
         Ok(result)
     }
 }

@@ -51,21 +51,32 @@ impl Engine {
         loop {
             let now = self.require(id, service).await?;
             if now.restart_count > first.restart_count {
-                return Err(self.with_log(&now, format!("service `{service}` crashes after its start: the engine restarted it")).await);
+                return Err(self
+                    .with_log(
+                        &now,
+                        format!("service `{service}` crashes after its start: the engine restarted it"),
+                    )
+                    .await);
             }
             match (gate.meant, now.state) {
                 (Meant::End, State::Exited(0)) => return Ok(()),
                 (_, State::Exited(code)) => {
-                    return Err(self.with_log(&now, format!("service `{service}` ended with exit code {code}")).await);
+                    return Err(self
+                        .with_log(&now, format!("service `{service}` ended with exit code {code}"))
+                        .await);
                 }
                 (_, State::Restarting) => {
-                    return Err(self.with_log(&now, format!("service `{service}` crashes after its start")).await);
+                    return Err(self
+                        .with_log(&now, format!("service `{service}` crashes after its start"))
+                        .await);
                 }
                 (_, State::Running(Health::Unhealthy)) => {
                     stable_since = None;
                     let since = *unhealthy_since.get_or_insert_with(Instant::now);
                     if since.elapsed() > UNHEALTHY_LIMIT {
-                        return Err(self.with_log(&now, format!("service `{service}` is unhealthy")).await);
+                        return Err(self
+                            .with_log(&now, format!("service `{service}` is unhealthy"))
+                            .await);
                     }
                 }
                 (Meant::Run, State::Running(Health::None | Health::Healthy)) => {
@@ -79,7 +90,13 @@ impl Engine {
             if began.elapsed() > gate.limit {
                 let state = now.state;
                 return Err(self
-                    .with_log(&now, format!("service `{service}` is not up after {}: it is {state}", Span(gate.limit)))
+                    .with_log(
+                        &now,
+                        format!(
+                            "service `{service}` is not up after {}: it is {state}",
+                            Span(gate.limit)
+                        ),
+                    )
                     .await);
             }
             tokio::time::sleep(POLL).await;

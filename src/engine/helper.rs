@@ -27,8 +27,15 @@ const END_LIMIT: Duration = Duration::from_secs(30);
 
 /// The capabilities of a container that the copier needs: owners, modes, device nodes, file capabilities, and to read
 /// what belongs to others. All others are dropped. <https://man7.org/linux/man-pages/man7/capabilities.7.html>
-const CAPABILITIES: [&str; 7] =
-    ["CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "MKNOD", "SETFCAP"];
+const CAPABILITIES: [&str; 7] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "MKNOD",
+    "SETFCAP",
+];
 
 /// What a helper sees of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +102,8 @@ impl Engine {
                 return Err(Failure::environment(format!("volume {name} does not exist")));
             }
         }
-        let request = serde_json::to_string(&job.request).map_err(|e| Failure::bug("a request cannot be written").because(&e))?;
+        let request = serde_json::to_string(&job.request)
+            .map_err(|e| Failure::bug("a request cannot be written").because(&e))?;
         let body = self.body(&job, image, request);
         let made = self
             .docker
@@ -131,12 +139,18 @@ impl Engine {
                 }),
                 readonly_rootfs: Some(true),
                 cap_drop: Some(vec!["ALL".into()]),
-                cap_add: job.user.is_none().then(|| CAPABILITIES.map(str::to_owned).to_vec()),
+                cap_add: job
+                    .user
+                    .is_none()
+                    .then(|| CAPABILITIES.map(str::to_owned).to_vec()),
                 // `label=disable`: under SELinux a confined container cannot read other containers' files.
                 security_opt: Some(vec!["no-new-privileges".into(), "label=disable".into()]),
                 // With userns-remap numeric owners would be shifted.
                 userns_mode: Some("host".into()),
-                log_config: Some(HostConfigLogConfig { typ: Some("none".into()), config: None }),
+                log_config: Some(HostConfigLogConfig {
+                    typ: Some("none".into()),
+                    config: None,
+                }),
                 ..HostConfig::default()
             }),
             ..ContainerCreateBody::default()
@@ -144,10 +158,20 @@ impl Engine {
     }
 
     async fn drive(&self, id: &str, on_line: &mut (dyn FnMut(Line) + Send)) -> Result<Answer> {
-        let options = AttachContainerOptionsBuilder::new().stream(true).stdout(true).stderr(true).build();
-        let mut attached =
-            self.docker.attach_container(id, Some(options)).await.map_err(failed("cannot attach to the helper"))?;
-        self.docker.start_container(id, None).await.map_err(failed("cannot start the helper container"))?;
+        let options = AttachContainerOptionsBuilder::new()
+            .stream(true)
+            .stdout(true)
+            .stderr(true)
+            .build();
+        let mut attached = self
+            .docker
+            .attach_container(id, Some(options))
+            .await
+            .map_err(failed("cannot attach to the helper"))?;
+        self.docker
+            .start_container(id, None)
+            .await
+            .map_err(failed("cannot start the helper container"))?;
         let mut stderr = String::new();
         let mut line = Vec::new();
         let mut last = None;
@@ -207,8 +231,15 @@ impl Engine {
     /// When the engine refuses.
     pub async fn remove_helpers(&self, run: &RunId) -> Result<usize> {
         let filters = HashMap::from([("label", vec![format!("{LABEL_RUN}={run}")])]);
-        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-        let list = self.docker.list_containers(Some(options)).await.map_err(failed("cannot list the helpers"))?;
+        let options = ListContainersOptionsBuilder::new()
+            .all(true)
+            .filters(&filters)
+            .build();
+        let list = self
+            .docker
+            .list_containers(Some(options))
+            .await
+            .map_err(failed("cannot list the helpers"))?;
         let ids: Vec<_> = list.into_iter().filter_map(|c| c.id).collect();
         for id in &ids {
             self.remove_container(id).await?;
@@ -221,9 +252,17 @@ impl Engine {
     ///
     /// # Errors
     /// When it cannot be started or does not end well.
-    pub async fn ask_image(&self, image: &str, run: &RunId, project: &ProjectName, command: &[&str]) -> Result<String> {
+    pub async fn ask_image(
+        &self,
+        image: &str,
+        run: &RunId,
+        project: &ProjectName,
+        command: &[&str],
+    ) -> Result<String> {
         let what = || format!("cannot run `{}` in image {image}", command.join(" "));
-        let (program, arguments) = command.split_first().ok_or_else(|| Failure::bug("an empty command"))?;
+        let (program, arguments) = command
+            .split_first()
+            .ok_or_else(|| Failure::bug("an empty command"))?;
         let body = ContainerCreateBody {
             image: Some(image.to_owned()),
             entrypoint: Some(vec![(*program).to_owned()]),
@@ -237,16 +276,34 @@ impl Engine {
             host_config: Some(HostConfig {
                 network_mode: Some("none".into()),
                 cap_drop: Some(vec!["ALL".into()]),
-                log_config: Some(HostConfigLogConfig { typ: Some("none".into()), config: None }),
+                log_config: Some(HostConfigLogConfig {
+                    typ: Some("none".into()),
+                    config: None,
+                }),
                 ..HostConfig::default()
             }),
             ..ContainerCreateBody::default()
         };
-        let made = self.docker.create_container(None, body).await.map_err(failed(what()))?;
+        let made = self
+            .docker
+            .create_container(None, body)
+            .await
+            .map_err(failed(what()))?;
         let asked = async {
-            let options = AttachContainerOptionsBuilder::new().stream(true).stdout(true).stderr(true).build();
-            let mut attached = self.docker.attach_container(&made.id, Some(options)).await.map_err(failed(what()))?;
-            self.docker.start_container(&made.id, None).await.map_err(failed(what()))?;
+            let options = AttachContainerOptionsBuilder::new()
+                .stream(true)
+                .stdout(true)
+                .stderr(true)
+                .build();
+            let mut attached = self
+                .docker
+                .attach_container(&made.id, Some(options))
+                .await
+                .map_err(failed(what()))?;
+            self.docker
+                .start_container(&made.id, None)
+                .await
+                .map_err(failed(what()))?;
             let mut text = String::new();
             while let Some(chunk) = attached.output.next().await {
                 text.push_str(&chunk.map_err(failed(what()))?.to_string());
@@ -260,8 +317,14 @@ impl Engine {
             .await
             .unwrap_or_else(|_| Err(Failure::environment(what()).cause("it did not end")));
         // An image may declare volumes: these anonymous ones were made with the container and go with it.
-        let options = bollard::query_parameters::RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-        self.docker.remove_container(&made.id, Some(options)).await.map_err(failed(what()))?;
+        let options = bollard::query_parameters::RemoveContainerOptionsBuilder::new()
+            .force(true)
+            .v(true)
+            .build();
+        self.docker
+            .remove_container(&made.id, Some(options))
+            .await
+            .map_err(failed(what()))?;
         answer
     }
 }
@@ -269,41 +332,59 @@ impl Engine {
 fn parse(line: &[u8]) -> Result<Line> {
     serde_json::from_slice(line).map_err(|error| {
         let start = String::from_utf8_lossy(&line[..line.len().min(200)]).into_owned();
-        Failure::bug("the helper wrote a line that is not understood").because(&error).cause(start)
+        Failure::bug("the helper wrote a line that is not understood")
+            .because(&error)
+            .cause(start)
     })
 }
 
 fn told(what: String, because: String, class: FailClass) -> Failure {
     let failure = Failure::environment(what).cause(because);
     match class {
-        FailClass::Full => failure.hint("free some space or inodes on the new home, or take a larger volume, and run it again"),
+        FailClass::Full => failure
+            .hint("free some space or inodes on the new home, or take a larger volume, and run it again"),
         FailClass::ReadOnly => failure.hint("mount the new home writable, and run it again"),
-        FailClass::Source => failure.hint("look at the file on the server: the disk or the file system may be damaged (`dmesg`)"),
-        FailClass::SourceChanged => {
-            failure.hint("something outside of the stack writes to the volume: find it (`docker ps`, `lsof`) and stop it")
-        }
+        FailClass::Source => failure
+            .hint("look at the file on the server: the disk or the file system may be damaged (`dmesg`)"),
+        FailClass::SourceChanged => failure.hint(
+            "something outside of the stack writes to the volume: find it (`docker ps`, `lsof`) and stop it",
+        ),
         FailClass::Differs | FailClass::Refused | FailClass::Other => failure,
     }
 }
 
 fn api_mount(mount: &HelperMount) -> ApiMount {
     match mount {
-        HelperMount::Volume { name, target, read_only } => ApiMount {
+        HelperMount::Volume {
+            name,
+            target,
+            read_only,
+        } => ApiMount {
             typ: Some(MountType::VOLUME),
             source: Some(name.to_string()),
             target: Some((*target).to_owned()),
             read_only: Some(*read_only),
             // Nothing of the image is copied into a volume that is empty.
-            volume_options: Some(MountVolumeOptions { no_copy: Some(true), ..MountVolumeOptions::default() }),
+            volume_options: Some(MountVolumeOptions {
+                no_copy: Some(true),
+                ..MountVolumeOptions::default()
+            }),
             ..ApiMount::default()
         },
-        HelperMount::Bind { source, target, read_only } => ApiMount {
+        HelperMount::Bind {
+            source,
+            target,
+            read_only,
+        } => ApiMount {
             typ: Some(MountType::BIND),
             source: Some(source.clone()),
             target: Some((*target).to_owned()),
             read_only: Some(*read_only),
             // Through the mounts API a missing source is an error; `-v` would make it (trap 1).
-            bind_options: Some(MountBindOptions { create_mountpoint: Some(false), ..MountBindOptions::default() }),
+            bind_options: Some(MountBindOptions {
+                create_mountpoint: Some(false),
+                ..MountBindOptions::default()
+            }),
             ..ApiMount::default()
         },
     }

@@ -66,24 +66,35 @@ impl Engine {
             ))
             .cause("the helper that copies the data is made of this executable and must run there")
             .data("nothing was changed")
-            .hint(format!("run a rehome built for {}, for example on that host itself", self.architecture)));
+            .hint(format!(
+                "run a rehome built for {}, for example on that host itself",
+                self.architecture
+            )));
         }
-        let archive = tokio::task::spawn_blocking(pack).await.map_err(|e| {
-            Failure::bug("packing the helper image panicked").because(&e)
-        })??;
+        let archive = tokio::task::spawn_blocking(pack)
+            .await
+            .map_err(|e| Failure::bug("packing the helper image panicked").because(&e))??;
         let tag = &blake3::hash(&archive).to_hex()[..16];
         let reference = format!("{REPOSITORY}:{tag}");
         if self.find_image(&reference).await?.is_some() {
             return Ok(reference);
         }
-        let options = CreateImageOptionsBuilder::new().from_src("-").repo(REPOSITORY).tag(tag).build();
-        let mut import = self.docker.create_image(Some(options), Some(body_full(archive.into())), None);
+        let options = CreateImageOptionsBuilder::new()
+            .from_src("-")
+            .repo(REPOSITORY)
+            .tag(tag)
+            .build();
+        let mut import = self
+            .docker
+            .create_image(Some(options), Some(body_full(archive.into())), None);
         while let Some(progress) = import.next().await {
             progress.map_err(failed("cannot load the helper image into the engine"))?;
         }
         match self.find_image(&reference).await? {
             Some(_) => Ok(reference),
-            None => Err(Failure::environment("the engine took the helper image and does not have it")),
+            None => Err(Failure::environment(
+                "the engine took the helper image and does not have it",
+            )),
         }
     }
 }
@@ -101,14 +112,20 @@ fn same_architecture(engine: &str) -> bool {
 /// The executable, and its loader and libraries if it is not static, as a tar. Times and owners are fixed, so that
 /// the same executable is the same image.
 fn pack() -> Result<Vec<u8>> {
-    let cannot = |error: &std::io::Error| Failure::environment("cannot read this executable to make the helper image").because(error);
+    let cannot = |error: &std::io::Error| {
+        Failure::environment("cannot read this executable to make the helper image").because(error)
+    };
     // /proc/self/exe is the running file even when it was replaced on disk.
     let program = Path::new("/proc/self/exe");
     let size = std::fs::metadata(program).map_err(|e| cannot(&e))?.len();
     if size > LIMIT {
-        return Err(Failure::environment(format!("this executable has {size} bytes, which is beyond belief")));
+        return Err(Failure::environment(format!(
+            "this executable has {size} bytes, which is beyond belief"
+        )));
     }
-    let mut archive = tar::Builder::new(Vec::with_capacity(usize::try_from(size).unwrap_or_default() + (1 << 20)));
+    let mut archive = tar::Builder::new(Vec::with_capacity(
+        usize::try_from(size).unwrap_or_default() + (1 << 20),
+    ));
     append(&mut archive, PROGRAM, program).map_err(|e| cannot(&e))?;
     for library in libraries(program)? {
         append(&mut archive, &library.to_string_lossy(), &library).map_err(|e| cannot(&e))?;
@@ -117,7 +134,9 @@ fn pack() -> Result<Vec<u8>> {
     for directory in ["proc/", "dev/", "sys/", "etc/", "from/", "to/", "state/", "tmp/"] {
         let mut header = header(0, 0o755);
         header.set_entry_type(tar::EntryType::Directory);
-        archive.append_data(&mut header, directory, std::io::empty()).map_err(|e| cannot(&e))?;
+        archive
+            .append_data(&mut header, directory, std::io::empty())
+            .map_err(|e| cannot(&e))?;
     }
     archive.into_inner().map_err(|e| cannot(&e))
 }
@@ -135,7 +154,11 @@ fn header(size: u64, mode: u32) -> tar::Header {
 fn append(archive: &mut tar::Builder<Vec<u8>>, name: &str, file: &Path) -> std::io::Result<()> {
     let file = std::fs::File::open(file)?;
     let size = file.metadata()?.len();
-    archive.append_data(&mut header(size, 0o755), name.trim_start_matches('/'), file.take(size))
+    archive.append_data(
+        &mut header(size, 0o755),
+        name.trim_start_matches('/'),
+        file.take(size),
+    )
 }
 
 /// The loader and the libraries of a dynamically linked executable, under the paths where it looks for them; none for
@@ -146,8 +169,11 @@ fn libraries(program: &Path) -> Result<BTreeSet<PathBuf>> {
             .cause(error.to_string())
             .hint("a release build is static and needs none")
     };
-    let Some(loader) = interpreter(program).map_err(|e| cannot(&e))? else { return Ok(BTreeSet::new()) };
-    let real = std::fs::read_link(program).map_err(|e| cannot(&e))?;
+    let Some(loader) = interpreter(program).map_err(|e| cannot(&e))? else {
+        return Ok(BTreeSet::new());
+    };
+    // The loader wants the file itself and not the link in /proc, unless the file was replaced meanwhile.
+    let real = std::fs::read_link(program).unwrap_or_else(|_| program.to_owned());
     let target = if real.exists() { real.as_path() } else { program };
     let output = std::process::Command::new(&loader)
         .arg("--list")
@@ -161,7 +187,11 @@ fn libraries(program: &Path) -> Result<BTreeSet<PathBuf>> {
     let mut found = BTreeSet::from([loader]);
     // "	libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f…)"
     for line in String::from_utf8_lossy(&output.stdout).lines() {
-        let path = line.split("=>").last().and_then(|rest| rest.split_whitespace().next()).unwrap_or_default();
+        let path = line
+            .split("=>")
+            .last()
+            .and_then(|rest| rest.split_whitespace().next())
+            .unwrap_or_default();
         if path.starts_with('/') {
             found.insert(path.into());
         }
@@ -177,9 +207,17 @@ fn interpreter(program: &Path) -> std::io::Result<Option<PathBuf>> {
     let mut file = std::fs::File::open(program)?;
     let read = file.read(&mut start)?;
     start.truncate(read);
-    let bytes = |at: usize, n: usize| start.get(at..at + n).ok_or_else(|| std::io::Error::other("short ELF header"));
+    let bytes = |at: usize, n: usize| {
+        start
+            .get(at..at + n)
+            .ok_or_else(|| std::io::Error::other("short ELF header"))
+    };
     let number = |at: usize, n: usize| {
-        bytes(at, n).map(|b| b.iter().rev().fold(0_usize, |value, byte| value << 8 | usize::from(*byte)))
+        bytes(at, n).map(|b| {
+            b.iter()
+                .rev()
+                .fold(0_usize, |value, byte| value << 8 | usize::from(*byte))
+        })
     };
     if bytes(0, 6)? != b"\x7fELF\x02\x01" {
         return Err(std::io::Error::other("not a 64-bit little-endian ELF file"));
@@ -207,10 +245,16 @@ mod tests {
         let ldd = std::process::Command::new("ldd").arg(program).output().unwrap();
         for line in String::from_utf8_lossy(&ldd.stdout).lines() {
             if let Some(path) = line.split_whitespace().find(|word| word.starts_with('/')) {
-                assert!(ours.contains(Path::new(path)), "{path} of ldd is missing in {ours:?}");
+                assert!(
+                    ours.contains(Path::new(path)),
+                    "{path} of ldd is missing in {ours:?}"
+                );
             }
         }
-        assert!(ours.iter().any(|p| p.to_string_lossy().contains("ld-linux")), "{ours:?}");
+        assert!(
+            ours.iter().any(|p| p.to_string_lossy().contains("ld-linux")),
+            "{ours:?}"
+        );
     }
 
     #[test]

@@ -112,7 +112,10 @@ impl Engine {
             match self.docker.ping().await {
                 Ok(_) => return Ok(()),
                 Err(error) if began.elapsed() > limit => {
-                    return Err(failed(format!("the engine at {} does not answer any more", self.host.url))(error));
+                    return Err(failed(format!(
+                        "the engine at {} does not answer any more",
+                        self.host.url
+                    ))(error));
                 }
                 Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,
             }
@@ -131,7 +134,9 @@ fn failed(what: impl Into<String>) -> impl FnOnce(bollard::errors::Error) -> Fai
     move |error| {
         use bollard::errors::Error;
         match &error {
-            Error::DockerResponseServerError { message, .. } => Failure::environment(what).cause(message.trim()),
+            Error::DockerResponseServerError { message, .. } => {
+                Failure::environment(what).cause(message.trim())
+            }
             _ => Failure::environment(what).because(&error),
         }
     }
@@ -139,5 +144,8 @@ fn failed(what: impl Into<String>) -> impl FnOnce(bollard::errors::Error) -> Fai
 
 /// Whether the engine said "no such …".
 fn is_missing(error: &bollard::errors::Error) -> bool {
-    matches!(error, bollard::errors::Error::DockerResponseServerError { status_code: 404, .. })
+    matches!(
+        error,
+        bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }
+    )
 }

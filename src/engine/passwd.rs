@@ -46,7 +46,9 @@ impl Engine {
 
     async fn small_file(&self, container: &Container, path: &str) -> Result<String> {
         let options = DownloadFromContainerOptionsBuilder::new().path(path).build();
-        let mut stream = self.docker.download_from_container(container.id.as_str(), Some(options));
+        let mut stream = self
+            .docker
+            .download_from_container(container.id.as_str(), Some(options));
         let mut archive = Vec::new();
         while let Some(chunk) = stream.next().await {
             match chunk {
@@ -55,15 +57,24 @@ impl Engine {
                 Err(error) => return Err(failed(format!("cannot read {path} of {}", container.name))(error)),
             }
             if archive.len() > LIMIT {
-                return Err(Failure::environment(format!("{path} of {} is larger than 1 MiB", container.name)));
+                return Err(Failure::environment(format!(
+                    "{path} of {} is larger than 1 MiB",
+                    container.name
+                )));
             }
         }
         let unreadable = |error: std::io::Error| {
             Failure::environment(format!("cannot read {path} of {}", container.name)).because(&error)
         };
         let mut text = Vec::new();
-        for entry in tar::Archive::new(archive.as_slice()).entries().map_err(unreadable)? {
-            entry.map_err(unreadable)?.read_to_end(&mut text).map_err(unreadable)?;
+        for entry in tar::Archive::new(archive.as_slice())
+            .entries()
+            .map_err(unreadable)?
+        {
+            entry
+                .map_err(unreadable)?
+                .read_to_end(&mut text)
+                .map_err(unreadable)?;
         }
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
@@ -74,7 +85,10 @@ fn find_user(passwd: &str, user: &str) -> Option<Owner> {
         let mut fields = line.split(':');
         let (name, _, uid, gid) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
         (name == user || uid == user).then_some(())?;
-        Some(Owner { uid: uid.parse().ok()?, gid: gid.parse().ok()? })
+        Some(Owner {
+            uid: uid.parse().ok()?,
+            gid: gid.parse().ok()?,
+        })
     })
 }
 

@@ -29,7 +29,9 @@ impl Volume {
     #[must_use]
     pub fn home(&self) -> Home {
         if self.driver != "local" {
-            return Home::Other { what: format!("driver {}", self.driver) };
+            return Home::Other {
+                what: format!("driver {}", self.driver),
+            };
         }
         let option = |name: &str| self.options.get(name).map(String::as_str).unwrap_or_default();
         if self.options.is_empty() {
@@ -37,9 +39,13 @@ impl Volume {
         }
         let is_bind = option("o").split(',').any(|o| o == "bind" || o == "rbind");
         if is_bind && option("device").starts_with('/') {
-            Home::Block { dir: option("device").into() }
+            Home::Block {
+                dir: option("device").into(),
+            }
         } else {
-            Home::Other { what: format!("type {} of {}", option("type"), option("device")) }
+            Home::Other {
+                what: format!("type {} of {}", option("type"), option("device")),
+            }
         }
     }
 }
@@ -64,9 +70,17 @@ impl Engine {
     pub async fn volumes(&self, label: Option<&str>) -> Result<Vec<Volume>> {
         let filters: HashMap<&str, Vec<&str>> = label.map(|l| ("label", vec![l])).into_iter().collect();
         let options = ListVolumesOptionsBuilder::new().filters(&filters).build();
-        let list = self.docker.list_volumes(Some(options)).await.map_err(failed("cannot list the volumes"))?;
-        let mut volumes =
-            list.volumes.unwrap_or_default().into_iter().map(describe).collect::<Result<Vec<_>>>()?;
+        let list = self
+            .docker
+            .list_volumes(Some(options))
+            .await
+            .map_err(failed("cannot list the volumes"))?;
+        let mut volumes = list
+            .volumes
+            .unwrap_or_default()
+            .into_iter()
+            .map(describe)
+            .collect::<Result<Vec<_>>>()?;
         volumes.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(volumes)
     }
@@ -81,8 +95,10 @@ impl Engine {
             return if same {
                 Ok(())
             } else {
-                Err(Failure::environment(format!("a volume named {name} exists already, and is not this run's"))
-                    .hint(format!("look at it with `docker volume inspect {name}`")))
+                Err(Failure::environment(format!(
+                    "a volume named {name} exists already, and is not this run's"
+                ))
+                .hint(format!("look at it with `docker volume inspect {name}`")))
             };
         }
         let request = VolumeCreateRequest {
@@ -91,7 +107,10 @@ impl Engine {
             labels: Some(labels.clone().into_iter().collect()),
             ..VolumeCreateRequest::default()
         };
-        self.docker.create_volume(request).await.map_err(failed(format!("cannot make volume {name}")))?;
+        self.docker
+            .create_volume(request)
+            .await
+            .map_err(failed(format!("cannot make volume {name}")))?;
         Ok(())
     }
 
@@ -100,9 +119,14 @@ impl Engine {
     /// # Errors
     /// When it is not this run's, or still in use.
     pub async fn remove_own_volume(&self, name: &VolumeName, label: (&str, &str)) -> Result<()> {
-        let Some(volume) = self.find_volume(name).await? else { return Ok(()) };
+        let Some(volume) = self.find_volume(name).await? else {
+            return Ok(());
+        };
         if volume.labels.get(label.0).map(String::as_str) != Some(label.1) {
-            return Err(Failure::bug(format!("asked to remove volume {name}, which is not labelled {}={}", label.0, label.1)));
+            return Err(Failure::bug(format!(
+                "asked to remove volume {name}, which is not labelled {}={}",
+                label.0, label.1
+            )));
         }
         self.delete_volume(name).await
     }
@@ -115,7 +139,9 @@ impl Engine {
         match self.find_volume(name).await? {
             None => Ok(()),
             Some(volume) if matches!(volume.home(), Home::Block { .. }) => self.delete_volume(name).await,
-            Some(_) => Err(Failure::bug(format!("asked to remove volume {name}, which holds data itself"))),
+            Some(_) => Err(Failure::bug(format!(
+                "asked to remove volume {name}, which holds data itself"
+            ))),
         }
     }
 
@@ -157,10 +183,35 @@ mod tests {
     #[test]
     fn the_home_follows_from_driver_and_options() {
         assert_eq!(volume("local", &[]).home(), Home::Volume);
-        let bind = volume("local", &[("type", "none"), ("o", "bind"), ("device", "/mnt/kms-data/postgres")]);
-        assert_eq!(bind.home(), Home::Block { dir: "/mnt/kms-data/postgres".into() });
-        let nfs = volume("local", &[("type", "nfs"), ("o", "addr=10.0.0.1"), ("device", ":/export")]);
-        assert_eq!(nfs.home(), Home::Other { what: "type nfs of :/export".into() });
-        assert_eq!(volume("rexray", &[]).home(), Home::Other { what: "driver rexray".into() });
+        let bind = volume(
+            "local",
+            &[
+                ("type", "none"),
+                ("o", "bind"),
+                ("device", "/mnt/kms-data/postgres"),
+            ],
+        );
+        assert_eq!(
+            bind.home(),
+            Home::Block {
+                dir: "/mnt/kms-data/postgres".into()
+            }
+        );
+        let nfs = volume(
+            "local",
+            &[("type", "nfs"), ("o", "addr=10.0.0.1"), ("device", ":/export")],
+        );
+        assert_eq!(
+            nfs.home(),
+            Home::Other {
+                what: "type nfs of :/export".into()
+            }
+        );
+        assert_eq!(
+            volume("rexray", &[]).home(),
+            Home::Other {
+                what: "driver rexray".into()
+            }
+        );
     }
 }

@@ -4,6 +4,7 @@
 
 mod bytes;
 pub mod config;
+mod count;
 mod failure;
 mod home;
 mod names;
@@ -12,6 +13,7 @@ mod secret;
 mod time;
 
 pub use bytes::{ByteSize, ParseSizeError};
+pub use count::count;
 pub use failure::{Failure, Kind, Result};
 pub use home::Home;
 pub use names::{

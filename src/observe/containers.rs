@@ -20,9 +20,13 @@ impl Observer<'_> {
     ) -> Result<Vec<ServiceSeen>> {
         let mut services = Vec::new();
         for name in self.project.start_order()? {
-            let Some(service) = self.project.service(&name) else { continue };
-            let own: Vec<_> =
-                all.iter().filter(|c| !c.one_off && c.service.as_ref() == Some(&name)).collect();
+            let Some(service) = self.project.service(&name) else {
+                continue;
+            };
+            let own: Vec<_> = all
+                .iter()
+                .filter(|c| !c.one_off && c.service.as_ref() == Some(&name))
+                .collect();
             let image = own.first().map_or_else(
                 || service.image_name(&name, self.project_name()),
                 // What Compose made the container from: also right for images that it builds itself.
@@ -72,7 +76,12 @@ impl Observer<'_> {
         Ok(services)
     }
 
-    async fn container(&self, container: &Container, server: Option<Kind>, ask: bool) -> Result<ContainerSeen> {
+    async fn container(
+        &self,
+        container: &Container,
+        server: Option<Kind>,
+        ask: bool,
+    ) -> Result<ContainerSeen> {
         let mut anonymous = Vec::new();
         for mount in &container.mounts {
             if let MountKind::Volume(name) = &mount.kind
@@ -86,9 +95,16 @@ impl Observer<'_> {
             _ => None,
         };
         let manage_py = if ask && container.state.is_up() {
-            let directory = if container.working_dir.is_empty() { "/" } else { &container.working_dir };
+            let directory = if container.working_dir.is_empty() {
+                "/"
+            } else {
+                &container.working_dir
+            };
             let path = format!("{}/manage.py", directory.trim_end_matches('/'));
-            self.engine.path_exists(&container.id, &path).await?.then_some(path)
+            self.engine
+                .path_exists(&container.id, &path)
+                .await?
+                .then_some(path)
         } else {
             None
         };
@@ -114,8 +130,20 @@ impl Observer<'_> {
             return Ok(configured);
         }
         let user = container.env("POSTGRES_USER").unwrap_or("postgres");
-        let command = ["psql", "-U", user, "-d", "postgres", "-tAXc", "SHOW data_directory"].map(str::to_owned);
-        let asked = self.engine.exec(&container.id, &command, None, ASK_LIMIT, &mut |_| {}).await;
+        let command = [
+            "psql",
+            "-U",
+            user,
+            "-d",
+            "postgres",
+            "-tAXc",
+            "SHOW data_directory",
+        ]
+        .map(str::to_owned);
+        let asked = self
+            .engine
+            .exec(&container.id, &command, None, ASK_LIMIT, &mut |_| {})
+            .await;
         Ok(match asked {
             Ok(output) if output.code == 0 && output.stdout.trim().starts_with('/') => {
                 Some(output.stdout.trim().to_owned())
@@ -135,7 +163,15 @@ impl Observer<'_> {
         if let Some(version) = declared.and_then(PostgresVersion::parse) {
             return Ok(Some(version.to_string()));
         }
-        let asked = self.engine.ask_image(image.id.as_str(), &self.run, self.project_name(), &["postgres", "--version"]).await;
+        let asked = self
+            .engine
+            .ask_image(
+                image.id.as_str(),
+                &self.run,
+                self.project_name(),
+                &["postgres", "--version"],
+            )
+            .await;
         match asked {
             Ok(text) => Ok(PostgresVersion::parse(&text).map(|v| v.to_string())),
             Err(failure) => {

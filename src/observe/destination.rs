@@ -15,14 +15,28 @@ impl Observer<'_> {
         if !root.is_absolute() {
             return Err(refuse(format!("{} is no absolute path", root.display())));
         }
-        let mount = HelperMount::Bind { source: root.to_string_lossy().into_owned(), target: TO, read_only: false };
-        let request = Request::Probe { dir: TO.into(), below: subs.to_vec() };
+        let mount = HelperMount::Bind {
+            source: root.to_string_lossy().into_owned(),
+            target: TO,
+            read_only: false,
+        };
+        let request = Request::Probe {
+            dir: TO.into(),
+            below: subs.to_vec(),
+        };
         let probe = match self.ask(request, vec![mount], None).await {
             Ok(Answer::Probe(probe)) => probe,
             Ok(other) => return Err(wrong_answer(&other)),
-            Err(failure) if failure.causes.iter().any(|c| c.contains("bind source path does not exist")) => {
-                return Err(refuse(format!("{} does not exist on the engine's host", root.display()))
-                    .hint("mount the block volume there first"));
+            Err(failure)
+                if failure
+                    .causes
+                    .iter()
+                    .any(|c| c.contains("bind source path does not exist")) =>
+            {
+                return Err(
+                    refuse(format!("{} does not exist on the engine's host", root.display()))
+                        .hint("mount the block volume there first"),
+                );
             }
             Err(failure) => return Err(failure.inside(format!("cannot look at {}", root.display()))),
         };
@@ -30,7 +44,12 @@ impl Observer<'_> {
         // The root of a file system is what is mounted there; a sub-volume or bind is one only if the table says so,
         // and the table can be read only on the engine's own host.
         let is_mount = probe.mount_root == "/" || (self.engine.host().is_local() && is_mount_point(root)?);
-        Ok(DestinationSeen { root: root.to_owned(), is_mount, probe, places })
+        Ok(DestinationSeen {
+            root: root.to_owned(),
+            is_mount,
+            probe,
+            places,
+        })
     }
 }
 
@@ -39,6 +58,12 @@ impl Observer<'_> {
 fn is_mount_point(path: &Path) -> Result<bool> {
     let table = std::fs::read_to_string("/proc/self/mountinfo")
         .map_err(|e| Failure::environment("cannot read the mount table").because(&e))?;
-    let escaped = path.to_string_lossy().replace('\\', "\\134").replace(' ', "\\040").replace('\t', "\\011");
-    Ok(table.lines().any(|line| line.split(' ').nth(4) == Some(escaped.trim_end_matches('/'))))
+    let escaped = path
+        .to_string_lossy()
+        .replace('\\', "\\134")
+        .replace(' ', "\\040")
+        .replace('\t', "\\011");
+    Ok(table
+        .lines()
+        .any(|line| line.split(' ').nth(4) == Some(escaped.trim_end_matches('/'))))
 }

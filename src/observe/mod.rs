@@ -76,12 +76,23 @@ impl Observer<'_> {
             override_file: override_seen(&depth.override_path)?,
             dotenv_compose_file: self.located.dotenv_compose_file()?,
             shell_compose_file: self.env.get("COMPOSE_FILE").filter(|v| !v.is_empty()).cloned(),
-            engine_volumes: self.engine.volumes(None).await?.into_iter().map(|v| v.name).collect(),
+            engine_volumes: self
+                .engine
+                .volumes(None)
+                .await?
+                .into_iter()
+                .map(|v| v.name)
+                .collect(),
         })
     }
 
     /// Runs one request in a helper.
-    async fn ask(&self, request: Request, mounts: Vec<HelperMount>, volume: Option<&VolumeKey>) -> Result<Answer> {
+    async fn ask(
+        &self,
+        request: Request,
+        mounts: Vec<HelperMount>,
+        volume: Option<&VolumeKey>,
+    ) -> Result<Answer> {
         let job = HelperJob {
             run: self.run.clone(),
             project: self.project.name().clone(),
@@ -92,7 +103,12 @@ impl Observer<'_> {
         };
         self.engine
             .helper(job, &mut |line| match line {
-                Line::Progress { bytes, bytes_total, files, files_total } => self.events.tell(Event::Progress {
+                Line::Progress {
+                    bytes,
+                    bytes_total,
+                    files,
+                    files_total,
+                } => self.events.tell(Event::Progress {
                     phase: "scan".to_owned(),
                     volume: volume.cloned(),
                     bytes,

@@ -37,19 +37,29 @@ impl Observer<'_> {
     }
 
     async fn scan(&self, volume: &mut VolumeSeen, services: &[ServiceSeen]) -> Result<()> {
-        let mount = HelperMount::Volume { name: volume.name.clone(), target: FROM, read_only: true };
+        let mount = HelperMount::Volume {
+            name: volume.name.clone(),
+            target: FROM,
+            read_only: true,
+        };
         let request = Request::Scan { dir: FROM.into() };
         let scan = match self.ask(request, vec![mount.clone()], Some(&volume.key)).await? {
             Answer::Scan(scan) => scan,
             other => return Err(wrong_answer(&other)),
         };
-        let request = Request::Probe { dir: FROM.into(), below: Vec::new() };
+        let request = Request::Probe {
+            dir: FROM.into(),
+            below: Vec::new(),
+        };
         match self.ask(request, vec![mount], Some(&volume.key)).await? {
             Answer::Probe(probe) => volume.device = Some(probe.device),
             other => return Err(wrong_answer(&other)),
         }
-        volume.datastores =
-            scan.datastores.iter().filter_map(|sign| Datastore::from_sign(sign, volume.key.clone())).collect();
+        volume.datastores = scan
+            .datastores
+            .iter()
+            .filter_map(|sign| Datastore::from_sign(sign, volume.key.clone()))
+            .collect();
         for store in &mut volume.datastores {
             store.service = services
                 .iter()
@@ -62,14 +72,19 @@ impl Observer<'_> {
 
     /// Containers that have the volume or its directory and are none of the project's services: of other projects,
     /// made by hand, of `docker compose run`, or of a service that the files no longer have.
-    async fn foreign(&self, declared: &crate::compose::Volume, services: &[ServiceSeen]) -> Result<Vec<ForeignUse>> {
+    async fn foreign(
+        &self,
+        declared: &crate::compose::Volume,
+        services: &[ServiceSeen],
+    ) -> Result<Vec<ForeignUse>> {
         let mut users = self.engine.containers_with_volume(&declared.name).await?;
         for writer in self.engine.writers_of(&declared.name).await? {
             if !users.iter().any(|u| u.id == writer.id) {
                 users.push(writer);
             }
         }
-        let own = |id: &crate::model::ContainerId| services.iter().flat_map(|s| &s.containers).any(|c| c.id == *id);
+        let own =
+            |id: &crate::model::ContainerId| services.iter().flat_map(|s| &s.containers).any(|c| c.id == *id);
         let volume = crate::engine::MountKind::Volume(declared.name.clone());
         Ok(users
             .into_iter()

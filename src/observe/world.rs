@@ -156,7 +156,9 @@ impl VolumeSeen {
     /// Nothing is in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.scan.as_ref().is_some_and(|s| s.files + s.symlinks + s.special == 0 && s.dirs <= 1)
+        self.scan
+            .as_ref()
+            .is_some_and(|s| s.files + s.symlinks + s.special == 0 && s.dirs <= 1)
     }
 }
 

@@ -67,7 +67,15 @@ impl App {
         located.project_name = Some(project.name().to_string());
         let settings = Settings::load(options.config.as_deref(), &located)?;
         let state = state_of(&options, project.name(), &engine)?;
-        Ok(Self { options, engine, compose, located, project, settings, state })
+        Ok(Self {
+            options,
+            engine,
+            compose,
+            located,
+            project,
+            settings,
+            state,
+        })
     }
 
     /// The project's files without the override.
@@ -98,7 +106,8 @@ impl App {
     /// # Errors
     /// Refused, naming who has it.
     pub fn lock(&self) -> Result<Lock> {
-        self.state.lock(&LockNote::mine(self.options.command.as_str(), None))
+        self.state
+            .lock(&LockNote::mine(self.options.command.as_str(), None))
     }
 
     /// Nothing new begins while an older run waits to be finished.
@@ -110,9 +119,13 @@ impl App {
             None => Ok(()),
             Some(run) => {
                 let id = run.dir.id();
-                Err(Failure::refused(format!("run {id} of this project is not finished"))
-                    .data("this command changed nothing")
-                    .hint(format!("finish it with `rehome resume {id}`, or take it back with `rehome rollback {id}`")))
+                Err(
+                    Failure::refused(format!("run {id} of this project is not finished"))
+                        .data("this command changed nothing")
+                        .hint(format!(
+                            "finish it with `rehome resume {id}`, or take it back with `rehome rollback {id}`"
+                        )),
+                )
             }
         }
     }
@@ -128,8 +141,9 @@ impl App {
 pub(super) fn state_of(options: &Options, project: &ProjectName, engine: &Engine) -> Result<ProjectDir> {
     let env: &BTreeMap<String, String> = &options.project.env;
     let root = rustix::process::geteuid().is_root();
-    let directory =
-        StateDir::resolve(options.state_dir.as_deref().map(Path::new), root, |name| env.get(name).map(Into::into))?;
+    let directory = StateDir::resolve(options.state_dir.as_deref().map(Path::new), root, |name| {
+        env.get(name).map(Into::into)
+    })?;
     let host = (!engine.host().is_default()).then(|| engine.host().url.as_str());
     Ok(directory.project(&ProjectKey::new(project, host)))
 }
@@ -138,6 +152,9 @@ pub(super) fn state_of(options: &Options, project: &ProjectName, engine: &Engine
 pub(super) fn entropy() -> [u8; 6] {
     use std::hash::{BuildHasher, Hasher};
     // Each `RandomState` has keys of its own, drawn by the system.
-    let bytes = std::hash::RandomState::new().build_hasher().finish().to_le_bytes();
+    let bytes = std::hash::RandomState::new()
+        .build_hasher()
+        .finish()
+        .to_le_bytes();
     [bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5]]
 }

@@ -12,7 +12,16 @@ pub struct Danger {
 /// Options of `docker compose` itself that take a value, so that the command is found behind them.
 /// <https://docs.docker.com/reference/cli/docker/compose/>
 const WITH_VALUE: [&str; 10] = [
-    "--ansi", "--env-file", "-f", "--file", "--parallel", "--profile", "--progress", "-p", "--project-name", "--project-directory",
+    "--ansi",
+    "--env-file",
+    "-f",
+    "--file",
+    "--parallel",
+    "--profile",
+    "--progress",
+    "-p",
+    "--project-name",
+    "--project-directory",
 ];
 
 /// Looks at a command line for what destroys data.
@@ -30,8 +39,16 @@ pub fn danger(arguments: &[String]) -> Option<Danger> {
     };
     let options: Vec<&str> = rest.take_while(|w| *w != "--").collect();
     let (short, long, what): (char, &[&str], _) = match command {
-        "down" => ('v', &["--volumes"], "deletes the named volumes of the project, with their data"),
-        "rm" => ('v', &["--volumes"], "deletes the anonymous volumes of the containers, with their data"),
+        "down" => (
+            'v',
+            &["--volumes"],
+            "deletes the named volumes of the project, with their data",
+        ),
+        "rm" => (
+            'v',
+            &["--volumes"],
+            "deletes the anonymous volumes of the containers, with their data",
+        ),
         "up" | "create" | "run" => (
             'V',
             &["--renew-anon-volumes"],
@@ -47,7 +64,10 @@ pub fn danger(arguments: &[String]) -> Option<Danger> {
         // Compose takes no abbreviated long options, so that the names are all there is.
         !off && (long.contains(&name) || (bundled && in_bundle(command, name, short)))
     })?;
-    Some(Danger { words: format!("{command} {hit}"), what })
+    Some(Danger {
+        words: format!("{command} {hit}"),
+        what,
+    })
 }
 
 /// Whether a letter in a bundle of short options is an option and not the value of one before it (`-t10`).

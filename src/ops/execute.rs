@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::App;
 use crate::compose::Located;
 use crate::event::{Event, Outcome};
-use crate::model::{Failure, Kind, ProjectName, Result, RunId, Span};
+use crate::model::{Failure, Kind, ProjectName, Result, RunId, Span, count};
 use crate::plan::{Facts, MovePlan};
 use crate::saga::{Ended, Executor, Plan, Point, Probe, State};
 use crate::state::{FileStore, HistoryLine, Lock, LockNote, ProjectDir, RunDir};
@@ -67,7 +67,10 @@ impl Running {
     /// Begins a run.
     pub(super) async fn begin(self, app: &App, plan: MovePlan, mut lock: Lock) -> Result<Finish> {
         let dir = app.state.create_run()?;
-        lock.write(&LockNote::mine(app.options.command.as_str(), Some(dir.id().clone())))?;
+        lock.write(&LockNote::mine(
+            app.options.command.as_str(),
+            Some(dir.id().clone()),
+        ))?;
         let header = Header {
             version: HEADER,
             command: app.options.command.clone(),
@@ -83,7 +86,8 @@ impl Running {
             run: dir.id().clone(),
             project: facts.project.clone(),
             title: title.clone(),
-            header: serde_json::to_value(&header).map_err(|e| Failure::bug("a plan that cannot be written").because(&e))?,
+            header: serde_json::to_value(&header)
+                .map_err(|e| Failure::bug("a plan that cannot be written").because(&e))?,
             steps: plan.steps,
             // A move can be taken back to its last step.
             point_of_no_return: None,
@@ -111,7 +115,10 @@ pub(super) fn world(app: &App, header: &Header, dir: &RunDir) -> Cx {
         engine: app.engine.clone(),
         compose: app.compose.clone(),
         project: header.facts.project.clone(),
-        files: StackFiles { before: header.before.clone(), after: header.after.clone() },
+        files: StackFiles {
+            before: header.before.clone(),
+            after: header.after.clone(),
+        },
         run: dir.id().clone(),
         run_dir: dir.path().to_owned(),
         events: Arc::clone(&app.options.events),
@@ -129,7 +136,11 @@ pub(super) fn finish(
     downtime: &Downtime,
     ended: Ended,
 ) -> Finish {
-    let Ended { outcome, failure, state } = ended;
+    let Ended {
+        outcome,
+        failure,
+        state,
+    } = ended;
     let run = dir.id().clone();
     let measured = downtime.measured();
     let verified: Vec<String> = state.reports().into_iter().filter_map(|r| r.detail).collect();
@@ -179,20 +190,44 @@ pub(super) fn finish(
         )),
         (failure, _) => failure,
     };
-    let summary = if outcome == Outcome::Done { summary(header, &run, &verified, measured) } else { Vec::new() };
-    Finish { run, outcome, failure, report, summary }
+    let summary = if outcome == Outcome::Done {
+        summary(header, &run, &verified, measured)
+    } else {
+        Vec::new()
+    };
+    Finish {
+        run,
+        outcome,
+        failure,
+        report,
+        summary,
+    }
 }
 
 /// Adds what became of the data, and what to do.
-fn told(failure: Failure, outcome: Outcome, run: &RunId, project: &ProjectName, state: &State, header: &Header) -> Failure {
-    let stopped = state.reports().iter().any(|r| r.undo_millis.is_some() && r.title.starts_with("stop "));
+fn told(
+    failure: Failure,
+    outcome: Outcome,
+    run: &RunId,
+    project: &ProjectName,
+    state: &State,
+    header: &Header,
+) -> Failure {
+    let stopped = state
+        .reports()
+        .iter()
+        .any(|r| r.undo_millis.is_some() && r.title.starts_with("stop "));
     let (kind, data) = match outcome {
         Outcome::RolledBack => (
             Kind::RolledBack,
             if stopped {
-                format!("run {run} was rolled back; the stack is up on its old homes, and they are as they were")
+                format!(
+                    "run {run} was rolled back; the stack is up on its old homes, and they are as they were"
+                )
             } else {
-                format!("run {run} was rolled back; no service was stopped, and the old homes are as they were")
+                format!(
+                    "run {run} was rolled back; no service was stopped, and the old homes are as they were"
+                )
             },
         ),
         Outcome::Interrupted => (
@@ -215,7 +250,12 @@ fn told(failure: Failure, outcome: Outcome, run: &RunId, project: &ProjectName, 
             .hint(format!("finish it: rehome resume {run}"))
             .hint(format!("take it back: rehome rollback {run}")),
         Outcome::Stuck => {
-            let files: Vec<_> = header.before.files.iter().map(|f| format!("-f {}", f.display())).collect();
+            let files: Vec<_> = header
+                .before
+                .files
+                .iter()
+                .map(|f| format!("-f {}", f.display()))
+                .collect();
             failure
                 .hint(format!("mend the cause, then try again: rehome rollback {run}"))
                 .hint(format!(
@@ -228,15 +268,23 @@ fn told(failure: Failure, outcome: Outcome, run: &RunId, project: &ProjectName, 
 }
 
 /// The closing words of a run that is done.
-fn summary(header: &Header, run: &RunId, verified: &[String], downtime: Option<std::time::Duration>) -> Vec<String> {
+fn summary(
+    header: &Header,
+    run: &RunId,
+    verified: &[String],
+    downtime: Option<std::time::Duration>,
+) -> Vec<String> {
     let facts = &header.facts;
     let mut lines = vec![format!(
-        "{} volume{} of {} now live{} {}",
-        facts.volumes.len(),
-        if facts.volumes.len() == 1 { "" } else { "s" },
+        "{} of {} now live{} {}",
+        count(facts.volumes.len() as u64, "volume"),
         facts.project,
         if facts.volumes.len() == 1 { "s" } else { "" },
-        if facts.back { "in Docker's own directory".to_owned() } else { format!("on {}", facts.to) }
+        if facts.back {
+            "in Docker's own directory".to_owned()
+        } else {
+            format!("on {}", facts.to)
+        }
     )];
     for volume in &facts.volumes {
         lines.push(format!("  {}  {} → {}", volume.key, volume.from, volume.to));

@@ -27,14 +27,21 @@ pub struct InitReport {
 /// # Errors
 /// When there is one already and `force` is not said.
 pub async fn init(app: &App, force: bool, dry_run: bool) -> Result<InitReport> {
-    let path = app.options.config.clone().unwrap_or_else(|| app.located.directory.join("rehome.yml"));
+    let path = app
+        .options
+        .config
+        .clone()
+        .unwrap_or_else(|| app.located.directory.join("rehome.yml"));
     if path.exists() && !force && !dry_run {
         return Err(Failure::refused(format!("{} exists already", path.display()))
             .data("nothing was changed")
             .hint("look at what would be written: rehome init --dry-run")
             .hint("replace it: rehome init --force"));
     }
-    let depth = Depth { ask_servers: true, ..Depth::default() };
+    let depth = Depth {
+        ask_servers: true,
+        ..Depth::default()
+    };
     let world = app.look(&app.looking(), &depth).await?;
     let (config, found) = findings(app, &world)?;
     let text = config::write_commented(&config);
@@ -48,7 +55,10 @@ pub async fn init(app: &App, force: bool, dry_run: bool) -> Result<InitReport> {
 fn findings(app: &App, world: &World) -> Result<(Config, Vec<String>)> {
     let mut found = Vec::new();
     let mut config = Config::default();
-    let mut block = config::Block { root: app.settings.block_root.clone(), ..config::Block::default() };
+    let mut block = config::Block {
+        root: app.settings.block_root.clone(),
+        ..config::Block::default()
+    };
     for volume in &world.volumes {
         let stores: Vec<_> = volume.datastores.iter().map(ToString::to_string).collect();
         let what = match (&volume.scan, stores.as_slice()) {
@@ -64,13 +74,25 @@ fn findings(app: &App, world: &World) -> Result<(Config, Vec<String>)> {
         }
         let sub: Subdir = default_subdir(&volume.key)
             .parse()
-            .map_err(|e: config::ParseSubdirError| Failure::bug("a default directory that is none").because(&e))?;
-        block.volumes.insert(volume.key.clone(), config::Volume { path: Some(sub), owner: None });
+            .map_err(|e: config::ParseSubdirError| {
+                Failure::bug("a default directory that is none").because(&e)
+            })?;
+        block.volumes.insert(
+            volume.key.clone(),
+            config::Volume {
+                path: Some(sub),
+                owner: None,
+            },
+        );
     }
     config.block = block;
     let hooks = app.settings.hooks(world);
     for hook in &hooks {
-        found.push(format!("after a start, in {}: {}", hook.service, hook.run.join(" ")));
+        found.push(format!(
+            "after a start, in {}: {}",
+            hook.service,
+            hook.run.join(" ")
+        ));
     }
     config.hooks = Some(config::Hooks {
         after_start: hooks

@@ -57,7 +57,9 @@ impl Planned {
     /// # Errors
     /// Only when the run could not be begun; how it ended is in [`Finish`].
     pub async fn run(self, app: &App) -> Result<Finish> {
-        let lock = self.lock.ok_or_else(|| Failure::bug("a dry run was asked to run"))?;
+        let lock = self
+            .lock
+            .ok_or_else(|| Failure::bug("a dry run was asked to run"))?;
         self.running.begin(app, self.plan, lock).await
     }
 }
@@ -73,8 +75,10 @@ pub async fn plan_move(app: &App, request: &MoveRequest) -> Result<Planned> {
         (Some(to), _) => to.clone(),
         (None, Some(root)) => Destination::Block(root.clone()),
         (None, None) => {
-            return Err(Failure::usage("where to? neither --to nor `block.root` in rehome.yml says it")
-                .hint("rehome move --to /mnt/DIRECTORY"));
+            return Err(
+                Failure::usage("where to? neither --to nor `block.root` in rehome.yml says it")
+                    .hint("rehome move --to /mnt/DIRECTORY"),
+            );
         }
     };
     let mut wanted = wanted(app, request, to);
@@ -85,26 +89,53 @@ pub async fn plan_move(app: &App, request: &MoveRequest) -> Result<Planned> {
         wanted.hooks = hooks;
     }
     let base = app.compose.config(&app.base_files()).await?;
-    let base_names: BTreeMap<_, _> = base.volumes().iter().map(|v| (v.key.clone(), v.name.clone())).collect();
+    let base_names: BTreeMap<_, _> = base
+        .volumes()
+        .iter()
+        .map(|v| (v.key.clone(), v.name.clone()))
+        .collect();
     let mut after = app.located.clone();
     let plan = move_plan(&world, &wanted, &base_names, |volumes| {
         let (switch, files) = switch(app, &world, volumes, &base_names)?;
         after = files;
         Ok(switch)
     })?;
-    Ok(Planned { plan, running: Running { before: app.located.clone(), after }, lock })
+    Ok(Planned {
+        plan,
+        running: Running {
+            before: app.located.clone(),
+            after,
+        },
+        lock,
+    })
 }
 
 fn wanted(app: &App, request: &MoveRequest, to: Destination) -> Wanted {
     let settings = &app.settings;
-    let mut exclude: BTreeMap<_, _> = settings.exclude.iter().map(|k| (k.clone(), "rehome.yml".to_owned())).collect();
+    let mut exclude: BTreeMap<_, _> = settings
+        .exclude
+        .iter()
+        .map(|k| (k.clone(), "rehome.yml".to_owned()))
+        .collect();
     if !settings.volumes.is_empty() {
         // A map says which volumes live on the block volume: those that it does not name stay.
-        for volume in app.project.volumes().iter().filter(|v| !settings.volumes.contains_key(&v.key)) {
-            exclude.entry(volume.key.clone()).or_insert_with(|| "rehome.yml, which does not name it".to_owned());
+        for volume in app
+            .project
+            .volumes()
+            .iter()
+            .filter(|v| !settings.volumes.contains_key(&v.key))
+        {
+            exclude
+                .entry(volume.key.clone())
+                .or_insert_with(|| "rehome.yml, which does not name it".to_owned());
         }
     }
-    exclude.extend(request.exclude.iter().map(|k| (k.clone(), "--exclude".to_owned())));
+    exclude.extend(
+        request
+            .exclude
+            .iter()
+            .map(|k| (k.clone(), "--exclude".to_owned())),
+    );
     let mut map: BTreeMap<_, _> = settings.maps();
     map.extend(request.map.clone());
     let mut owners: BTreeMap<_, _> = settings.owners();
@@ -139,7 +170,10 @@ fn wanted(app: &App, request: &MoveRequest, to: Destination) -> Wanted {
 fn depth(app: &App, wanted: &Wanted) -> Depth {
     let keys: BTreeSet<_> = app.project.volumes().iter().map(|v| v.key.clone()).collect();
     let scan = if wanted.only.is_empty() {
-        keys.iter().filter(|k| !wanted.exclude.contains_key(*k)).cloned().collect()
+        keys.iter()
+            .filter(|k| !wanted.exclude.contains_key(*k))
+            .cloned()
+            .collect()
     } else {
         wanted.only.clone()
     };
@@ -149,7 +183,11 @@ fn depth(app: &App, wanted: &Wanted) -> Depth {
         destination: match &wanted.to {
             Destination::Block(root) => {
                 let subs = keys.iter().map(|key| {
-                    wanted.map.get(key).cloned().unwrap_or_else(|| crate::model::config::default_subdir(key).into())
+                    wanted
+                        .map
+                        .get(key)
+                        .cloned()
+                        .unwrap_or_else(|| crate::model::config::default_subdir(key).into())
                 });
                 Some((root.clone(), subs.collect::<BTreeSet<_>>().into_iter().collect()))
             }
@@ -181,16 +219,27 @@ pub(super) fn switch(
             Target::Volume { .. } if base_names.get(&moving.key) == Some(&name) => continue,
             Target::Volume { .. } => Place::Volume,
         };
-        entries.push(Entry { key: moving.key.clone(), name, place });
+        entries.push(Entry {
+            key: moving.key.clone(),
+            name,
+            place,
+        });
     }
     entries.sort_by(|a, b| a.key.cmp(&b.key));
-    let after = if entries.is_empty() { app.located.without_file(path) } else { app.located.with_file(path) };
+    let after = if entries.is_empty() {
+        app.located.without_file(path)
+    } else {
+        app.located.with_file(path)
+    };
     let switch = Switch {
         override_path: path.clone(),
         override_text: (!entries.is_empty()).then(|| render_volumes(app.project.name(), &entries)),
         dotenv: app.located.dotenv.clone(),
         compose_file: after.compose_file_value(),
-        volumes: volumes.iter().map(|m| (m.key.clone(), m.target.volume_name().clone())).collect(),
+        volumes: volumes
+            .iter()
+            .map(|m| (m.key.clone(), m.target.volume_name().clone()))
+            .collect(),
     };
     Ok((switch, after))
 }

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::App;
 use super::app::entropy;
-use crate::compose::{BindMount, Dotenv, Entry, Place, is_our_override, parse, render_binds, render_volumes};
 use crate::compose::write_project_file;
+use crate::compose::{BindMount, Dotenv, Entry, Place, is_our_override, parse, render_binds, render_volumes};
 use crate::engine::MountKind;
 use crate::model::{Failure, Home, Result, VolumeName};
 use crate::observe::{Depth, World};
@@ -49,18 +49,27 @@ pub async fn override_text(app: &App, request: &OverrideRequest) -> Result<Strin
     let suffix = entropy();
     for volume in base.volumes() {
         let chosen = app.settings.volumes.is_empty() || app.settings.volumes.contains_key(&volume.key);
-        if !chosen || app.settings.exclude.contains(&volume.key) || entries.iter().any(|e| e.key == volume.key) {
+        if !chosen
+            || app.settings.exclude.contains(&volume.key)
+            || entries.iter().any(|e| e.key == volume.key)
+        {
             continue;
         }
         let Some(root) = root else {
-            return Err(Failure::usage("where to? neither --to nor `block.root` in rehome.yml says it")
-                .hint("rehome override --to /mnt/DIRECTORY"));
+            return Err(
+                Failure::usage("where to? neither --to nor `block.root` in rehome.yml says it")
+                    .hint("rehome override --to /mnt/DIRECTORY"),
+            );
         };
         let sub = app.settings.maps().get(&volume.key).cloned();
         let dir = root.join(sub.unwrap_or_else(|| crate::model::config::default_subdir(&volume.key).into()));
         if request.bind {
             for (service, definition) in base.services() {
-                for mount in definition.mounts.iter().filter(|m| m.volume.as_ref() == Some(&volume.key)) {
+                for mount in definition
+                    .mounts
+                    .iter()
+                    .filter(|m| m.volume.as_ref() == Some(&volume.key))
+                {
                     binds.push(BindMount {
                         service: service.clone(),
                         source: mount.subpath.as_ref().map_or(dir.clone(), |sub| dir.join(sub)),
@@ -72,13 +81,26 @@ pub async fn override_text(app: &App, request: &OverrideRequest) -> Result<Strin
             continue;
         }
         if volume.external {
-            return Err(Failure::refused(format!("volume `{}` is external: Compose does not let an override define it", volume.key))
-                .hint(format!("leave it out (`block.exclude: [{}]`), or use --style bind", volume.key)));
+            return Err(Failure::refused(format!(
+                "volume `{}` is external: Compose does not let an override define it",
+                volume.key
+            ))
+            .hint(format!(
+                "leave it out (`block.exclude: [{}]`), or use --style bind",
+                volume.key
+            )));
         }
-        let name = format!("{}_{}_block_{:02x}{:02x}", app.project.name(), volume.key, suffix[0], suffix[1]);
+        let name = format!(
+            "{}_{}_block_{:02x}{:02x}",
+            app.project.name(),
+            volume.key,
+            suffix[0],
+            suffix[1]
+        );
         entries.push(Entry {
             key: volume.key.clone(),
-            name: VolumeName::new(name).map_err(|e| Failure::bug("a new volume name that is none").because(&e))?,
+            name: VolumeName::new(name)
+                .map_err(|e| Failure::bug("a new volume name that is none").because(&e))?,
             place: Place::Directory(dir),
         });
     }
@@ -87,8 +109,10 @@ pub async fn override_text(app: &App, request: &OverrideRequest) -> Result<Strin
         return Ok(render_binds(app.project.name(), &binds));
     }
     if entries.is_empty() {
-        return Err(Failure::refused(format!("there is nothing to write into {}", path.display()))
-            .cause("no volume of the project is to live on the block volume"));
+        return Err(
+            Failure::refused(format!("there is nothing to write into {}", path.display()))
+                .cause("no volume of the project is to live on the block volume"),
+        );
     }
     entries.sort_by(|a, b| a.key.cmp(&b.key));
     Ok(render_volumes(app.project.name(), &entries))
@@ -98,9 +122,11 @@ fn existing(app: &App) -> Result<Vec<Entry>> {
     let path = &app.settings.override_path;
     match std::fs::read_to_string(path) {
         Ok(text) if is_our_override(&text) => parse(&text, path),
-        Ok(_) => Err(Failure::refused(format!("{} exists and was not written by Rehome", path.display()))
-            .data("nothing was changed")
-            .hint("name another file with `block.override` in rehome.yml, or move this one away")),
+        Ok(_) => Err(
+            Failure::refused(format!("{} exists and was not written by Rehome", path.display()))
+                .data("nothing was changed")
+                .hint("name another file with `block.override` in rehome.yml, or move this one away"),
+        ),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(Failure::environment(format!("cannot read {}", path.display())).because(&error)),
     }
@@ -123,12 +149,23 @@ pub async fn override_write(app: &App, request: &OverrideRequest) -> Result<Path
                 continue;
             }
             let Some(name) = now else { continue };
-            if app.engine.find_volume(&name).await?.is_some_and(|v| v.home() == Home::Volume) {
-                return Err(Failure::refused(format!("volume `{}` exists already and its data would be left behind", entry.key))
-                    .cause(format!("it is {name}, in Docker's own directory"))
-                    .data("nothing was changed")
-                    .hint("move it with its data: rehome move")
-                    .hint(format!("or let it start empty: rehome move --without-data {}", entry.key)));
+            if app
+                .engine
+                .find_volume(&name)
+                .await?
+                .is_some_and(|v| v.home() == Home::Volume)
+            {
+                return Err(Failure::refused(format!(
+                    "volume `{}` exists already and its data would be left behind",
+                    entry.key
+                ))
+                .cause(format!("it is {name}, in Docker's own directory"))
+                .data("nothing was changed")
+                .hint("move it with its data: rehome move")
+                .hint(format!(
+                    "or let it start empty: rehome move --without-data {}",
+                    entry.key
+                )));
             }
         }
     }
@@ -156,7 +193,11 @@ fn write_env(app: &App, value: &Option<String>) -> Result<()> {
 pub fn env_setting(app: &App, write: bool) -> Result<EnvReport> {
     let path = &app.settings.override_path;
     let ours = std::fs::read_to_string(path).is_ok_and(|text| is_our_override(&text));
-    let files = if ours { app.located.with_file(path) } else { app.located.clone() };
+    let files = if ours {
+        app.located.with_file(path)
+    } else {
+        app.located.clone()
+    };
     let value = files.compose_file_value();
     if write {
         let _lock = app.lock()?;
@@ -167,14 +208,23 @@ pub fn env_setting(app: &App, write: bool) -> Result<EnvReport> {
     Ok(EnvReport {
         current: app.located.dotenv_compose_file()? == value,
         compose_file: value,
-        export: format!("export COMPOSE_FILE={}", shell_word(&absolute.join(&files.separator))),
+        export: format!(
+            "export COMPOSE_FILE={}",
+            shell_word(&absolute.join(&files.separator))
+        ),
         dotenv: app.located.dotenv.clone(),
     })
 }
 
 fn shell_word(text: &str) -> String {
-    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._:,@%+=-".contains(&b));
-    if plain { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    let plain = text
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"/._:,@%+=-".contains(&b));
+    if plain {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 /// Whether the running stack uses the override: what does not.
@@ -190,7 +240,10 @@ pub async fn override_check(app: &App) -> Result<Vec<String>> {
     if !app.located.files.contains(path) {
         findings.push(format!("the project is read without {}", path.display()));
     }
-    let depth = Depth { scan: Some(Vec::new()), ..Depth::default() };
+    let depth = Depth {
+        scan: Some(Vec::new()),
+        ..Depth::default()
+    };
     let world = app.look(&app.looking(), &depth).await?;
     findings.extend(strays(app, &world).await?);
     Ok(findings)
@@ -202,17 +255,28 @@ pub(super) async fn strays(app: &App, world: &World) -> Result<Vec<String>> {
     let mut findings = Vec::new();
     for service in &world.services {
         for mount in &service.mounts {
-            let Some(volume) = world.volume(&mount.volume) else { continue };
-            for container in containers.iter().filter(|c| !c.one_off && c.service.as_ref() == Some(&service.name)) {
+            let Some(volume) = world.volume(&mount.volume) else {
+                continue;
+            };
+            for container in containers
+                .iter()
+                .filter(|c| !c.one_off && c.service.as_ref() == Some(&service.name))
+            {
                 let target = mount.target.trim_end_matches('/');
-                let found = container.mounts.iter().find(|m| m.destination.trim_end_matches('/') == target);
+                let found = container
+                    .mounts
+                    .iter()
+                    .find(|m| m.destination.trim_end_matches('/') == target);
                 match found.map(|m| &m.kind) {
                     Some(MountKind::Volume(name)) if *name == volume.name => {}
                     Some(MountKind::Volume(name)) => findings.push(format!(
                         "container {} mounts {name} at {target}, and the files say {}",
                         container.name, volume.name
                     )),
-                    _ => findings.push(format!("container {} does not mount {} at {target}", container.name, volume.name)),
+                    _ => findings.push(format!(
+                        "container {} does not mount {} at {target}",
+                        container.name, volume.name
+                    )),
                 }
             }
         }

@@ -51,16 +51,29 @@ pub async fn recover(app: &App, wanted: Option<&RunId>, back: bool, dry_run: boo
         Condition::Open(state) => state,
         Condition::Closed(state) => return closed(app, &id, &state, way).await,
         Condition::NeverBegan => {
-            return Err(Failure::refused(format!("run {id} ended before it began")).data("it changed nothing"));
+            return Err(
+                Failure::refused(format!("run {id} ended before it began")).data("it changed nothing")
+            );
         }
         Condition::Unreadable(failure) => return Err(*failure),
     };
     let header = header(&state)?;
     same_engine(app, &header)?;
     if dry_run {
-        let steps: Vec<_> = state.reports().iter().map(|r| format!("  {:?}  {}", r.status, r.title)).collect();
-        let verb = if way == Way::Back || state.unwinding().is_some() { "taken back" } else { "finished" };
-        return Ok(Recovery::WouldDo(format!("run {id} would be {verb}:\n{}", steps.join("\n"))));
+        let steps: Vec<_> = state
+            .reports()
+            .iter()
+            .map(|r| format!("  {:?}  {}", r.status, r.title))
+            .collect();
+        let verb = if way == Way::Back || state.unwinding().is_some() {
+            "taken back"
+        } else {
+            "finished"
+        };
+        return Ok(Recovery::WouldDo(format!(
+            "run {id} would be {verb}:\n{}",
+            steps.join("\n")
+        )));
     }
     if let Some(mut lock) = lock {
         lock.write(&LockNote::mine(app.options.command.as_str(), Some(id.clone())))?;
@@ -74,7 +87,14 @@ pub async fn recover(app: &App, wanted: Option<&RunId>, back: bool, dry_run: boo
             Way::Back => executor.rollback::<MoveStep>(store, &cx).await?,
         };
         drop(lock);
-        return Ok(Recovery::Finished(Box::new(finish(app, &app.state, &run.dir, &header, &cx.downtime, ended))));
+        return Ok(Recovery::Finished(Box::new(finish(
+            app,
+            &app.state,
+            &run.dir,
+            &header,
+            &cx.downtime,
+            ended,
+        ))));
     }
     Err(Failure::bug("a recovery without a lock"))
 }
@@ -95,10 +115,14 @@ fn find(state: &ProjectDir, wanted: Option<&RunId>, way: Way) -> Result<Run> {
 
 fn header(state: &State) -> Result<Header> {
     serde_json::from_value(state.opened().header.clone()).map_err(|e| {
-        Failure::refused(format!("run {} was begun by another version ({})", state.opened().run, state.opened().by))
-            .because(&e)
-            .data("nothing was changed by this command")
-            .hint("finish it with the version that began it")
+        Failure::refused(format!(
+            "run {} was begun by another version ({})",
+            state.opened().run,
+            state.opened().by
+        ))
+        .because(&e)
+        .data("nothing was changed by this command")
+        .hint("finish it with the version that began it")
     })
 }
 
@@ -107,10 +131,12 @@ fn same_engine(app: &App, header: &Header) -> Result<()> {
     if now.url == header.host {
         return Ok(());
     }
-    Err(Failure::refused(format!("the run was begun on another engine: {}", header.host))
-        .cause(format!("this is {} (from {})", now.url, now.source))
-        .data("nothing was changed")
-        .hint(format!("rehome -H {} …", header.host)))
+    Err(
+        Failure::refused(format!("the run was begun on another engine: {}", header.host))
+            .cause(format!("this is {} (from {})", now.url, now.source))
+            .data("nothing was changed")
+            .hint(format!("rehome -H {} …", header.host)),
+    )
 }
 
 /// A finished run: what was written since, and the move back.
@@ -123,8 +149,10 @@ async fn closed(app: &App, id: &RunId, state: &State, way: Way) -> Result<Recove
             Outcome::RolledBack => "rolled back already",
             _ => "over",
         };
-        return Err(Failure::refused(format!("run {id} is {how}: there is nothing to take up"))
-            .data("nothing was changed"));
+        return Err(
+            Failure::refused(format!("run {id} is {how}: there is nothing to take up"))
+                .data("nothing was changed"),
+        );
     }
     same_engine(app, &header)?;
     let mut since = Vec::new();
@@ -147,17 +175,31 @@ async fn closed(app: &App, id: &RunId, state: &State, way: Way) -> Result<Recove
         only.push(key);
     }
     if only.is_empty() {
-        return Err(Failure::refused(format!("none of the volumes of run {id} lives where it put them any more"))
-            .data("nothing was changed")
-            .hint("`rehome status` shows where they live"));
+        return Err(Failure::refused(format!(
+            "none of the volumes of run {id} lives where it put them any more"
+        ))
+        .data("nothing was changed")
+        .hint("`rehome status` shows where they live"));
     }
-    let back = MoveRequest { to: Some(Destination::Volumes), only, ..MoveRequest::default() };
-    Ok(Recovery::Offer { run: id.clone(), since, back })
+    let back = MoveRequest {
+        to: Some(Destination::Volumes),
+        only,
+        ..MoveRequest::default()
+    };
+    Ok(Recovery::Offer {
+        run: id.clone(),
+        since,
+        back,
+    })
 }
 
 /// The old and the new Docker volume of each that the run moved with its data.
 fn homes(state: &State) -> Vec<(VolumeKey, VolumeName, VolumeName)> {
-    let steps = state.opened().steps.iter().filter_map(|s| serde_json::from_value::<MoveStep>(s.step.clone()).ok());
+    let steps = state
+        .opened()
+        .steps
+        .iter()
+        .filter_map(|s| serde_json::from_value::<MoveStep>(s.step.clone()).ok());
     steps
         .filter_map(|step| match step {
             MoveStep::MakeHomes(make) => Some(make.volumes),
@@ -175,16 +217,29 @@ async fn compare(app: &App, old: &VolumeName, new: &VolumeName) -> Result<Option
     let job = HelperJob {
         run: app.looking(),
         project: app.project.name().clone(),
-        request: Request::Compare { left: FROM.into(), right: TO.into() },
+        request: Request::Compare {
+            left: FROM.into(),
+            right: TO.into(),
+        },
         mounts: vec![
-            HelperMount::Volume { name: old.clone(), target: FROM, read_only: true },
-            HelperMount::Volume { name: new.clone(), target: TO, read_only: true },
+            HelperMount::Volume {
+                name: old.clone(),
+                target: FROM,
+                read_only: true,
+            },
+            HelperMount::Volume {
+                name: new.clone(),
+                target: TO,
+                read_only: true,
+            },
         ],
         network: Network::None,
         user: None,
     };
     match app.engine.helper(job, &mut |_| {}).await? {
         Answer::Compare(report) => Ok(Some(report)),
-        other => Err(Failure::bug(format!("the helper answered something else: {other:?}"))),
+        other => Err(Failure::bug(format!(
+            "the helper answered something else: {other:?}"
+        ))),
     }
 }

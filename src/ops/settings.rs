@@ -62,7 +62,9 @@ impl Settings {
             }
             Ok(_) => Some(read(&path)?),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => None,
-            Err(error) => return Err(Failure::usage(format!("cannot read {}", path.display())).because(&error)),
+            Err(error) => {
+                return Err(Failure::usage(format!("cannot read {}", path.display())).because(&error));
+            }
         };
         let path = config.is_some().then_some(path);
         Self::from_config(path, config.unwrap_or_default(), located)
@@ -86,23 +88,36 @@ impl Settings {
             checks: config
                 .checks
                 .into_iter()
-                .map(|c| HttpCheck { service: c.service, url: c.http, status: c.status, within: c.within })
+                .map(|c| HttpCheck {
+                    service: c.service,
+                    url: c.http,
+                    status: c.status,
+                    within: c.within,
+                })
                 .collect(),
-            hooks: config.hooks.map(|hooks| hooks.after_start.into_iter().map(hook).collect()),
+            hooks: config
+                .hooks
+                .map(|hooks| hooks.after_start.into_iter().map(hook).collect()),
         })
     }
 
     /// The sub-directories that the configuration names.
     #[must_use]
     pub fn maps(&self) -> BTreeMap<VolumeKey, PathBuf> {
-        let named = self.volumes.iter().filter_map(|(key, v)| Some((key.clone(), v.path.as_ref()?.as_str().into())));
+        let named = self
+            .volumes
+            .iter()
+            .filter_map(|(key, v)| Some((key.clone(), v.path.as_ref()?.as_str().into())));
         named.collect()
     }
 
     /// The owners that the configuration names.
     #[must_use]
     pub fn owners(&self) -> BTreeMap<VolumeKey, Owner> {
-        self.volumes.iter().filter_map(|(key, v)| Some((key.clone(), v.owner?))).collect()
+        self.volumes
+            .iter()
+            .filter_map(|(key, v)| Some((key.clone(), v.owner?)))
+            .collect()
     }
 
     /// The hooks: the configured ones, or those that were detected where none are configured.
@@ -114,9 +129,7 @@ impl Settings {
     /// The settings as `rehome config show` prints them: each with where it came from.
     #[must_use]
     pub fn show(&self) -> Value {
-        let said = |value: Value, said: bool| {
-            json!({ "value": value, "from": if said { Source::File } else { Source::Default } })
-        };
+        let said = |value: Value, said: bool| json!({ "value": value, "from": if said { Source::File } else { Source::Default } });
         let in_file = self.path.is_some();
         json!({
             "file": self.path,
@@ -153,9 +166,17 @@ fn hook(hook: config::Hook) -> Hook {
 
 /// `docker-compose.prod.yml` -> `docker-compose.prod.block.yml`, beside it.
 fn default_override(located: &Located) -> PathBuf {
-    let first = located.files.first().cloned().unwrap_or_else(|| located.directory.join("compose.yaml"));
-    let stem = first.file_stem().map_or_else(|| "compose".to_owned(), |s| s.to_string_lossy().into_owned());
-    let extension = first.extension().map_or_else(|| "yml".to_owned(), |e| e.to_string_lossy().into_owned());
+    let first = located
+        .files
+        .first()
+        .cloned()
+        .unwrap_or_else(|| located.directory.join("compose.yaml"));
+    let stem = first
+        .file_stem()
+        .map_or_else(|| "compose".to_owned(), |s| s.to_string_lossy().into_owned());
+    let extension = first
+        .extension()
+        .map_or_else(|| "yml".to_owned(), |e| e.to_string_lossy().into_owned());
     located.directory.join(format!("{stem}.block.{extension}"))
 }
 
@@ -166,7 +187,15 @@ fn detect(world: &World) -> Vec<Hook> {
     let serves = |s: &&ServiceSeen| {
         let words = s.containers.iter().flat_map(|c| &c.command);
         let text = words.map(String::as_str).collect::<Vec<_>>().join(" ");
-        let server = ["gunicorn", "uvicorn", "daphne", "hypercorn", "runserver", "waitress", "uwsgi"];
+        let server = [
+            "gunicorn",
+            "uvicorn",
+            "daphne",
+            "hypercorn",
+            "runserver",
+            "waitress",
+            "uwsgi",
+        ];
         let worker = ["celery", "rqworker", "huey", "dramatiq"];
         server.iter().any(|w| text.contains(w)) || !worker.iter().any(|w| text.contains(w))
     };
@@ -186,7 +215,10 @@ fn detect(world: &World) -> Vec<Hook> {
             };
             [
                 run(&["python3", "manage.py", "migrate", "--noinput"], OnFailure::Stop),
-                run(&["python3", "manage.py", "collectstatic", "--noinput"], OnFailure::Warn),
+                run(
+                    &["python3", "manage.py", "collectstatic", "--noinput"],
+                    OnFailure::Warn,
+                ),
             ]
         })
         .collect()

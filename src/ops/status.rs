@@ -92,7 +92,10 @@ pub struct VolumeStatus {
 /// When the engine, Compose or the helper does not answer.
 pub async fn status(app: &App) -> Result<Status> {
     let run = app.looking();
-    let depth = Depth { override_path: app.settings.override_path.clone(), ..Depth::default() };
+    let depth = Depth {
+        override_path: app.settings.override_path.clone(),
+        ..Depth::default()
+    };
     let world = app.look(&run, &depth).await?;
     let mut volumes = Vec::new();
     for seen in &world.volumes {
@@ -134,7 +137,12 @@ pub async fn status(app: &App) -> Result<Status> {
         services: world
             .services
             .iter()
-            .map(|s| (s.name.clone(), s.containers.iter().filter(|c| c.state.is_up()).count()))
+            .map(|s| {
+                (
+                    s.name.clone(),
+                    s.containers.iter().filter(|c| c.state.is_up()).count(),
+                )
+            })
             .collect(),
         last_run: last.as_ref().and_then(|run| {
             let state = run.state()?;
@@ -167,14 +175,23 @@ async fn probe(app: &App, run: &RunId, name: &VolumeName) -> Result<Probe> {
     let job = HelperJob {
         run: run.clone(),
         project: app.project.name().clone(),
-        request: Request::Probe { dir: FROM.into(), below: Vec::new() },
-        mounts: vec![HelperMount::Volume { name: name.clone(), target: FROM, read_only: true }],
+        request: Request::Probe {
+            dir: FROM.into(),
+            below: Vec::new(),
+        },
+        mounts: vec![HelperMount::Volume {
+            name: name.clone(),
+            target: FROM,
+            read_only: true,
+        }],
         network: Network::None,
         user: None,
     };
     match app.engine.helper(job, &mut |_| {}).await? {
         Answer::Probe(probe) => Ok(probe),
-        other => Err(Failure::bug(format!("the helper answered something else: {other:?}"))),
+        other => Err(Failure::bug(format!(
+            "the helper answered something else: {other:?}"
+        ))),
     }
 }
 
@@ -191,9 +208,14 @@ async fn warnings(app: &App, world: &World) -> Result<Vec<String>> {
         ));
     }
     if let Some(shell) = &world.shell_compose_file
-        && world.dotenv_compose_file.as_ref().is_some_and(|file| file != shell)
+        && world
+            .dotenv_compose_file
+            .as_ref()
+            .is_some_and(|file| file != shell)
     {
-        warnings.push(format!("COMPOSE_FILE={shell} in your shell goes before the one in .env"));
+        warnings.push(format!(
+            "COMPOSE_FILE={shell} in your shell goes before the one in .env"
+        ));
     }
     Ok(warnings)
 }

@@ -112,7 +112,11 @@ pub(super) fn gather(
                 },
                 to: moving.target.describe(),
                 bytes: moving.bytes,
-                files: if moving.fresh { 0 } else { seen.scan.as_ref().map_or(0, |s| s.files) },
+                files: if moving.fresh {
+                    0
+                } else {
+                    seen.scan.as_ref().map_or(0, |s| s.files)
+                },
                 fresh: moving.fresh,
                 owner: moving.owner,
                 datastores: seen.datastores.iter().map(ToString::to_string).collect(),
@@ -137,7 +141,11 @@ pub(super) fn gather(
         remade: stack.remake.clone(),
         untouched: stack.untouched.clone(),
         pre_copy,
-        downtime: if stack.stop.is_empty() { Duration::ZERO } else { Duration::from_secs(seconds) },
+        downtime: if stack.stop.is_empty() {
+            Duration::ZERO
+        } else {
+            Duration::from_secs(seconds)
+        },
         override_path: wanted.switch.override_path.clone(),
         dotenv: wanted.switch.dotenv.clone(),
         warnings: warnings(world, chosen, volumes),
@@ -195,7 +203,10 @@ fn warnings(world: &World, chosen: &[&VolumeSeen], volumes: &[Moving]) -> Vec<St
             ));
         }
         if let Some(scan) = seen.scan.as_ref().filter(|s| s.sockets > 0) {
-            warnings.push(format!("{} sockets in volume `{}` are not copied: they belong to running programs", scan.sockets, seen.key));
+            warnings.push(format!(
+                "{} sockets in volume `{}` are not copied: they belong to running programs",
+                scan.sockets, seen.key
+            ));
         }
     }
     if let Some(shell) = &world.shell_compose_file {
@@ -204,7 +215,9 @@ fn warnings(world: &World, chosen: &[&VolumeSeen], volumes: &[Moving]) -> Vec<St
         ));
     }
     let other = world.services.iter().flat_map(|s| &s.containers).find(|c| {
-        c.compose_version.as_deref().is_some_and(|v| v != world.compose_version)
+        c.compose_version
+            .as_deref()
+            .is_some_and(|v| v != world.compose_version)
     });
     if let Some(container) = other {
         warnings.push(format!(

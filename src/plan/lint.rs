@@ -9,7 +9,8 @@ use crate::steps::MoveStep;
 /// # Errors
 /// A broken rule is a bug in the planner, found before anything changed.
 pub(super) fn check(plan: &MovePlan) -> Result<()> {
-    let broken = |rule: &str| Err(Failure::bug(format!("the plan breaks a rule: {rule}")).data("nothing was changed"));
+    let broken =
+        |rule: &str| Err(Failure::bug(format!("the plan breaks a rule: {rule}")).data("nothing was changed"));
     let at = |wanted: fn(&MoveStep) -> bool| plan.steps.iter().position(wanted);
     let stop = at(|s| matches!(s, MoveStep::Stop(_)));
     let delta = at(|s| matches!(s, MoveStep::Delta(_)));
@@ -34,9 +35,10 @@ pub(super) fn check(plan: &MovePlan) -> Result<()> {
             return broken("no two volumes share a home");
         }
     }
-    if let (Some(MoveStep::Stop(stop)), Some(MoveStep::Start(start))) =
-        (stop.and_then(|i| plan.steps.get(i)), start.and_then(|i| plan.steps.get(i)))
-    {
+    if let (Some(MoveStep::Stop(stop)), Some(MoveStep::Start(start))) = (
+        stop.and_then(|i| plan.steps.get(i)),
+        start.and_then(|i| plan.steps.get(i)),
+    ) {
         let stopped: std::collections::BTreeSet<_> = stop.containers.iter().map(|c| &c.service).collect();
         let started: std::collections::BTreeSet<_> = start.services.iter().map(|s| &s.service).collect();
         if stopped != started {

@@ -15,8 +15,8 @@ use crate::datastore::Kind;
 use crate::model::{Failure, Home, Owner, Result, ServiceName, VolumeKey, VolumeName, nearest};
 use crate::observe::{ServiceSeen, VolumeSeen, World};
 use crate::steps::{
-    Delta, ExpectedMount, Hook, HttpCheck, MakeHomes, Making, MoveStep, Moving, PreCopy, Prove, Start, Starting, Stop,
-    Stopping, Switch, Target, Tidy, Verify, Writer,
+    Delta, ExpectedMount, Hook, HttpCheck, MakeHomes, Making, MoveStep, Moving, PreCopy, Prove, Start,
+    Starting, Stop, Stopping, Switch, Target, Tidy, Verify, Writer,
 };
 
 pub use facts::{Facts, MovePlan, VolumeFacts};
@@ -93,8 +93,10 @@ pub fn move_plan(
     switch: impl FnOnce(&[Moving]) -> Result<Switch>,
 ) -> Result<MovePlan> {
     let chosen = choose(world, wanted)?;
-    let volumes =
-        chosen.iter().map(|seen| moving(world, wanted, base_names, seen)).collect::<Result<Vec<_>>>()?;
+    let volumes = chosen
+        .iter()
+        .map(|seen| moving(world, wanted, base_names, seen))
+        .collect::<Result<Vec<_>>>()?;
     refuse::check(world, wanted, &chosen, &volumes)?;
     let keys: BTreeSet<_> = volumes.iter().map(|v| v.key.clone()).collect();
     let stack = stack_of(world, &keys)?;
@@ -106,11 +108,16 @@ pub fn move_plan(
         .remake
         .iter()
         .filter_map(|name| world.service(name))
-        .map(|s| Making { service: s.name.clone(), count: s.containers.len() })
+        .map(|s| Making {
+            service: s.name.clone(),
+            count: s.containers.len(),
+        })
         .collect();
     let switch = switch(&volumes)?;
 
-    let mut steps = vec![MoveStep::MakeHomes(MakeHomes { volumes: volumes.clone() })];
+    let mut steps = vec![MoveStep::MakeHomes(MakeHomes {
+        volumes: volumes.clone(),
+    })];
     let runs = !stack.stop.is_empty();
     if runs && !wanted.offline && !copied.is_empty() {
         steps.push(MoveStep::PreCopy(PreCopy {
@@ -122,7 +129,12 @@ pub fn move_plan(
     steps.push(MoveStep::Stop(Stop {
         containers: stopping.clone(),
         start: starting.clone(),
-        mounts: mounts(world, &stack, |key| world.volume(key).map(|v| v.name.clone()), &keys),
+        mounts: mounts(
+            world,
+            &stack,
+            |key| world.volume(key).map(|v| v.name.clone()),
+            &keys,
+        ),
         mounting: making.clone(),
         volumes: volumes.clone(),
         start_limit: START_LIMIT,
@@ -137,7 +149,10 @@ pub fn move_plan(
     }
     steps.push(MoveStep::Switch(switch));
     let new_name = |key: &VolumeKey| {
-        volumes.iter().find(|v| v.key == *key).map(|v| v.target.volume_name().clone())
+        volumes
+            .iter()
+            .find(|v| v.key == *key)
+            .map(|v| v.target.volume_name().clone())
     };
     steps.push(MoveStep::Start(Start {
         services: starting.clone(),
@@ -161,14 +176,21 @@ pub fn move_plan(
         if world.service(&hook.service).is_some_and(ServiceSeen::is_up) {
             steps.push(MoveStep::Hook(hook.clone()));
         } else {
-            left_out.push(format!("the hook `{}` is left out: service `{}` does not run", hook.run.join(" "), hook.service));
+            left_out.push(format!(
+                "the hook `{}` is left out: service `{}` does not run",
+                hook.run.join(" "),
+                hook.service
+            ));
         }
     }
     for check in &wanted.checks {
         if world.service(&check.service).is_some_and(ServiceSeen::is_up) {
             steps.push(MoveStep::HttpCheck(check.clone()));
         } else {
-            left_out.push(format!("the check {} is left out: service `{}` does not run", check.url, check.service));
+            left_out.push(format!(
+                "the check {} is left out: service `{}` does not run",
+                check.url, check.service
+            ));
         }
     }
     steps.push(MoveStep::Tidy(Tidy::default()));
@@ -205,16 +227,27 @@ fn choose<'a>(world: &'a World, wanted: &Wanted) -> Result<Vec<&'a VolumeSeen>> 
         Destination::Volumes => matches!(v.home, Home::Block { .. }) && !v.external,
     };
     let chosen: Vec<_> = if wanted.only.is_empty() {
-        world.volumes.iter().filter(movable).filter(|v| !wanted.exclude.contains_key(&v.key)).collect()
+        world
+            .volumes
+            .iter()
+            .filter(movable)
+            .filter(|v| !wanted.exclude.contains_key(&v.key))
+            .collect()
     } else {
-        world.volumes.iter().filter(|v| wanted.only.contains(&v.key)).collect()
+        world
+            .volumes
+            .iter()
+            .filter(|v| wanted.only.contains(&v.key))
+            .collect()
     };
     if chosen.is_empty() {
         let failure = Failure::refused(match wanted.to {
             Destination::Block(_) => "there is no volume to move: none lives in Docker's own directory",
             Destination::Volumes => "there is no volume to move back: none lives on a block volume",
         });
-        return Err(failure.data("nothing was changed").hint("`rehome status` shows where each volume lives"));
+        return Err(failure
+            .data("nothing was changed")
+            .hint("`rehome status` shows where each volume lives"));
     }
     Ok(chosen)
 }
@@ -225,7 +258,8 @@ fn moving(
     base_names: &BTreeMap<VolumeKey, VolumeName>,
     seen: &VolumeSeen,
 ) -> Result<Moving> {
-    let strange = |e: &crate::model::ParseNameError| Failure::bug("a new volume name that is none").because(e);
+    let strange =
+        |e: &crate::model::ParseNameError| Failure::bug("a new volume name that is none").because(e);
     let target = match &wanted.to {
         Destination::Block(root) => Target::Directory {
             root: root.clone(),
@@ -239,7 +273,9 @@ fn moving(
         Destination::Volumes => {
             let original = match base_names.get(&seen.key) {
                 Some(name) => name.clone(),
-                None => VolumeName::new(format!("{}_{}", world.project, seen.key)).map_err(|e| strange(&e))?,
+                None => {
+                    VolumeName::new(format!("{}_{}", world.project, seen.key)).map_err(|e| strange(&e))?
+                }
             };
             // The old volume is still there after a move, whole, and nothing is written over it.
             let name = if world.engine_volumes.contains(&original) {
@@ -259,7 +295,11 @@ fn moving(
         owner: wanted.owners.get(&seen.key).copied(),
         fresh,
         bytes: if fresh { 0 } else { scan.bytes },
-        entries: if fresh { 0 } else { scan.files + scan.dirs + scan.symlinks + scan.special + scan.hard_links },
+        entries: if fresh {
+            0
+        } else {
+            scan.files + scan.dirs + scan.symlinks + scan.special + scan.hard_links
+        },
         datastores: seen.datastores.iter().map(|d| (d.kind, d.path.clone())).collect(),
     })
 }
@@ -270,7 +310,9 @@ fn stopping(world: &World, stack: &Stack, wanted: &Wanted) -> Vec<Stopping> {
         let database: Option<Kind> = service.server;
         let grace = wanted
             .stop_timeout
-            .or(database.and_then(Kind::grace).map(|g| g.max(service.stop_grace.unwrap_or_default())))
+            .or(database
+                .and_then(Kind::grace)
+                .map(|g| g.max(service.stop_grace.unwrap_or_default())))
             .or(service.stop_grace)
             .unwrap_or(STOP_GRACE);
         for container in service.containers.iter().filter(|c| c.state.is_up()) {
@@ -288,10 +330,17 @@ fn stopping(world: &World, stack: &Stack, wanted: &Wanted) -> Vec<Stopping> {
 }
 
 fn starting(world: &World, stack: &Stack) -> Vec<Starting> {
-    let running: Vec<_> = stack.stop.iter().rev().filter_map(|name| world.service(name)).collect();
+    let running: Vec<_> = stack
+        .stop
+        .iter()
+        .rev()
+        .filter_map(|name| world.service(name))
+        .collect();
     let completes = |name: &ServiceName| {
         world.services.iter().any(|s| {
-            s.depends_on.iter().any(|(on, c)| on == name && *c == crate::compose::Condition::Completed)
+            s.depends_on
+                .iter()
+                .any(|(on, c)| on == name && *c == crate::compose::Condition::Completed)
         })
     };
     running
@@ -321,7 +370,11 @@ fn mounts(
     for service in stack.remake.iter().filter_map(|name| world.service(name)) {
         for mount in service.mounts.iter().filter(|m| moved.contains(&m.volume)) {
             if let Some(volume) = name_of(&mount.volume) {
-                expected.push(ExpectedMount { service: service.name.clone(), target: mount.target.clone(), volume });
+                expected.push(ExpectedMount {
+                    service: service.name.clone(),
+                    target: mount.target.clone(),
+                    volume,
+                });
             }
         }
     }
@@ -340,8 +393,15 @@ fn definitions(world: &World, stack: &Stack) -> BTreeMap<ServiceName, String> {
 fn writers(world: &World, moved: &BTreeSet<VolumeKey>, running: &[ServiceName]) -> Vec<Writer> {
     let mut writers = Vec::new();
     for service in world.services.iter().filter(|s| running.contains(&s.name)) {
-        for mount in service.mounts.iter().filter(|m| moved.contains(&m.volume) && !m.read_only) {
-            let writer = Writer { service: service.name.clone(), volume: mount.volume.clone() };
+        for mount in service
+            .mounts
+            .iter()
+            .filter(|m| moved.contains(&m.volume) && !m.read_only)
+        {
+            let writer = Writer {
+                service: service.name.clone(),
+                volume: mount.volume.clone(),
+            };
             if !writers.contains(&writer) {
                 writers.push(writer);
             }

@@ -31,11 +31,23 @@ pub fn stack_of(world: &World, moved: &BTreeSet<VolumeKey>) -> Result<Stack> {
         .collect();
     grow(&mut remake, world, |s| s.attached_to.iter().collect());
     let mut touched = remake.clone();
-    grow(&mut touched, world, |s| s.depends_on.iter().map(|(on, _)| on).chain(&s.attached_to).collect());
+    grow(&mut touched, world, |s| {
+        s.depends_on
+            .iter()
+            .map(|(on, _)| on)
+            .chain(&s.attached_to)
+            .collect()
+    });
 
-    let named = |set: &BTreeSet<&ServiceName>, keep: fn(&crate::observe::ServiceSeen) -> bool| -> Vec<ServiceName> {
-        world.services.iter().filter(|s| set.contains(&s.name) && keep(s)).map(|s| s.name.clone()).collect()
-    };
+    let named =
+        |set: &BTreeSet<&ServiceName>, keep: fn(&crate::observe::ServiceSeen) -> bool| -> Vec<ServiceName> {
+            world
+                .services
+                .iter()
+                .filter(|s| set.contains(&s.name) && keep(s))
+                .map(|s| s.name.clone())
+                .collect()
+        };
     let mut stop = named(&touched, |s| s.is_up());
     stop.reverse();
     Ok(Stack {

@@ -18,7 +18,12 @@ const HEADROOM_INODES: u64 = 1000;
 ///
 /// # Errors
 /// The first finding, as a refusal.
-pub(super) fn check(world: &World, wanted: &Wanted, chosen: &[&VolumeSeen], volumes: &[Moving]) -> Result<()> {
+pub(super) fn check(
+    world: &World,
+    wanted: &Wanted,
+    chosen: &[&VolumeSeen],
+    volumes: &[Moving],
+) -> Result<()> {
     let checked = || -> Result<()> {
         if world.override_file == OverrideSeen::Foreign {
             return Err(Failure::refused(format!(
@@ -52,27 +57,44 @@ pub(super) fn check(world: &World, wanted: &Wanted, chosen: &[&VolumeSeen], volu
 fn volume(wanted: &Wanted, seen: &VolumeSeen) -> Result<()> {
     let key = &seen.key;
     if seen.external {
-        return Err(Failure::refused(format!("volume `{key}` is external: it does not belong to this project"))
-            .cause(format!("its name is {}, and other projects may use it", seen.name))
-            .hint(format!("leave it out with --exclude {key}, or bind it by hand with `rehome override --style bind`")));
+        return Err(Failure::refused(format!(
+            "volume `{key}` is external: it does not belong to this project"
+        ))
+        .cause(format!(
+            "its name is {}, and other projects may use it",
+            seen.name
+        ))
+        .hint(format!(
+            "leave it out with --exclude {key}, or bind it by hand with `rehome override --style bind`"
+        )));
     }
     match (&wanted.to, &seen.home) {
         (Destination::Block(_), Home::Volume) | (Destination::Volumes, Home::Block { .. }) => {}
         (Destination::Block(_), Home::Block { dir }) => {
-            return Err(Failure::refused(format!("volume `{key}` lives on a block volume already: {}", dir.display())));
+            return Err(Failure::refused(format!(
+                "volume `{key}` lives on a block volume already: {}",
+                dir.display()
+            )));
         }
         (Destination::Volumes, Home::Volume) => {
-            return Err(Failure::refused(format!("volume `{key}` lives in Docker's own directory already")));
+            return Err(Failure::refused(format!(
+                "volume `{key}` lives in Docker's own directory already"
+            )));
         }
         (_, Home::Other { what }) => {
-            return Err(Failure::refused(format!("volume `{key}` cannot be moved: it is {what}"))
-                .hint(format!("leave it out with --exclude {key}")));
+            return Err(
+                Failure::refused(format!("volume `{key}` cannot be moved: it is {what}"))
+                    .hint(format!("leave it out with --exclude {key}")),
+            );
         }
     }
     if !seen.exists {
-        return Err(Failure::refused(format!("volume `{key}` does not exist: the engine has no {}", seen.name))
-            .cause("it was never made, or the project's name is another than it was")
-            .hint("`docker volume ls` lists what there is; name the project with -p if it is another"));
+        return Err(Failure::refused(format!(
+            "volume `{key}` does not exist: the engine has no {}",
+            seen.name
+        ))
+        .cause("it was never made, or the project's name is another than it was")
+        .hint("`docker volume ls` lists what there is; name the project with -p if it is another"));
     }
     if seen.is_empty() && !wanted.without_data.contains(key) {
         return Err(Failure::refused(format!("volume `{key}` ({}) is empty", seen.name))
@@ -81,11 +103,16 @@ fn volume(wanted: &Wanted, seen: &VolumeSeen) -> Result<()> {
     }
     if let Some(scan) = &seen.scan {
         if let Some(first) = scan.unreadable.first() {
-            return Err(Failure::refused(format!("volume `{key}` has entries that cannot be read")).cause(first.clone()));
+            return Err(
+                Failure::refused(format!("volume `{key}` has entries that cannot be read"))
+                    .cause(first.clone()),
+            );
         }
         if let Some(first) = scan.mounts_inside.first() {
-            return Err(Failure::refused(format!("something else is mounted inside of volume `{key}`, at {first}"))
-                .hint("unmount it, or move it by itself"));
+            return Err(Failure::refused(format!(
+                "something else is mounted inside of volume `{key}`, at {first}"
+            ))
+            .hint("unmount it, or move it by itself"));
         }
     }
     if let Some(user) = seen.foreign.iter().find(|f| f.running && f.writable) {
@@ -111,9 +138,11 @@ fn places(volumes: &[Moving]) -> Result<()> {
     for (key, sub) in &subs {
         let plain = sub.components().all(|c| matches!(c, Component::Normal(_)));
         if !plain || sub.as_os_str().is_empty() || *sub == Path::new("lost+found") {
-            return Err(Failure::refused(format!("{} is no place for volume `{key}`", sub.display()))
-                .cause("it must be a directory below the block volume's root, never the root itself")
-                .hint(format!("name one with --map {key}=DIRECTORY")));
+            return Err(
+                Failure::refused(format!("{} is no place for volume `{key}`", sub.display()))
+                    .cause("it must be a directory below the block volume's root, never the root itself")
+                    .hint(format!("name one with --map {key}=DIRECTORY")),
+            );
         }
     }
     for (i, (a, sub_a)) in subs.iter().enumerate() {
@@ -135,19 +164,30 @@ fn space(destination: &DestinationSeen, chosen: &[&VolumeSeen], volumes: &[Movin
     let probe = &destination.probe;
     if !destination.is_mount {
         return Err(Failure::refused(format!("nothing is mounted at {root}"))
-            .cause(format!("it is a directory of {} ({}): the data would stay on that disk", probe.source, probe.fs_type))
-            .hint(format!("mount the block volume there first (`mount | grep {root}` shows whether it is)")));
+            .cause(format!(
+                "it is a directory of {} ({}): the data would stay on that disk",
+                probe.source, probe.fs_type
+            ))
+            .hint(format!(
+                "mount the block volume there first (`mount | grep {root}` shows whether it is)"
+            )));
     }
     if let Some(same) = chosen.iter().find(|v| v.device.as_ref() == Some(&probe.device)) {
-        return Err(Failure::refused(format!("{root} is on the same file system as volume `{}`", same.key))
-            .cause(format!("both are on {} ({})", probe.source, probe.device)));
+        return Err(Failure::refused(format!(
+            "{root} is on the same file system as volume `{}`",
+            same.key
+        ))
+        .cause(format!("both are on {} ({})", probe.source, probe.device)));
     }
     if probe.read_only {
-        return Err(Failure::refused(format!("{root} is read-only"))
-            .hint(format!("`mount -o remount,rw {root}`, and look at `dmesg` for why it became so")));
+        return Err(Failure::refused(format!("{root} is read-only")).hint(format!(
+            "`mount -o remount,rw {root}`, and look at `dmesg` for why it became so"
+        )));
     }
     for moving in volumes {
-        let Target::Directory { sub, .. } = &moving.target else { continue };
+        let Target::Directory { sub, .. } = &moving.target else {
+            continue;
+        };
         let place = destination.root.join(sub);
         match destination.places.get(sub) {
             Some(Place::Missing | Place::Empty) | None => {}
@@ -157,14 +197,22 @@ fn space(destination: &DestinationSeen, chosen: &[&VolumeSeen], volumes: &[Movin
                     .hint(format!("look at what it is; then move it away, or name another directory with --map {}=DIRECTORY", moving.key)));
             }
             Some(Place::OtherDevice) => {
-                return Err(Failure::refused(format!("something else is mounted at {}", place.display())));
+                return Err(Failure::refused(format!(
+                    "something else is mounted at {}",
+                    place.display()
+                )));
             }
             Some(Place::NotADirectory { what }) => {
-                return Err(Failure::refused(format!("{} is {what}, not a directory", place.display())));
+                return Err(Failure::refused(format!(
+                    "{} is {what}, not a directory",
+                    place.display()
+                )));
             }
         }
     }
-    let copied = chosen.iter().filter(|v| volumes.iter().any(|m| m.key == v.key && !m.fresh));
+    let copied = chosen
+        .iter()
+        .filter(|v| volumes.iter().any(|m| m.key == v.key && !m.fresh));
     let (mut bytes, mut entries) = (0_u64, 0_u64);
     for scan in copied.filter_map(|v| v.scan.as_ref()) {
         bytes += scan.allocated.max(scan.bytes.min(scan.allocated + (1 << 20)));
@@ -173,7 +221,11 @@ fn space(destination: &DestinationSeen, chosen: &[&VolumeSeen], volumes: &[Movin
     let needed = bytes + bytes / 20 + HEADROOM_BYTES;
     if probe.bytes_free < needed {
         return Err(Failure::refused(format!("{root} is too small"))
-            .cause(format!("{} are needed, {} are free", ByteSize(needed), ByteSize(probe.bytes_free)))
+            .cause(format!(
+                "{} are needed, {} are free",
+                ByteSize(needed),
+                ByteSize(probe.bytes_free)
+            ))
             .hint("take a larger volume, or leave something out with --exclude"));
     }
     if probe.inodes_total > 0 && probe.inodes_free < entries + HEADROOM_INODES {
@@ -193,20 +245,38 @@ fn drift(world: &World, service: &ServiceSeen) -> Result<()> {
         if let (Some(made), Some(now), true) = (&container.config_hash, &service.config_hash, same_compose)
             && made != now
         {
-            return Err(Failure::refused(format!("service `{name}` does not run as its Compose files say"))
-                .cause(format!("container {} was made from another definition than the files have now", container.name))
-                .hint(format!("apply the change by itself first: `rehome compose -- up -d {name}`, then move")));
+            return Err(
+                Failure::refused(format!("service `{name}` does not run as its Compose files say"))
+                    .cause(format!(
+                        "container {} was made from another definition than the files have now",
+                        container.name
+                    ))
+                    .hint(format!(
+                        "apply the change by itself first: `rehome compose -- up -d {name}`, then move"
+                    )),
+            );
         }
         match &service.image_now {
             None => {
-                return Err(Failure::refused(format!("the image of service `{name}` is gone: {}", service.image))
-                    .cause("its container could not be made anew, and nothing is pulled or built during a move")
-                    .hint(format!("`rehome compose -- pull {name}` or `build {name}`")));
+                return Err(Failure::refused(format!(
+                    "the image of service `{name}` is gone: {}",
+                    service.image
+                ))
+                .cause("its container could not be made anew, and nothing is pulled or built during a move")
+                .hint(format!("`rehome compose -- pull {name}` or `build {name}`")));
             }
             Some(now) if *now != container.image => {
-                return Err(Failure::refused(format!("service `{name}` runs with an older image than {} is now", service.image))
-                    .cause(format!("the container has {}, the tag means {now}", container.image))
-                    .hint(format!("deploy the new image by itself first: `rehome compose -- up -d {name}`, then move")));
+                return Err(Failure::refused(format!(
+                    "service `{name}` runs with an older image than {} is now",
+                    service.image
+                ))
+                .cause(format!(
+                    "the container has {}, the tag means {now}",
+                    container.image
+                ))
+                .hint(format!(
+                    "deploy the new image by itself first: `rehome compose -- up -d {name}`, then move"
+                )));
             }
             Some(_) => {}
         }
@@ -224,9 +294,14 @@ fn fit(service: &ServiceSeen) -> Result<()> {
             State::Running(Health::Starting) => "is still starting",
             _ => continue,
         };
-        return Err(Failure::refused(format!("service `{}` {problem} already now", service.name))
-            .cause("after the move nobody could tell whether it works")
-            .hint(format!("mend that first: `rehome compose -- logs {}`", service.name)));
+        return Err(
+            Failure::refused(format!("service `{}` {problem} already now", service.name))
+                .cause("after the move nobody could tell whether it works")
+                .hint(format!(
+                    "mend that first: `rehome compose -- logs {}`",
+                    service.name
+                )),
+        );
     }
     Ok(())
 }
@@ -238,10 +313,20 @@ fn databases(world: &World, service: &ServiceSeen, volumes: &[Moving]) -> Result
     let name = &service.name;
     let mounts_moved = volumes.iter().any(|v| service.mounts_volume(&v.key));
     for container in &service.containers {
-        let Some(directory) = &container.data_directory else { continue };
+        let Some(directory) = &container.data_directory else {
+            continue;
+        };
         let above = |target: &str| Path::new(directory).starts_with(target);
-        let named = service.mounts.iter().filter(|m| above(&m.target)).max_by_key(|m| m.target.len());
-        let anonymous = container.anonymous.iter().filter(|(_, target)| above(target)).max_by_key(|(_, t)| t.len());
+        let named = service
+            .mounts
+            .iter()
+            .filter(|m| above(&m.target))
+            .max_by_key(|m| m.target.len());
+        let anonymous = container
+            .anonymous
+            .iter()
+            .filter(|(_, target)| above(target))
+            .max_by_key(|(_, t)| t.len());
         let deepest_is_anonymous = match (named, anonymous) {
             (Some(named), Some((_, target))) => target.len() > named.target.len(),
             (None, Some(_)) => true,
@@ -260,8 +345,13 @@ fn databases(world: &World, service: &ServiceSeen, volumes: &[Moving]) -> Result
             .cause("the data lies in the container itself and is lost with it"));
         }
     }
-    for moving in volumes.iter().filter(|m| !m.fresh && service.mounts_volume(&m.key)) {
-        let Some(seen) = world.volume(&moving.key) else { continue };
+    for moving in volumes
+        .iter()
+        .filter(|m| !m.fresh && service.mounts_volume(&m.key))
+    {
+        let Some(seen) = world.volume(&moving.key) else {
+            continue;
+        };
         for store in seen.datastores.iter().filter(|d| d.kind == Kind::Postgres) {
             let data = store.version.as_deref().and_then(PostgresVersion::parse);
             let server = service.server_version.as_deref().and_then(PostgresVersion::parse);

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{MovePlan, VolumeFacts};
-use crate::model::{ByteSize, Span};
+use crate::model::{ByteSize, Span, count};
 use crate::steps::MoveStep;
 
 /// Renders a plan. Lines are kept below 100 characters where names allow it.
@@ -16,13 +16,17 @@ pub fn render(plan: &MovePlan) -> String {
 
 fn render_into(plan: &MovePlan, out: &mut String) -> std::fmt::Result {
     let facts = &plan.facts;
-    let count = facts.volumes.len();
+    let number = facts.volumes.len();
     writeln!(
         out,
-        "Move {count} volume{} of {} {}",
-        if count == 1 { "" } else { "s" },
+        "Move {} of {} {}",
+        count(number as u64, "volume"),
         facts.project,
-        if facts.back { "back to Docker volumes".to_owned() } else { format!("to {}", facts.to) }
+        if facts.back {
+            "back to Docker volumes".to_owned()
+        } else {
+            format!("to {}", facts.to)
+        }
     )?;
     if let Some(destination) = &facts.destination {
         writeln!(out, "  {} is {destination}", facts.to)?;
@@ -44,7 +48,10 @@ fn render_into(plan: &MovePlan, out: &mut String) -> std::fmt::Result {
         out,
         "If anything fails, every step is taken back in reverse and the stack runs on its old homes as before."
     )?;
-    writeln!(out, "The old homes are only read. They are neither changed nor deleted, now or later.")?;
+    writeln!(
+        out,
+        "The old homes are only read. They are neither changed nor deleted, now or later."
+    )?;
     for warning in &facts.warnings {
         writeln!(out, "\n! {warning}")?;
     }
@@ -54,14 +61,22 @@ fn render_into(plan: &MovePlan, out: &mut String) -> std::fmt::Result {
 fn volumes(plan: &MovePlan, out: &mut String) -> std::fmt::Result {
     let facts = &plan.facts;
     let widest = |f: fn(&VolumeFacts) -> usize| facts.volumes.iter().map(f).max().unwrap_or_default();
-    let staying = facts.staying.iter().map(|(k, _)| k.as_str().len()).max().unwrap_or_default();
-    let (key, from, to) =
-        (widest(|v| v.key.as_str().len()).max(staying), widest(|v| v.from.len()), widest(|v| v.to.len()));
+    let staying = facts
+        .staying
+        .iter()
+        .map(|(k, _)| k.as_str().len())
+        .max()
+        .unwrap_or_default();
+    let (key, from, to) = (
+        widest(|v| v.key.as_str().len()).max(staying),
+        widest(|v| v.from.len()),
+        widest(|v| v.to.len()),
+    );
     for volume in &facts.volumes {
         let mut what = if volume.fresh {
             "STARTS EMPTY, nothing is copied".to_owned()
         } else {
-            format!("{}, {} files", ByteSize(volume.bytes), volume.files)
+            format!("{}, {}", ByteSize(volume.bytes), count(volume.files, "file"))
         };
         if !volume.fresh && !volume.datastores.is_empty() {
             write!(what, ", {}", volume.datastores.join(", "))?;
@@ -69,7 +84,11 @@ fn volumes(plan: &MovePlan, out: &mut String) -> std::fmt::Result {
         if let Some(owner) = volume.owner {
             write!(what, ", owner becomes {owner}")?;
         }
-        writeln!(out, "  {:key$}  {:from$}  →  {:to$}  {what}", volume.key, volume.from, volume.to)?;
+        writeln!(
+            out,
+            "  {:key$}  {:from$}  →  {:to$}  {what}",
+            volume.key, volume.from, volume.to
+        )?;
     }
     for (name, why) in &facts.staying {
         writeln!(out, "  {name:key$}  stays: {why}")?;
@@ -92,10 +111,18 @@ fn describe(step: &MoveStep) -> String {
 fn downtime(plan: &MovePlan, out: &mut String) -> std::fmt::Result {
     let facts = &plan.facts;
     if facts.stopped.is_empty() {
-        return writeln!(out, "Nothing runs, so nothing is stopped; what is stopped stays stopped.");
+        return writeln!(
+            out,
+            "Nothing runs, so nothing is stopped; what is stopped stays stopped."
+        );
     }
     let names: Vec<_> = facts.stopped.iter().map(ToString::to_string).collect();
-    writeln!(out, "Down for about {}: {}", Span(facts.downtime), names.join(", "))?;
+    writeln!(
+        out,
+        "Down for about {}: {}",
+        Span(facts.downtime),
+        names.join(", ")
+    )?;
     writeln!(
         out,
         "  {}",

@@ -34,7 +34,13 @@ impl Step for HttpCheck {
     type Receipt = ();
 
     fn title(&self) -> String {
-        format!("check that {} in {} answers {} within {}", self.url, self.service, self.status, Span(self.within))
+        format!(
+            "check that {} in {} answers {} within {}",
+            self.url,
+            self.service,
+            self.status,
+            Span(self.within)
+        )
     }
 
     async fn prepare(&self, _: &Cx) -> Result<()> {
@@ -83,11 +89,16 @@ impl HttpCheck {
         let container = containers
             .iter()
             .find(|c| !c.one_off && c.service.as_ref() == Some(&self.service) && c.state.is_up())
-            .ok_or_else(|| Failure::environment(format!("service `{}` has no running container", self.service)))?;
+            .ok_or_else(|| {
+                Failure::environment(format!("service `{}` has no running container", self.service))
+            })?;
         let job = HelperJob {
             run: cx.run.clone(),
             project: cx.project.clone(),
-            request: Request::Http { url: self.url.clone(), timeout_millis: TRY.as_millis() as u64 },
+            request: Request::Http {
+                url: self.url.clone(),
+                timeout_millis: TRY.as_millis() as u64,
+            },
             mounts: Vec::new(),
             network: Network::Of(container.id.clone()),
             user: None,

@@ -8,7 +8,7 @@ use super::pre_copy::copy;
 use super::spec::Moving;
 use super::stop::quiet;
 use super::world::Cx;
-use crate::model::{ByteSize, Failure, Result, Span};
+use crate::model::{ByteSize, Failure, Result, Span, count};
 use crate::saga::Step;
 
 /// See the module.
@@ -46,7 +46,12 @@ impl Step for Delta {
                 files += report.files_copied;
                 deleted += report.deleted;
             }
-            cx.events.info(format!("copied {} in {files} files, {deleted} entries deleted", ByteSize(bytes)));
+            cx.events.info(format!(
+                "copied {} in {}, {} deleted",
+                ByteSize(bytes),
+                count(files, "file"),
+                count(deleted, "entry")
+            ));
             Ok(())
         };
         match self.max_downtime {
@@ -54,8 +59,11 @@ impl Step for Delta {
             Some(limit) => {
                 let left = limit.saturating_sub(cx.downtime.running().unwrap_or_default());
                 tokio::time::timeout(left, pass).await.unwrap_or_else(|_| {
-                    Err(Failure::environment(format!("the stack was down for longer than --max-downtime {}", Span(limit)))
-                        .hint("run it again at a quieter hour, or allow more"))
+                    Err(Failure::environment(format!(
+                        "the stack was down for longer than --max-downtime {}",
+                        Span(limit)
+                    ))
+                    .hint("run it again at a quieter hour, or allow more"))
                 })
             }
         }

@@ -59,7 +59,8 @@ impl Step for Hook {
         };
         match (result, self.on_failure) {
             (Err(failure), OnFailure::Warn) if failure.kind != crate::model::Kind::Interrupted => {
-                cx.events.warn(format!("{failure}; the configuration lets the move go on"));
+                cx.events
+                    .warn(format!("{failure}; the configuration lets the move go on"));
                 Ok(())
             }
             (Err(failure), OnFailure::Ignore) if failure.kind != crate::model::Kind::Interrupted => Ok(()),
@@ -96,21 +97,37 @@ impl Hook {
         let mut log_failure = writeln!(log, "# {}", self.title()).err();
         let output = cx
             .engine
-            .exec(&running.id, &self.run, self.user.as_deref(), self.limit, &mut |line| {
-                if let Err(error) = writeln!(log, "{line}") {
-                    log_failure.get_or_insert(error);
-                }
-                cx.events.tell(Event::HookOutput { service: self.service.to_string(), line: line.to_owned() });
-            })
+            .exec(
+                &running.id,
+                &self.run,
+                self.user.as_deref(),
+                self.limit,
+                &mut |line| {
+                    if let Err(error) = writeln!(log, "{line}") {
+                        log_failure.get_or_insert(error);
+                    }
+                    cx.events.tell(Event::HookOutput {
+                        service: self.service.to_string(),
+                        line: line.to_owned(),
+                    });
+                },
+            )
             .await?;
         if let Some(error) = log_failure {
             // The log is for people; losing a line of it is no reason to take a good move back.
-            cx.events.warn(format!("{} is not complete: {error}", path.display()));
+            cx.events
+                .warn(format!("{} is not complete: {error}", path.display()));
         }
         if output.code == 0 {
             return Ok(());
         }
-        let last: Vec<&str> = output.stderr.lines().chain(output.stdout.lines()).rev().take(5).collect();
+        let last: Vec<&str> = output
+            .stderr
+            .lines()
+            .chain(output.stdout.lines())
+            .rev()
+            .take(5)
+            .collect();
         let last: Vec<&str> = last.into_iter().rev().collect();
         Err(Failure::environment(format!(
             "the hook `{}` in service `{}` failed with exit code {}",

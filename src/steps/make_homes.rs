@@ -38,7 +38,10 @@ struct FileSystem {
 
 impl From<&Probe> for FileSystem {
     fn from(probe: &Probe) -> Self {
-        Self { device: probe.device.clone(), id: probe.fs_id.clone() }
+        Self {
+            device: probe.device.clone(),
+            id: probe.fs_id.clone(),
+        }
     }
 }
 
@@ -52,7 +55,10 @@ impl Step for MakeHomes {
     }
 
     async fn prepare(&self, cx: &Cx) -> Result<Before> {
-        let mut before = Before { existed: Vec::new(), file_systems: BTreeMap::new() };
+        let mut before = Before {
+            existed: Vec::new(),
+            file_systems: BTreeMap::new(),
+        };
         for moving in &self.volumes {
             match &moving.target {
                 Target::Directory { root, sub, .. } => {
@@ -91,8 +97,12 @@ impl Step for MakeHomes {
         for moving in &self.volumes {
             match &moving.target {
                 Target::Directory { root, sub, .. } => {
-                    let request = Request::MakeDir { parent: TO.into(), path: sub.clone() };
-                    cx.helper(request, vec![root_mount(root, false)], "make", None).await?;
+                    let request = Request::MakeDir {
+                        parent: TO.into(),
+                        path: sub.clone(),
+                    };
+                    cx.helper(request, vec![root_mount(root, false)], "make", None)
+                        .await?;
                 }
                 Target::Volume { name } => {
                     // Labelled as Compose labels its own, so that it is taken for one of the project.
@@ -112,10 +122,16 @@ impl Step for MakeHomes {
                 Target::Directory { root, sub, .. } => {
                     let probe = probe(cx, root, sub).await?;
                     if before.file_systems.get(root) != Some(&FileSystem::from(&probe)) {
-                        return Err(Failure::environment(format!("{} is another file system now", root.display())));
+                        return Err(Failure::environment(format!(
+                            "{} is another file system now",
+                            root.display()
+                        )));
                     }
                     if !matches!(probe.below.first(), Some(Place::Empty | Place::Filled { .. })) {
-                        return Err(Failure::environment(format!("{} was not made", root.join(sub).display())));
+                        return Err(Failure::environment(format!(
+                            "{} was not made",
+                            root.join(sub).display()
+                        )));
                     }
                 }
                 Target::Volume { name } => {
@@ -134,13 +150,18 @@ impl Step for MakeHomes {
         for (moving, existed) in self.volumes.iter().zip(&before.existed) {
             self.undo_one(cx, moving, *existed, before).await?;
         }
-        cx.engine.remove_own_volume(&cx.state_volume()?, (LABEL_RUN, cx.run.as_str())).await
+        cx.engine
+            .remove_own_volume(&cx.state_volume()?, (LABEL_RUN, cx.run.as_str()))
+            .await
     }
 }
 
 impl MakeHomes {
     async fn undo_one(&self, cx: &Cx, moving: &Moving, existed: bool, before: &Before) -> Result<()> {
-        let users = cx.engine.containers_with_volume(moving.target.volume_name()).await?;
+        let users = cx
+            .engine
+            .containers_with_volume(moving.target.volume_name())
+            .await?;
         if let Some(user) = users.first() {
             return Err(Failure::environment(format!(
                 "container {} still uses the new home of {}; it was left alone",
@@ -153,7 +174,9 @@ impl MakeHomes {
                 if super::start::was_kept(&cx.run_dir, &moving.key)? {
                     return Ok(());
                 }
-                cx.engine.remove_own_volume(name, (LABEL_RUN, cx.run.as_str())).await
+                cx.engine
+                    .remove_own_volume(name, (LABEL_RUN, cx.run.as_str()))
+                    .await
             }
             Target::Directory { root, sub, name } => {
                 cx.engine.remove_bound_definition(name).await?;
@@ -170,11 +193,19 @@ impl MakeHomes {
                         return Ok(());
                     }
                 }
-                let request = Request::Remove { parent: TO.into(), path: sub.clone() };
-                cx.uninterrupted(request, vec![root_mount(root, false)], "remove", None).await?;
+                let request = Request::Remove {
+                    parent: TO.into(),
+                    path: sub.clone(),
+                };
+                cx.uninterrupted(request, vec![root_mount(root, false)], "remove", None)
+                    .await?;
                 if existed {
-                    let request = Request::MakeDir { parent: TO.into(), path: sub.clone() };
-                    cx.uninterrupted(request, vec![root_mount(root, false)], "make", None).await?;
+                    let request = Request::MakeDir {
+                        parent: TO.into(),
+                        path: sub.clone(),
+                    };
+                    cx.uninterrupted(request, vec![root_mount(root, false)], "make", None)
+                        .await?;
                 }
                 Ok(())
             }
@@ -183,12 +214,22 @@ impl MakeHomes {
 }
 
 fn root_mount(root: &Path, read_only: bool) -> HelperMount {
-    HelperMount::Bind { source: root.to_string_lossy().into_owned(), target: TO, read_only }
+    HelperMount::Bind {
+        source: root.to_string_lossy().into_owned(),
+        target: TO,
+        read_only,
+    }
 }
 
 async fn probe(cx: &Cx, root: &Path, sub: &Path) -> Result<Probe> {
-    let request = Request::Probe { dir: TO.into(), below: vec![sub.to_owned()] };
-    match cx.uninterrupted(request, vec![root_mount(root, false)], "probe", None).await? {
+    let request = Request::Probe {
+        dir: TO.into(),
+        below: vec![sub.to_owned()],
+    };
+    match cx
+        .uninterrupted(request, vec![root_mount(root, false)], "probe", None)
+        .await?
+    {
         Answer::Probe(probe) => Ok(probe),
         other => Err(wrong_answer(&other)),
     }

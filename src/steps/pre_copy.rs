@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::spec::{FROM, Moving};
 use super::world::{Cx, wrong_answer};
 use crate::helper::protocol::{Answer, CopyReport, CopyRequest, Request};
-use crate::model::{ByteSize, Failure, Result, Span};
+use crate::model::{ByteSize, Failure, Result, Span, count};
 use crate::saga::Step;
 
 /// More rounds than this do not help.
@@ -52,8 +52,9 @@ impl Step for PreCopy {
             }
             let took = began.elapsed();
             cx.events.info(format!(
-                "round {round}: copied {} in {files} files, {}",
+                "round {round}: copied {} in {}, {}",
                 ByteSize(bytes),
+                count(files, "file"),
                 Span(took)
             ));
             let shrinks = last.is_none_or(|last| took < last.mul_f64(0.8));
@@ -67,7 +68,10 @@ impl Step for PreCopy {
                 "the stack would be down for longer than --max-downtime {}",
                 Span(limit)
             ))
-            .cause(format!("the last round of copying took {}: so much is written all the time", Span(estimate)))
+            .cause(format!(
+                "the last round of copying took {}: so much is written all the time",
+                Span(estimate)
+            ))
             .hint("run it again at a quieter hour, or allow more")),
             _ => Ok(()),
         }

@@ -13,7 +13,7 @@ use super::world::{Cx, wrong_answer};
 use crate::datastore::Kind;
 use crate::engine::{Gate, HelperMount, Meant};
 use crate::helper::protocol::{Answer, Request};
-use crate::model::{Failure, Owner, Result, ServiceName, VolumeKey};
+use crate::model::{Failure, Owner, Result, ServiceName, VolumeKey, count};
 use crate::saga::Step;
 
 /// See the module.
@@ -61,7 +61,7 @@ impl Step for Prove {
         proofs.extend(self.same_databases(cx).await?);
         let writers = self.writers_can_write(cx).await?;
         if writers > 0 {
-            proofs.push(format!("{writers} writers can write"));
+            proofs.push(format!("{} can write", count(writers as u64, "writer")));
         }
         Ok(Some(proofs.join(", ")))
     }
@@ -81,24 +81,33 @@ impl Prove {
                 stable: self.stable,
                 limit: self.limit,
             };
-            let of_service = containers.iter().filter(|c| !c.one_off && c.service.as_ref() == Some(&starting.service));
+            let of_service = containers
+                .iter()
+                .filter(|c| !c.one_off && c.service.as_ref() == Some(&starting.service));
             for container in of_service.take(starting.up) {
                 waits.push(cx.engine.wait_until_up(&container.id, &starting.service, gate));
             }
         }
-        let count = waits.len();
+        let waits_made = waits.len() as u64;
         try_join_all(waits).await?;
-        Ok(format!("{count} containers stay up"))
+        Ok(format!("{} up without a restart", count(waits_made, "container")))
     }
 
     async fn same_databases(&self, cx: &Cx) -> Result<Vec<String>> {
         let mut proofs = Vec::new();
         for moving in self.volumes.iter().filter(|m| !m.fresh) {
-            for (_, path) in moving.datastores.iter().filter(|(kind, _)| *kind == Kind::Postgres) {
+            for (_, path) in moving
+                .datastores
+                .iter()
+                .filter(|(kind, _)| *kind == Kind::Postgres)
+            {
                 let before = control_of_source(cx, moving, path).await?;
                 let (mount, data) = moving.target.mount(true);
                 let request = Request::PgControl { dir: data.join(path) };
-                let after = match cx.helper(request, vec![mount], "control", Some(&moving.key)).await? {
+                let after = match cx
+                    .helper(request, vec![mount], "control", Some(&moving.key))
+                    .await?
+                {
                     Answer::PgControl(control) => control,
                     other => return Err(wrong_answer(&other)),
                 };
@@ -112,7 +121,10 @@ impl Prove {
                         before.system_identifier, before.version, after.system_identifier, after.version
                     )));
                 }
-                proofs.push(format!("PostgreSQL is the same one ({})", after.system_identifier));
+                proofs.push(format!(
+                    "PostgreSQL is the same one ({})",
+                    after.system_identifier
+                ));
             }
         }
         Ok(proofs)
@@ -124,7 +136,9 @@ impl Prove {
         let containers = cx.engine.project_containers(&cx.project).await?;
         let mut asked: Vec<(VolumeKey, Owner)> = Vec::new();
         for writer in &self.writers {
-            let Some(container) = containers.iter().find(|c| !c.one_off && c.service.as_ref() == Some(&writer.service))
+            let Some(container) = containers
+                .iter()
+                .find(|c| !c.one_off && c.service.as_ref() == Some(&writer.service))
             else {
                 continue;
             };
@@ -133,10 +147,22 @@ impl Prove {
                 continue;
             }
             asked.push((writer.volume.clone(), user));
-            let Some(moving) = self.volumes.iter().find(|m| m.key == writer.volume) else { continue };
-            let source = HelperMount::Volume { name: moving.source.clone(), target: FROM, read_only: false };
-            let target = HelperMount::Volume { name: moving.target.volume_name().clone(), target: TO, read_only: false };
-            let request = Request::Access { dirs: vec![Path::new(FROM).to_owned(), Path::new(TO).to_owned()] };
+            let Some(moving) = self.volumes.iter().find(|m| m.key == writer.volume) else {
+                continue;
+            };
+            let source = HelperMount::Volume {
+                name: moving.source.clone(),
+                target: FROM,
+                read_only: false,
+            };
+            let target = HelperMount::Volume {
+                name: moving.target.volume_name().clone(),
+                target: TO,
+                read_only: false,
+            };
+            let request = Request::Access {
+                dirs: vec![Path::new(FROM).to_owned(), Path::new(TO).to_owned()],
+            };
             match cx.as_user(request, vec![source, target], user).await? {
                 Answer::Access { writable } => {
                     if let [true, false] = writable[..] {

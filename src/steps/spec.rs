@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::compose::Condition;
 use crate::datastore::Kind;
 use crate::engine::HelperMount;
 use crate::model::{ContainerId, Owner, ServiceName, VolumeKey, VolumeName};
-use crate::compose::Condition;
 
 /// Inside a helper: the source volume.
 pub const FROM: &str = "/from";
@@ -52,12 +52,21 @@ impl Target {
     pub fn mount(&self, read_only: bool) -> (HelperMount, PathBuf) {
         match self {
             Target::Directory { root, sub, .. } => (
-                HelperMount::Bind { source: root.to_string_lossy().into_owned(), target: TO, read_only },
+                HelperMount::Bind {
+                    source: root.to_string_lossy().into_owned(),
+                    target: TO,
+                    read_only,
+                },
                 PathBuf::from(TO).join(sub),
             ),
-            Target::Volume { name } => {
-                (HelperMount::Volume { name: name.clone(), target: TO, read_only }, PathBuf::from(TO))
-            }
+            Target::Volume { name } => (
+                HelperMount::Volume {
+                    name: name.clone(),
+                    target: TO,
+                    read_only,
+                },
+                PathBuf::from(TO),
+            ),
         }
     }
 

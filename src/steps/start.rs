@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 use super::spec::{ExpectedMount, FROM, Moving, Starting, Stopping, TO, Target};
 use super::stop::quiet;
 use super::world::{Cx, wrong_answer};
+use crate::compose::Condition;
 use crate::compose::Located;
 use crate::engine::{Container, Gate, HelperMount, Meant, MountKind};
 use crate::helper::protocol::{Answer, Place, Request};
-use crate::model::{ByteSize, Failure, Home, Result, ServiceName, VolumeKey};
-use crate::compose::Condition;
+use crate::model::{ByteSize, Failure, Home, Result, ServiceName, VolumeKey, count};
 use crate::saga::Step;
 
 /// A container without rules of its own may take this long to stop on the way back.
@@ -56,7 +56,11 @@ impl Step for Start {
 
     fn title(&self) -> String {
         let services: Vec<_> = self.services.iter().map(|s| s.service.as_str()).collect();
-        if services.is_empty() { "make the containers anew".to_owned() } else { format!("start {}", services.join(", ")) }
+        if services.is_empty() {
+            "make the containers anew".to_owned()
+        } else {
+            format!("start {}", services.join(", "))
+        }
     }
 
     async fn prepare(&self, cx: &Cx) -> Result<()> {
@@ -79,12 +83,20 @@ impl Step for Start {
         self.on_new_homes(cx).await?;
         let containers = cx.engine.project_containers(&cx.project).await?;
         for starting in &self.services {
-            let up = of_service(&containers, &starting.service).filter(|c| c.state.is_up()).count();
+            let up = of_service(&containers, &starting.service)
+                .filter(|c| c.state.is_up())
+                .count();
             if up < starting.up && !starting.ends {
-                return Err(Failure::environment(format!("service `{}` does not run", starting.service)));
+                return Err(Failure::environment(format!(
+                    "service `{}` does not run",
+                    starting.service
+                )));
             }
         }
-        Ok(Some(format!("every container mounts its new home ({} mounts inspected)", self.mounts.len())))
+        Ok(Some(format!(
+            "every container mounts its new home ({} inspected)",
+            count(self.mounts.len() as u64, "mount")
+        )))
     }
 
     async fn undo(&self, cx: &Cx, (): &()) -> Result<()> {
@@ -94,13 +106,17 @@ impl Step for Start {
         let containers = cx.engine.project_containers(&cx.project).await?;
         let new: BTreeSet<_> = self.volumes.iter().map(|m| m.target.volume_name()).collect();
         let on_new = |c: &&Container| {
-            c.mounts.iter().any(|m| matches!(&m.kind, MountKind::Volume(name) if new.contains(name)))
+            c.mounts
+                .iter()
+                .any(|m| matches!(&m.kind, MountKind::Volume(name) if new.contains(name)))
         };
         for starting in self.services.iter().rev() {
             for container in of_service(&containers, &starting.service).filter(|c| c.state.is_up()) {
                 let rule = self.stopping.iter().find(|s| s.service == starting.service);
                 let grace = rule.map_or(STOP_GRACE, |r| r.grace);
-                cx.engine.stop(&container.id, rule.and_then(|r| r.signal.as_deref()), grace, true).await?;
+                cx.engine
+                    .stop(&container.id, rule.and_then(|r| r.signal.as_deref()), grace, true)
+                    .await?;
             }
         }
         // A service that somebody else started on the new homes meanwhile must not write to them either.
@@ -158,18 +174,27 @@ impl Start {
 }
 
 /// Makes containers through `docker compose`, without starting any.
-pub(super) async fn make_containers(cx: &Cx, files: &Located, services: &[Making], force: bool) -> Result<()> {
+pub(super) async fn make_containers(
+    cx: &Cx,
+    files: &Located,
+    services: &[Making],
+    force: bool,
+) -> Result<()> {
     if services.is_empty() {
         return Ok(());
     }
-    let mut arguments: Vec<String> =
-        ["up", "--no-start", "--no-deps", "--no-build", "--pull", "never"].map(str::to_owned).to_vec();
+    let mut arguments: Vec<String> = ["up", "--no-start", "--no-deps", "--no-build", "--pull", "never"]
+        .map(str::to_owned)
+        .to_vec();
     if force {
         // Compose before 2.32 does not make a container anew when only a volume's name changed.
         arguments.push("--force-recreate".to_owned());
     }
     for making in services.iter().filter(|m| m.count > 1) {
-        arguments.extend(["--scale".to_owned(), format!("{}={}", making.service, making.count)]);
+        arguments.extend([
+            "--scale".to_owned(),
+            format!("{}={}", making.service, making.count),
+        ]);
     }
     arguments.extend(services.iter().map(|m| m.service.to_string()));
     cx.compose.act(files, &arguments).await
@@ -182,7 +207,10 @@ pub(super) async fn prove_mounts(cx: &Cx, expected: &[ExpectedMount]) -> Result<
         let mut found = false;
         for container in of_service(&containers, &mount.service) {
             found = true;
-            let has = container.mounts.iter().find(|m| same_path(&m.destination, &mount.target));
+            let has = container
+                .mounts
+                .iter()
+                .find(|m| same_path(&m.destination, &mount.target));
             match has.map(|m| &m.kind) {
                 Some(MountKind::Volume(name)) if *name == mount.volume => {}
                 other => {
@@ -199,7 +227,10 @@ pub(super) async fn prove_mounts(cx: &Cx, expected: &[ExpectedMount]) -> Result<
             }
         }
         if !found {
-            return Err(Failure::environment(format!("service `{}` has no container", mount.service)));
+            return Err(Failure::environment(format!(
+                "service `{}` has no container",
+                mount.service
+            )));
         }
     }
     Ok(())
@@ -210,18 +241,36 @@ fn same_path(a: &str, b: &str) -> bool {
 }
 
 /// The service's containers, without those of `docker compose run`.
-fn of_service<'a>(containers: &'a [Container], service: &'a ServiceName) -> impl Iterator<Item = &'a Container> {
-    containers.iter().filter(move |c| !c.one_off && c.service.as_ref() == Some(service))
+fn of_service<'a>(
+    containers: &'a [Container],
+    service: &'a ServiceName,
+) -> impl Iterator<Item = &'a Container> {
+    containers
+        .iter()
+        .filter(move |c| !c.one_off && c.service.as_ref() == Some(service))
 }
 
 /// Starts services in order, each when what it waits for is there, and waits until all are up.
 pub(super) async fn bring_up(cx: &Cx, services: &[Starting], limit: Duration) -> Result<()> {
-    let up = Gate { meant: Meant::Run, stable: Duration::ZERO, limit };
-    let ended = Gate { meant: Meant::End, ..up };
+    let up = Gate {
+        meant: Meant::Run,
+        stable: Duration::ZERO,
+        limit,
+    };
+    let ended = Gate {
+        meant: Meant::End,
+        ..up
+    };
     let containers = cx.engine.project_containers(&cx.project).await?;
     let chosen = |service: &ServiceName| {
-        let count = services.iter().find(|s| s.service == *service).map_or(0, |s| s.up);
-        of_service(&containers, service).take(count).cloned().collect::<Vec<_>>()
+        let count = services
+            .iter()
+            .find(|s| s.service == *service)
+            .map_or(0, |s| s.up);
+        of_service(&containers, service)
+            .take(count)
+            .cloned()
+            .collect::<Vec<_>>()
     };
     for starting in services {
         for (dependency, condition) in &starting.after {
@@ -244,13 +293,18 @@ pub(super) async fn bring_up(cx: &Cx, services: &[Starting], limit: Duration) ->
             )));
         }
         for container in containers {
-            cx.engine.start(&container.id).await.map_err(|f| f.inside(format!("service `{}` could not be started", starting.service)))?;
+            cx.engine
+                .start(&container.id)
+                .await
+                .map_err(|f| f.inside(format!("service `{}` could not be started", starting.service)))?;
         }
     }
     for starting in services {
         let gate = if starting.ends { ended } else { up };
         for container in chosen(&starting.service) {
-            cx.engine.wait_until_up(&container.id, &starting.service, gate).await?;
+            cx.engine
+                .wait_until_up(&container.id, &starting.service, gate)
+                .await?;
         }
     }
     Ok(())
@@ -291,8 +345,14 @@ async fn keep_what_was_written(cx: &Cx, moving: &Moving) -> Result<()> {
 async fn written_bytes(cx: &Cx, moving: &Moving) -> Result<Option<u64>> {
     let (target, path) = moving.target.mount(true);
     if let Target::Directory { sub, .. } = &moving.target {
-        let request = Request::Probe { dir: TO.into(), below: vec![sub.clone()] };
-        match cx.uninterrupted(request, vec![target.clone()], "probe", None).await? {
+        let request = Request::Probe {
+            dir: TO.into(),
+            below: vec![sub.clone()],
+        };
+        match cx
+            .uninterrupted(request, vec![target.clone()], "probe", None)
+            .await?
+        {
             Answer::Probe(probe) if matches!(probe.below.first(), Some(Place::Missing)) => return Ok(None),
             Answer::Probe(_) => {}
             other => return Err(wrong_answer(&other)),
@@ -305,9 +365,19 @@ async fn written_bytes(cx: &Cx, moving: &Moving) -> Result<Option<u64>> {
             other => Err(wrong_answer(&other)),
         };
     }
-    let source = HelperMount::Volume { name: moving.source.clone(), target: FROM, read_only: true };
-    let request = Request::Compare { left: FROM.into(), right: path };
-    match cx.uninterrupted(request, vec![source, target], "compare", Some(&moving.key)).await? {
+    let source = HelperMount::Volume {
+        name: moving.source.clone(),
+        target: FROM,
+        read_only: true,
+    };
+    let request = Request::Compare {
+        left: FROM.into(),
+        right: path,
+    };
+    match cx
+        .uninterrupted(request, vec![source, target], "compare", Some(&moving.key))
+        .await?
+    {
         Answer::Compare(report) => {
             Ok((report.added + report.removed + report.changed > 0).then_some(report.bytes))
         }

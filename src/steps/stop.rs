@@ -38,7 +38,11 @@ impl Step for Stop {
     fn title(&self) -> String {
         let mut services: Vec<_> = self.containers.iter().map(|c| c.service.as_str()).collect();
         services.dedup();
-        if services.is_empty() { "stop nothing: no service runs".to_owned() } else { format!("stop {}", services.join(", ")) }
+        if services.is_empty() {
+            "stop nothing: no service runs".to_owned()
+        } else {
+            format!("stop {}", services.join(", "))
+        }
     }
 
     async fn prepare(&self, cx: &Cx) -> Result<()> {
@@ -62,7 +66,12 @@ impl Step for Stop {
         for container in &self.containers {
             let ended = cx
                 .engine
-                .stop(&container.id, container.signal.as_deref(), container.grace, !container.never_kill)
+                .stop(
+                    &container.id,
+                    container.signal.as_deref(),
+                    container.grace,
+                    !container.never_kill,
+                )
                 .await?;
             if !ended {
                 let signal = container.signal.as_deref().unwrap_or("its stop signal");
@@ -71,8 +80,14 @@ impl Step for Stop {
                     container.service,
                     Span(container.grace)
                 ))
-                .cause(format!("container {} still running after {signal}", container.name))
-                .hint(format!("run again with --stop-timeout {}", container.grace.as_secs() * 5)));
+                .cause(format!(
+                    "container {} still running after {signal}",
+                    container.name
+                ))
+                .hint(format!(
+                    "run again with --stop-timeout {}",
+                    container.grace.as_secs() * 5
+                )));
             }
         }
         Ok(())
@@ -90,7 +105,10 @@ impl Step for Stop {
                             "PostgreSQL in volume `{}` did not shut down cleanly",
                             moving.key
                         ))
-                        .cause(format!("its control file says {:?} instead of \"shut down\"", control.state))
+                        .cause(format!(
+                            "its control file says {:?} instead of \"shut down\"",
+                            control.state
+                        ))
                         .hint("look at the server's log: `docker compose logs` of its service"));
                     }
                     proofs.push(format!("PostgreSQL in {}: {}", moving.key, control.state));
@@ -136,7 +154,10 @@ pub(super) async fn quiet(cx: &Cx, volumes: &[Moving]) -> Result<()> {
                 user.name, moving.source
             ))
             .cause("somebody started it while the stack was stopped for the copy")
-            .hint(format!("stop it (`docker stop {}`) and run this again", user.name)));
+            .hint(format!(
+                "stop it (`docker stop {}`) and run this again",
+                user.name
+            )));
         }
     }
     Ok(())
@@ -144,9 +165,18 @@ pub(super) async fn quiet(cx: &Cx, volumes: &[Moving]) -> Result<()> {
 
 /// PostgreSQL's control file in the source volume.
 pub(super) async fn control_of_source(cx: &Cx, moving: &Moving, path: &str) -> Result<PgControl> {
-    let mounts = vec![HelperMount::Volume { name: moving.source.clone(), target: FROM, read_only: true }];
-    let request = Request::PgControl { dir: std::path::Path::new(FROM).join(path) };
-    match cx.uninterrupted(request, mounts, "control", Some(&moving.key)).await? {
+    let mounts = vec![HelperMount::Volume {
+        name: moving.source.clone(),
+        target: FROM,
+        read_only: true,
+    }];
+    let request = Request::PgControl {
+        dir: std::path::Path::new(FROM).join(path),
+    };
+    match cx
+        .uninterrupted(request, mounts, "control", Some(&moving.key))
+        .await?
+    {
         Answer::PgControl(control) => Ok(control),
         other => Err(wrong_answer(&other)),
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::world::Cx;
 use crate::compose::{Dotenv, is_our_override, write_project_file};
-use crate::model::{Failure, Result, VolumeKey, VolumeName};
+use crate::model::{Failure, Result, VolumeKey, VolumeName, count};
 use crate::saga::Step;
 
 /// See the module.
@@ -38,7 +38,10 @@ impl Step for Switch {
     type Receipt = Before;
 
     fn title(&self) -> String {
-        let name = |path: &PathBuf| path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+        let name = |path: &PathBuf| {
+            path.file_name()
+                .map_or_else(String::new, |n| n.to_string_lossy().into_owned())
+        };
         let file = match self.override_text {
             Some(_) => format!("write {}", name(&self.override_path)),
             None => format!("remove {}", name(&self.override_path)),
@@ -51,9 +54,15 @@ impl Step for Switch {
 
     async fn prepare(&self, _: &Cx) -> Result<Before> {
         let override_text = self.read_override()?;
-        if override_text.as_deref().is_some_and(|text| !is_our_override(text)) {
-            return Err(Failure::environment(format!("{} was not written by Rehome", self.override_path.display()))
-                .cause("somebody put it there since the plan was made"));
+        if override_text
+            .as_deref()
+            .is_some_and(|text| !is_our_override(text))
+        {
+            return Err(Failure::environment(format!(
+                "{} was not written by Rehome",
+                self.override_path.display()
+            ))
+            .cause("somebody put it there since the plan was made"));
         }
         Ok(Before {
             override_text,
@@ -86,15 +95,20 @@ impl Step for Switch {
         for (key, name) in &self.volumes {
             let resolved = project.volume(key).map(|v| &v.name);
             if resolved != Some(name) {
-                return Err(Failure::environment(format!("volume `{key}` does not resolve to its new home")).cause(
-                    match resolved {
-                        Some(other) => format!("Compose says {other} instead of {name}"),
-                        None => format!("Compose does not know it; {name} was expected"),
-                    },
-                ));
+                return Err(
+                    Failure::environment(format!("volume `{key}` does not resolve to its new home")).cause(
+                        match resolved {
+                            Some(other) => format!("Compose says {other} instead of {name}"),
+                            None => format!("Compose does not know it; {name} was expected"),
+                        },
+                    ),
+                );
             }
         }
-        Ok(Some(format!("Compose resolves {} volumes to their new homes", self.volumes.len())))
+        Ok(Some(format!(
+            "Compose resolves {} to the new home",
+            count(self.volumes.len() as u64, "volume")
+        )))
     }
 
     async fn undo(&self, _: &Cx, before: &Before) -> Result<()> {
@@ -123,9 +137,9 @@ impl Switch {
         match std::fs::read_to_string(&self.override_path) {
             Ok(text) => Ok(Some(text)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => {
-                Err(Failure::environment(format!("cannot read {}", self.override_path.display())).because(&error))
-            }
+            Err(error) => Err(
+                Failure::environment(format!("cannot read {}", self.override_path.display())).because(&error),
+            ),
         }
     }
 

@@ -25,7 +25,9 @@ impl Step for Tidy {
 
     async fn apply(&self, cx: &Cx, (): &()) -> Result<()> {
         cx.engine.remove_helpers(&cx.run).await?;
-        cx.engine.remove_own_volume(&cx.state_volume()?, (LABEL_RUN, cx.run.as_str())).await
+        cx.engine
+            .remove_own_volume(&cx.state_volume()?, (LABEL_RUN, cx.run.as_str()))
+            .await
     }
 
     async fn verify(&self, _: &Cx, (): &()) -> Result<Option<String>> {

@@ -7,7 +7,7 @@ use super::spec::{FROM, Moving};
 use super::stop::quiet;
 use super::world::{Cx, wrong_answer};
 use crate::helper::protocol::{Answer, Request, VerifyReport, VerifyRequest};
-use crate::model::{ByteSize, Result};
+use crate::model::{ByteSize, Result, count};
 use crate::saga::Step;
 
 /// See the module.
@@ -49,7 +49,9 @@ impl Step for Verify {
             let report = match cx.helper(request, mounts, "verify", Some(&moving.key)).await {
                 Ok(Answer::Verify(report)) => report,
                 Ok(other) => return Err(wrong_answer(&other)),
-                Err(failure) => return Err(failure.inside(format!("the copy of volume `{}` is not complete", moving.key))),
+                Err(failure) => {
+                    return Err(failure.inside(format!("the copy of volume `{}` is not complete", moving.key)));
+                }
             };
             total.files += report.files;
             total.dirs += report.dirs;
@@ -72,13 +74,23 @@ impl Step for Verify {
 
 /// What was compared, in words.
 fn describe(report: &VerifyReport) -> String {
-    let mut parts = vec![format!("{} files ({})", report.files, ByteSize(report.bytes)), format!("{} directories", report.dirs)];
-    for (count, name) in [(report.symlinks, "symlinks"), (report.hard_links, "hard links"), (report.special, "special files")] {
-        if count > 0 {
-            parts.push(format!("{count} {name}"));
+    let mut parts = vec![
+        format!("{} ({})", count(report.files, "file"), ByteSize(report.bytes)),
+        count(report.dirs, "directory"),
+    ];
+    for (number, noun) in [
+        (report.symlinks, "symlink"),
+        (report.hard_links, "hard link"),
+        (report.special, "special file"),
+    ] {
+        if number > 0 {
+            parts.push(count(number, noun));
         }
     }
-    format!("{}: content (BLAKE3), owner, mode, mtime, xattrs, links", parts.join(", "))
+    format!(
+        "{}: content (BLAKE3), owner, mode, mtime, xattrs, links",
+        parts.join(", ")
+    )
 }
 
 #[cfg(test)]
@@ -87,7 +99,13 @@ mod tests {
 
     #[test]
     fn what_was_compared_is_said() {
-        let report = VerifyReport { files: 14_212, dirs: 310, symlinks: 2, bytes: 362_000_000, ..VerifyReport::default() };
+        let report = VerifyReport {
+            files: 14_212,
+            dirs: 310,
+            symlinks: 2,
+            bytes: 362_000_000,
+            ..VerifyReport::default()
+        };
         assert_eq!(
             describe(&report),
             "14212 files (362 MB), 310 directories, 2 symlinks: content (BLAKE3), owner, mode, mtime, xattrs, links"

@@ -66,14 +66,20 @@ impl Downtime {
         let mut clock = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(began) = clock.0.take() {
             clock.1 = Some(began.elapsed());
-            events.tell(Event::DowntimeEnded { millis: began.elapsed().as_millis() as u64 });
+            events.tell(Event::DowntimeEnded {
+                millis: began.elapsed().as_millis() as u64,
+            });
         }
     }
 
     /// How long they are down by now, if they are.
     #[must_use]
     pub fn running(&self) -> Option<Duration> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.map(|began| began.elapsed())
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
+            .map(|began| began.elapsed())
     }
 
     /// How long they were down, once they are up again.
@@ -89,7 +95,8 @@ impl Cx {
     /// # Errors
     /// Never in practice: a run id is a valid part of a name.
     pub fn state_volume(&self) -> Result<VolumeName> {
-        VolumeName::new(format!("rehome_{}", self.run)).map_err(|e| Failure::bug("a run id that is no name").because(&e))
+        VolumeName::new(format!("rehome_{}", self.run))
+            .map_err(|e| Failure::bug("a run id that is no name").because(&e))
     }
 
     /// The manifest of a volume inside the helper.
@@ -104,9 +111,17 @@ impl Cx {
     /// # Errors
     /// As [`Cx::state_volume`].
     pub fn both_sides(&self, moving: &Moving, target_read_only: bool) -> Result<(Vec<HelperMount>, PathBuf)> {
-        let source = HelperMount::Volume { name: moving.source.clone(), target: FROM, read_only: true };
+        let source = HelperMount::Volume {
+            name: moving.source.clone(),
+            target: FROM,
+            read_only: true,
+        };
         let (target, path) = moving.target.mount(target_read_only);
-        let state = HelperMount::Volume { name: self.state_volume()?, target: STATE, read_only: false };
+        let state = HelperMount::Volume {
+            name: self.state_volume()?,
+            target: STATE,
+            read_only: false,
+        };
         Ok((vec![source, target, state], path))
     }
 
@@ -177,7 +192,12 @@ impl Cx {
         let events = Arc::clone(&self.events);
         self.engine
             .helper(job, &mut |line| match line {
-                Line::Progress { bytes, bytes_total, files, files_total } => events.tell(Event::Progress {
+                Line::Progress {
+                    bytes,
+                    bytes_total,
+                    files,
+                    files_total,
+                } => events.tell(Event::Progress {
                     phase: phase.to_owned(),
                     volume: volume.cloned(),
                     bytes,

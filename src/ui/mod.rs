@@ -113,7 +113,10 @@ pub fn display(mode: Mode, color: Color, verbosity: Verbosity) -> Arc<dyn Events
 pub fn diagnostics() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("rehome=debug,compose=debug"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
 }
 
 /// How many columns stderr has; 0 where it is no terminal.

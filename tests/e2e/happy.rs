@@ -17,7 +17,9 @@ fn a_move_brings_every_entry_and_leaves_the_source_alone() {
     let source = stack.volume_dir("data");
     let before = tree(&source);
 
-    let run = stack.rehome(&format!("move --to {} -y --json", block.path())).exits(0);
+    let run = stack
+        .rehome(&format!("move --to {} -y --json", block.path()))
+        .exits(0);
     let events = run.events();
     let last = events.last().expect("events");
     assert_eq!(last["event"], "finished");
@@ -29,7 +31,10 @@ fn a_move_brings_every_entry_and_leaves_the_source_alone() {
     assert_eq!(stack.running(), ["side", "web"]);
     assert!(stack.mounted("app", "/data").contains("_data_block_"));
     assert!(stack.mounted("web", "/www").contains("_data_block_"));
-    assert_eq!(stack.mounted("side", "/side"), format!("{}_side_volume", stack.name));
+    assert_eq!(
+        stack.mounted("side", "/side"),
+        format!("{}_side_volume", stack.name)
+    );
     // Plain compose, as its owner types it, follows.
     stack.compose("up -d");
     assert!(stack.mounted("app", "/data").contains("_data_block_"));
@@ -42,21 +47,34 @@ fn a_running_writer_loses_nothing_there_and_back() {
     let block = Block::ext4(200);
     let stack = small_up();
     let log = |stack: &crate::support::Stack| -> Vec<u64> {
-        stack.exec("app", "cat /data/log").lines().map(|l| l.trim().parse().expect("a time")).collect()
+        stack
+            .exec("app", "cat /data/log")
+            .lines()
+            .map(|l| l.trim().parse().expect("a time"))
+            .collect()
     };
     let first = log(&stack);
-    stack.rehome(&format!("move --to {} -y", block.path())).exits(0).says("compared");
+    stack
+        .rehome(&format!("move --to {} -y", block.path()))
+        .exits(0)
+        .says("compared");
     let second = log(&stack);
     assert!(second.starts_with(&first), "lines of the log were lost");
     assert!(stack.mounted("app", "/data").contains("_block_"));
 
     stack.rehome("move --to volumes -y").exits(0);
     let third = log(&stack);
-    assert!(third.starts_with(&second), "lines of the log were lost on the way back");
+    assert!(
+        third.starts_with(&second),
+        "lines of the log were lost on the way back"
+    );
     let home = stack.mounted("app", "/data");
     assert!(!home.contains("_block_"), "{home}");
     let dir = sh(&format!("docker volume inspect -f '{{{{.Mountpoint}}}}' {home}"));
-    assert!(dir.starts_with("/var/lib/docker") || dir.contains("/volumes/"), "{dir}");
+    assert!(
+        dir.starts_with("/var/lib/docker") || dir.contains("/volumes/"),
+        "{dir}"
+    );
     assert_eq!(stack.running(), ["app", "side", "web"]);
     stack.assert_tidy();
 }
@@ -86,7 +104,11 @@ fn trap_08_postgres_moves_under_a_steady_write_load_and_loses_no_committed_row()
     assert!(first.parse::<u64>().is_ok(), "the writer works");
 
     let run = stack.rehome(&format!("move --to {} -y", block.path())).exits(0);
-    assert!(run.err.contains("shut down"), "the clean stop is proven and said:\n{}", run.err);
+    assert!(
+        run.err.contains("shut down"),
+        "the clean stop is proven and said:\n{}",
+        run.err
+    );
     // A few rows on the new home, then stop.
     let after_move: Vec<String> = lines.by_ref().take(5).map(|l| l.expect("text")).collect();
     assert_eq!(after_move.len(), 5);
@@ -96,9 +118,15 @@ fn trap_08_postgres_moves_under_a_steady_write_load_and_loses_no_committed_row()
     committed.extend(after_move);
     committed.extend(lines.map_while(Result::ok));
 
-    let rows = stack.exec("db", "psql -tAX -U app -d app -c \"select v from t where v like 'load %'\"");
+    let rows = stack.exec(
+        "db",
+        "psql -tAX -U app -d app -c \"select v from t where v like 'load %'\"",
+    );
     let rows: std::collections::BTreeSet<&str> = rows.lines().collect();
-    let lost: Vec<_> = committed.iter().filter(|n| !rows.contains(format!("load {n}").as_str())).collect();
+    let lost: Vec<_> = committed
+        .iter()
+        .filter(|n| !rows.contains(format!("load {n}").as_str()))
+        .collect();
     assert!(lost.is_empty(), "committed and lost: {lost:?}");
     assert_eq!(stack.exec("db", identity), identifier, "another database");
     let seeded = stack.exec("db", "psql -tAX -U app -d app -c \"select count(*), md5(string_agg(id || v, ',' order by id)) from t where id <= 2000\"");
@@ -117,7 +145,10 @@ fn trap_23_numeric_owners_of_the_source_are_kept() {
     let stack = postgres(POSTGRES_70);
     let before = table_sum(&stack);
     stack.rehome(&format!("move --to {} -y", block.path())).exits(0);
-    assert_eq!(sh(&format!("stat -c %u:%g:%a {}/postgres/pgdata", block.path())), "70:70:700");
+    assert_eq!(
+        sh(&format!("stat -c %u:%g:%a {}/postgres/pgdata", block.path())),
+        "70:70:700"
+    );
     assert_eq!(table_sum(&stack), before);
 }
 
@@ -125,10 +156,19 @@ fn trap_23_numeric_owners_of_the_source_are_kept() {
 fn an_owner_that_is_asked_for_is_given_to_every_entry() {
     let block = Block::ext4(100);
     let stack = small_up();
-    stack.rehome(&format!("move --to {} -y --owner data=1000:1001", block.path())).exits(0);
-    let owners = sh(&format!("find {}/data -printf '%U:%G\\n' | sort -u", block.path()));
+    stack
+        .rehome(&format!("move --to {} -y --owner data=1000:1001", block.path()))
+        .exits(0);
+    let owners = sh(&format!(
+        "find {}/data -printf '%U:%G\\n' | sort -u",
+        block.path()
+    ));
     // What `app` (root) wrote after the start is root's.
     let owners: Vec<_> = owners.lines().filter(|o| *o != "0:0").collect();
     assert_eq!(owners, ["1000:1001"]);
-    assert_eq!(sh(&format!("stat -c %u:%g {}", stack.volume_dir("data").display())), "999:998", "the source is as it was");
+    assert_eq!(
+        sh(&format!("stat -c %u:%g {}", stack.volume_dir("data").display())),
+        "999:998",
+        "the source is as it was"
+    );
 }

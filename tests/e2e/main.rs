@@ -2,4 +2,6 @@
 //!
 //! They need root, an engine with Compose v2 and the images of `scripts/images`; `scripts/test` sees to that.
 
+mod happy;
+mod stacks;
 mod support;

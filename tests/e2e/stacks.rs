@@ -97,7 +97,10 @@ pub fn postgres_up() -> Stack {
 
 /// A checksum over the table, computed by the database.
 pub fn table_sum(stack: &Stack) -> String {
-    stack.exec("db", "psql -tAX -U app -d app -c \"select count(*), md5(string_agg(id || v, ',' order by id)) from t\"")
+    stack.exec(
+        "db",
+        "psql -tAX -U app -d app -c \"select count(*), md5(string_agg(id || v, ',' order by id)) from t\"",
+    )
 }
 
 /// The stack is up and healthy.

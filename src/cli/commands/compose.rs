@@ -9,14 +9,21 @@ pub(super) async fn run(cx: &Cx, args: Compose) -> Result<Ending> {
     let words: Vec<String> = args
         .args
         .into_iter()
-        .map(|a| a.into_string().map_err(|_| Failure::usage("an argument for Compose is not UTF-8")))
+        .map(|a| {
+            a.into_string()
+                .map_err(|_| Failure::usage("an argument for Compose is not UTF-8"))
+        })
         .collect::<Result<_>>()?;
     if let Some(danger) = danger(&words)
         && !args.allow_data_loss
     {
-        return Err(Failure::refused(format!("`docker compose {}` {}", danger.words, danger.what))
-            .data("nothing was changed")
-            .hint("leave that option out, or say that you mean it: rehome compose --allow-data-loss -- …"));
+        return Err(
+            Failure::refused(format!("`docker compose {}` {}", danger.words, danger.what))
+                .data("nothing was changed")
+                .hint(
+                    "leave that option out, or say that you mean it: rehome compose --allow-data-loss -- …",
+                ),
+        );
     }
     let app = cx.open().await?;
     let code = app.compose.hand_over(&app.located, &words).await?;

@@ -13,7 +13,11 @@ pub(super) async fn run(cx: &Cx, args: &Env) -> Result<Ending> {
             Some(value) => format!("COMPOSE_FILE={value} in {}", report.dotenv.display()),
             None => format!("no COMPOSE_FILE is needed in {}", report.dotenv.display()),
         };
-        cx.talk(&if args.dry_run { format!("would write {line}") } else { line });
+        cx.talk(&if args.dry_run {
+            format!("would write {line}")
+        } else {
+            line
+        });
         return Ok(Ending::Done);
     }
     cx.answer(&report, || report.export.clone())?;

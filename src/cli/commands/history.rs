@@ -54,19 +54,35 @@ fn text(report: &Value) -> String {
     let mut line = |text: String| {
         let _: std::fmt::Result = writeln!(out, "{text}");
     };
-    for (name, value) in [("typed", &report["command"]), ("began", &report["started"]), ("last", &report["last"])] {
+    for (name, value) in [
+        ("typed", &report["command"]),
+        ("began", &report["started"]),
+        ("last", &report["last"]),
+    ] {
         if let Some(value) = value.as_str() {
             line(format!("  {name:8} {value}"));
         }
     }
-    line(format!("  {:8} {}", "outcome", report["outcome"].as_str().unwrap_or("not finished")));
+    line(format!(
+        "  {:8} {}",
+        "outcome",
+        report["outcome"].as_str().unwrap_or("not finished")
+    ));
     if let Some(millis) = report["downtime_millis"].as_u64() {
         line(format!("  {:8} {}", "down", Span(Duration::from_millis(millis))));
     }
     line(String::new());
     for (i, step) in report["steps"].as_array().into_iter().flatten().enumerate() {
-        let took = step["millis"].as_u64().map(|m| format!("  {}", Span(Duration::from_millis(m)))).unwrap_or_default();
-        line(format!("  {:>2}  {:9} {}{took}", i + 1, string(&step["status"]), string(&step["title"])));
+        let took = step["millis"]
+            .as_u64()
+            .map(|m| format!("  {}", Span(Duration::from_millis(m))))
+            .unwrap_or_default();
+        line(format!(
+            "  {:>2}  {:9} {}{took}",
+            i + 1,
+            string(&step["status"]),
+            string(&step["title"])
+        ));
         if let Some(detail) = step["detail"].as_str() {
             line(format!("                {detail}"));
         }

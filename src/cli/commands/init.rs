@@ -18,7 +18,10 @@ pub(super) async fn run(cx: &Cx, args: &Init) -> Result<Ending> {
     if args.dry_run {
         ui::out::data(report.text.trim_end())?;
     } else {
-        cx.talk(&format!("\nwrote {}; read it, then: rehome move --to DIR --dry-run", report.path.display()));
+        cx.talk(&format!(
+            "\nwrote {}; read it, then: rehome move --to DIR --dry-run",
+            report.path.display()
+        ));
     }
     Ok(Ending::Done)
 }

@@ -35,7 +35,10 @@ pub(super) fn end(cx: &Cx, finish: &Finish) -> Result<Ending> {
     let code = exit::of(finish.outcome);
     cx.events.tell(finish.event(code));
     if finish.outcome == Outcome::RolledBack && finish.failure.is_none() {
-        cx.talk(&format!("run {} was taken back; everything is as it was before", finish.run));
+        cx.talk(&format!(
+            "run {} was taken back; everything is as it was before",
+            finish.run
+        ));
     }
     if !finish.summary.is_empty() {
         cx.talk(&format!("\n{}", finish.summary.join("\n")));
@@ -51,7 +54,11 @@ fn request(args: Move) -> MoveRequest {
         }),
         only: args.only,
         exclude: args.exclude,
-        map: args.maps.into_iter().map(|p| (p.volume, p.value.as_str().into())).collect(),
+        map: args
+            .maps
+            .into_iter()
+            .map(|p| (p.volume, p.value.as_str().into()))
+            .collect(),
         owners: args.owners.into_iter().map(|p| (p.volume, p.value)).collect(),
         offline: args.offline,
         no_hooks: args.no_hooks,

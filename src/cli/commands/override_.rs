@@ -9,29 +9,47 @@ pub(super) async fn run(cx: &Cx, args: Override) -> Result<Ending> {
     let app = cx.open().await?;
     if args.check {
         let findings = override_check(&app).await?;
-        cx.answer(&serde_json::json!({ "uses_override": findings.is_empty(), "findings": findings }), || {
-            if findings.is_empty() {
-                format!("the stack runs with {}", app.settings.override_path.display())
-            } else {
-                String::new()
-            }
-        })?;
+        cx.answer(
+            &serde_json::json!({ "uses_override": findings.is_empty(), "findings": findings }),
+            || {
+                if findings.is_empty() {
+                    format!("the stack runs with {}", app.settings.override_path.display())
+                } else {
+                    String::new()
+                }
+            },
+        )?;
         return match findings.split_first() {
             None => Ok(Ending::Done),
             Some(_) if cx.global.json => Ok(Ending::Code(3)),
             Some((first, rest)) => {
-                let failure = Failure::refused("the stack does not run with the override").cause(first.clone());
-                Err(rest.iter().cloned().fold(failure, Failure::cause).hint("rehome compose -- up -d"))
+                let failure =
+                    Failure::refused("the stack does not run with the override").cause(first.clone());
+                Err(rest
+                    .iter()
+                    .cloned()
+                    .fold(failure, Failure::cause)
+                    .hint("rehome compose -- up -d"))
             }
         };
     }
-    let request = OverrideRequest { to: args.to, bind: args.style == Style::Bind };
+    let request = OverrideRequest {
+        to: args.to,
+        bind: args.style == Style::Bind,
+    };
     if args.write && !args.dry_run {
         let path = override_write(&app, &request).await?;
-        cx.talk(&format!("wrote {}, and COMPOSE_FILE in {}", path.display(), app.located.dotenv.display()));
+        cx.talk(&format!(
+            "wrote {}, and COMPOSE_FILE in {}",
+            path.display(),
+            app.located.dotenv.display()
+        ));
         return Ok(Ending::Done);
     }
     let text = override_text(&app, &request).await?;
-    cx.answer(&serde_json::json!({ "path": app.settings.override_path, "text": text }), || text.clone())?;
+    cx.answer(
+        &serde_json::json!({ "path": app.settings.override_path, "text": text }),
+        || text.clone(),
+    )?;
     Ok(Ending::Done)
 }

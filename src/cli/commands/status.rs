@@ -17,11 +17,24 @@ pub(super) async fn run(cx: &Cx) -> Result<Ending> {
 fn text(status: &Status, color: bool) -> String {
     let mut out = format!("{} in {}\n\n", status.project, status.directory.display());
     let size = |bytes: Option<u64>| bytes.map_or_else(|| "–".to_owned(), |b| ByteSize(b).to_string());
-    let mut table = ui::Table::new(&["VOLUME", "HOME", "PATH", ">SIZE", ">FILES", "OWNER", ">FREE", "MOUNTED BY"]);
+    let mut table = ui::Table::new(&[
+        "VOLUME",
+        "HOME",
+        "PATH",
+        ">SIZE",
+        ">FILES",
+        "OWNER",
+        ">FREE",
+        "MOUNTED BY",
+    ]);
     for volume in &status.volumes {
         table.row([
             volume.key.to_string(),
-            if volume.exists { volume.home.to_string() } else { "missing".to_owned() },
+            if volume.exists {
+                volume.home.to_string()
+            } else {
+                "missing".to_owned()
+            },
             volume.path.clone().unwrap_or_else(|| volume.name.to_string()),
             size(volume.bytes),
             volume.files.map_or_else(|| "–".to_owned(), |f| f.to_string()),
@@ -39,8 +52,20 @@ fn text(status: &Status, color: bool) -> String {
     for volume in status.volumes.iter().filter(|v| !v.datastores.is_empty()) {
         line(format!("{}: {}", volume.key, volume.datastores.join(", ")));
     }
-    let up: Vec<_> = status.services.iter().filter(|(_, n)| **n > 0).map(|(s, _)| s.to_string()).collect();
-    line(format!("Running: {}", if up.is_empty() { "nothing".to_owned() } else { up.join(", ") }));
+    let up: Vec<_> = status
+        .services
+        .iter()
+        .filter(|(_, n)| **n > 0)
+        .map(|(s, _)| s.to_string())
+        .collect();
+    line(format!(
+        "Running: {}",
+        if up.is_empty() {
+            "nothing".to_owned()
+        } else {
+            up.join(", ")
+        }
+    ));
     line(match status.override_active {
         Some(true) => format!("Override: active ({})", status.override_path.display()),
         Some(false) => format!("Override: NOT active ({})", status.override_path.display()),
@@ -48,10 +73,15 @@ fn text(status: &Status, color: bool) -> String {
     });
     if let Some(last) = &status.last_run {
         let outcome = last.outcome.map_or("not finished", super::outcome);
-        line(format!("Last run: {} {}, {outcome} ({:.0})", last.run, last.title, last.started));
+        line(format!(
+            "Last run: {} {}, {outcome} ({:.0})",
+            last.run, last.title, last.started
+        ));
     }
     if let Some(run) = &status.unfinished {
-        line(format!("\n! run {run} is not finished: `rehome resume {run}` or `rehome rollback {run}`"));
+        line(format!(
+            "\n! run {run} is not finished: `rehome resume {run}` or `rehome rollback {run}`"
+        ));
     }
     for warning in &status.warnings {
         line(format!("\n! {warning}"));
