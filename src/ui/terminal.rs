@@ -16,7 +16,10 @@ use crate::model::{ByteSize, Span, VolumeKey};
 const TICK: Duration = Duration::from_millis(120);
 
 /// The longest name before a bar; a longer one is cut.
-const NAME: usize = 24;
+const NAME: usize = 22;
+
+/// What stands beside name and bar: indent, percents, amount, rate, time left.
+const BESIDE: usize = 49;
 
 /// Shows a run on a terminal.
 pub(super) struct Terminal {
@@ -95,15 +98,16 @@ impl Terminal {
         } else {
             ("", "")
         };
-        match kind {
-            Counts::Bytes => self.style(&format!(
-                "      {{prefix}} {on}{{wide_bar}}{off} {{share}}  {{msg}}{{speed}}{{left}}"
-            )),
-            Counts::Files => self.style(&format!(
-                "      {{prefix}} {on}{{wide_bar}}{off} {{share}}  {{msg}}{{left}}"
-            )),
-            Counts::Unknown => self.style(&format!("      {{prefix}} {on}{{spinner}}{off} {{msg}}")),
-        }
+        // A bar of one length, so that bars and numbers stand below each other.
+        let bar = width().saturating_sub(NAME + BESIDE).clamp(6, 32);
+        let template = match kind {
+            Counts::Bytes => {
+                format!("  {{prefix}} {on}{{bar:{bar}}}{off} {{share}}  {{msg}}{{speed}}{{left}}")
+            }
+            Counts::Files => format!("  {{prefix}} {on}{{bar:{bar}}}{off} {{share}}  {{msg}}{{left}}"),
+            Counts::Unknown => format!("  {{prefix}} {on}{{spinner}}{off} {{msg}}"),
+        };
+        self.style(&template)
     }
 
     fn progress(&self, state: &mut State, phase: &str, volume: Option<VolumeKey>, amount: Amount) {
@@ -374,10 +378,12 @@ fn left(state: &ProgressState) -> String {
     if state.fraction() >= 1.0 || state.per_sec() < 1.0 {
         return String::new();
     }
-    format!(
-        "  {} left",
-        Span(Duration::from_secs(state.eta().as_secs().max(1)))
-    )
+    // An estimate has no tenths.
+    match state.eta().as_secs() {
+        0 => "  1 s left".to_owned(),
+        seconds @ 1..10 => format!("  {seconds} s left"),
+        seconds => format!("  {} left", Span(Duration::from_secs(seconds))),
+    }
 }
 
 /// The display has nobody to tell that it could not be drawn.
@@ -390,8 +396,8 @@ mod tests {
     #[test]
     fn every_template_is_understood() {
         for template in [
-            "      {prefix} {wide_bar} {share}  {msg}{speed}{left}",
-            "      {prefix} {spinner} {msg}",
+            "  {prefix} {bar:12} {share}  {msg}{speed}{left}",
+            "  {prefix} {spinner} {msg}",
             "{spinner} {prefix} {wide_msg} {took}",
         ] {
             assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
