@@ -50,7 +50,9 @@ impl Step for Verify {
                 Ok(Answer::Verify(report)) => report,
                 Ok(other) => return Err(wrong_answer(&other)),
                 Err(failure) => {
-                    return Err(failure.inside(format!("the copy of volume `{}` is not complete", moving.key)));
+                    return Err(
+                        failure.inside(format!("the copy of volume `{}` is not complete", moving.key))
+                    );
                 }
             };
             total.files += report.files;
