@@ -68,10 +68,14 @@ impl Dotenv {
         let found = self.assignments().filter(|a| a.name == name).last()?;
         let line = self.text.get(found.range)?;
         // One assignment alone, so that a line elsewhere that the reader dislikes cannot hide this one.
-        dotenvy::from_read_iter(line.as_bytes())
-            .filter_map(std::result::Result::ok)
-            .next()
-            .map(|(_, value)| value)
+        match dotenvy::from_read_iter(line.as_bytes()).next() {
+            Some(Ok((_, value))) => Some(value),
+            // Compose takes blanks in a value without quotes, and a comment behind it; the reader does not.
+            _ => {
+                let value = line.split_once('=')?.1;
+                Some(value.split(" #").next().unwrap_or(value).trim().to_owned())
+            }
+        }
     }
 
     /// Sets a name: in place where it stands, else at the end.
