@@ -85,12 +85,12 @@ impl Executor {
         let unopened = |failure: Failure| failure.data("nothing was begun");
         let mut journal = Journal::begin(store);
         let line = journal.encode(Record::Opened(opened(&plan)?)).map_err(unopened)?;
+        let state =
+            State::open(line.entry()).map_err(|e| unopened(Failure::bug("the plan is none").because(&e)))?;
         self.probe.reached(Point::BeforeJournal(0));
-        let entry = journal
+        journal
             .write(line)
             .map_err(|e| unopened(unwritable(&journal).because(&e)))?;
-        let state =
-            State::open(&entry).map_err(|e| unopened(Failure::bug("the plan is none").because(&e)))?;
         self.probe.reached(Point::AfterJournal(0));
         self.drive(
             Running {

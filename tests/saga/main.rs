@@ -7,6 +7,7 @@
 //! harness   plays a scenario through as many processes as it takes, and checks the end
 //! campaign  the scenarios: all single faults, pairs, torn lines, random ones
 //! mutants   the deliberate bugs: each must be caught
+//! fold      what may follow what in a journal
 //! run       single properties of the executor
 //! texts     what a person reads when a journal cannot be used
 //! ```
@@ -16,6 +17,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod campaign;
+mod fold;
 mod harness;
 mod mutants;
 mod run;
