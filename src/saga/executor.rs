@@ -6,44 +6,17 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use super::ended::{Ended, ended, words};
 use super::interrupt::Interrupt;
-use super::journal::{Journal, damaged};
+use super::journal::{Journal, Line};
+use super::plan::{Plan, opened, read_state, read_steps};
 use super::probe::{NoProbe, Point, Probe};
-use super::record::{FORMAT, Opened, PlannedStep, Reason, Record, clipped, clipped_text, signature};
+use super::record::{Reason, Record, clipped, clipped_text, signature};
 use super::state::{Next, State};
 use super::step::{Step, decode_receipt, encode_receipt};
 use crate::event::{Event, Events, Level, Outcome};
-use crate::model::{Failure, Kind, ProjectName, Result, RunId};
+use crate::model::{Failure, Kind, Result};
 use crate::state::Store;
-
-/// Everything that is decided before a run begins.
-#[derive(Debug, Clone)]
-pub struct Plan<S> {
-    /// The run.
-    pub run: RunId,
-    /// The project it changes.
-    pub project: ProjectName,
-    /// What it does, in words.
-    pub title: String,
-    /// What the caller needs to go on later. Never a secret.
-    pub header: Value,
-    /// In order.
-    pub steps: Vec<S>,
-    /// Before this step the run records that it will not go back any more.
-    pub point_of_no_return: Option<usize>,
-}
-
-/// How a run ended, or where it stopped.
-#[derive(Debug, Clone)]
-pub struct Ended {
-    /// `Done`, `RolledBack`, `Refused` and `Failed` are final; `Interrupted` and `Stuck` leave an open journal.
-    pub outcome: Outcome,
-    /// Why, unless it is done or was rolled back because somebody asked. What became of the data is said by the
-    /// steps, or by the caller, who knows what they were about.
-    pub failure: Option<Failure>,
-    /// All that the journal says, timings and what was verified included.
-    pub state: State,
-}
 
 /// Runs plans: where events go, who may interrupt, who watches.
 #[derive(Clone)]
@@ -85,12 +58,12 @@ impl Executor {
         let unopened = |failure: Failure| failure.data("nothing was begun");
         let mut journal = Journal::begin(store);
         let line = journal.encode(Record::Opened(opened(&plan)?)).map_err(unopened)?;
+        let state =
+            State::open(line.entry()).map_err(|e| unopened(Failure::bug("the plan is none").because(&e)))?;
         self.probe.reached(Point::BeforeJournal(0));
-        let entry = journal
+        journal
             .write(line)
             .map_err(|e| unopened(unwritable(&journal).because(&e)))?;
-        let state =
-            State::open(&entry).map_err(|e| unopened(Failure::bug("the plan is none").because(&e)))?;
         self.probe.reached(Point::AfterJournal(0));
         self.drive(
             Running {
@@ -184,7 +157,7 @@ impl Executor {
             running.tell_unwinding(reason);
         }
         let stopped = running.finish(back).await.err();
-        Ok(running.ended(stopped))
+        Ok(ended(running.state, stopped))
     }
 
     fn note(&self, level: Level, text: impl Into<String>) {
@@ -387,7 +360,7 @@ impl<S: Step, T: Store> Running<'_, S, T> {
         self.write(line)
     }
 
-    fn write(&mut self, line: super::journal::Line) -> Result<()> {
+    fn write(&mut self, line: Line) -> Result<()> {
         self.reached(Point::BeforeJournal(self.journal.records()));
         let entry = self.journal.write(line).map_err(|e| {
             let run = &self.state.opened().run;
@@ -432,136 +405,12 @@ impl<S: Step, T: Store> Running<'_, S, T> {
     fn reached(&self, point: Point) {
         self.executor.probe.reached(point);
     }
-
-    /// What became of the run, once there is nothing to do or the journal cannot be written.
-    fn ended(self, stopped: Option<Failure>) -> Ended {
-        let state = self.state;
-        let (outcome, failure) = match (stopped, state.next()) {
-            (Some(failure), _) => (Outcome::Interrupted, Some(failure)),
-            (None, Next::Stuck(step, failure)) => (Outcome::Stuck, Some(stuck(&state, step, failure))),
-            (None, Next::Ended(outcome)) => (outcome, why(&state, outcome)),
-            (None, _) => (
-                Outcome::Interrupted,
-                Some(Failure::bug("the run stopped before its end")),
-            ),
-        };
-        Ended {
-            outcome,
-            failure,
-            state,
-        }
-    }
 }
 
 fn millis(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-fn words(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Done => "everything was done and verified",
-        Outcome::RolledBack => "it was rolled back",
-        Outcome::Refused | Outcome::Failed => "it ended before anything was changed",
-        Outcome::Interrupted => "it was interrupted",
-        Outcome::Stuck => "it is stuck",
-    }
-}
-
-/// Why a run that is closed did not do what it should.
-fn why(state: &State, outcome: Outcome) -> Option<Failure> {
-    let cause = state.cause().map(|(_, failure)| failure.clone());
-    match outcome {
-        Outcome::Done => None,
-        Outcome::RolledBack => cause.map(|failure| failure.with_kind(Kind::RolledBack)),
-        Outcome::Refused | Outcome::Failed | Outcome::Interrupted | Outcome::Stuck => cause,
-    }
-}
-
-fn stuck(state: &State, step: usize, failure: &Failure) -> Failure {
-    let run = &state.opened().run;
-    let title = state
-        .opened()
-        .steps
-        .get(step)
-        .map_or("a step", |s| s.title.as_str());
-    let failure = failure.clone().with_kind(Kind::Stuck);
-    if state.is_committed() {
-        return failure
-            .inside(format!(
-                "cannot finish `{title}`, and there is no way back from here"
-            ))
-            .hint(format!("when the cause is gone: rehome resume {run}"));
-    }
-    let failure = failure.inside(format!("cannot undo `{title}`"));
-    let failure = match state.cause() {
-        Some((_, cause)) => failure.cause(format!("it was to be undone because: {cause}")),
-        None => failure,
-    };
-    failure.hint(format!("when the cause is gone: rehome rollback {run}"))
-}
-
 fn unwritable<T: Store>(journal: &Journal<T>) -> Failure {
     Failure::environment(format!("cannot write the journal {}", journal.name()))
-}
-
-fn opened<S: Step>(plan: &Plan<S>) -> Result<Opened> {
-    let planned = |step: &S| {
-        let title = step.title();
-        serde_json::to_value(step).map(|step| PlannedStep { title, step })
-    };
-    let steps = plan
-        .steps
-        .iter()
-        .map(planned)
-        .collect::<std::result::Result<_, _>>();
-    Ok(Opened {
-        format: FORMAT,
-        by: signature(),
-        run: plan.run.clone(),
-        project: plan.project.clone(),
-        title: plan.title.clone(),
-        header: plan.header.clone(),
-        steps: steps.map_err(|e| {
-            Failure::refused("the plan cannot be written down")
-                .because(&e)
-                .data("nothing was begun")
-        })?,
-        point_of_no_return: plan.point_of_no_return,
-    })
-}
-
-fn read_state<T: Store>(journal: &Journal<T>, entries: &[super::Entry]) -> Result<State> {
-    match State::fold(entries) {
-        Ok(Some(state)) => Ok(state),
-        Ok(None) => Err(Failure::refused("this run never began")
-            .cause(format!("{} is empty", journal.name()))
-            .data("nothing was changed by it")),
-        Err((line, illegal)) => Err(damaged(&journal.name(), format!("line {line}: {illegal}"))),
-    }
-}
-
-fn read_steps<S: Step>(state: &State) -> Result<Vec<S>> {
-    let opened = state.opened();
-    let other_version = |failure: Failure| {
-        failure.data("nothing was changed by this command").hint(format!(
-            "the run was begun by {}: use that version to go on",
-            opened.by
-        ))
-    };
-    let mut steps = Vec::with_capacity(opened.steps.len());
-    for planned in &opened.steps {
-        steps.push(S::deserialize(&planned.step).map_err(|e| {
-            other_version(
-                Failure::refused(format!("this version does not know the step `{}`", planned.title))
-                    .because(&e),
-            )
-        })?);
-    }
-    for (step, receipt) in state.receipts() {
-        let it: &S = &steps[step];
-        decode_receipt(&it.title(), receipt)
-            .and_then(|r| it.understands(&r))
-            .map_err(other_version)?;
-    }
-    Ok(steps)
 }

@@ -52,6 +52,13 @@ pub(super) struct Line {
     entry: Entry,
 }
 
+impl Line {
+    /// What it says.
+    pub(super) fn entry(&self) -> &Entry {
+        &self.entry
+    }
+}
+
 impl<T: Store> Journal<T> {
     /// Begins a journal in an empty store.
     pub(super) fn begin(store: T) -> Self {

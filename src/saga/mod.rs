@@ -8,14 +8,18 @@
 //! record    what can be in a journal
 //! journal   records as lines with a checksum, each synced before the effect that it announces
 //! state     what a journal says: a pure fold, and the one next thing to do
+//! plan      what is decided before a run begins
 //! executor  does the next thing until there is none; run, resume and rollback are the same loop
+//! ended     how a run ended, in words
 //! interrupt Ctrl-C, as something to ask
 //! recovery  what the runs of a project are like: open, finished, damaged
 //! ```
 
+mod ended;
 mod executor;
 mod interrupt;
 mod journal;
+mod plan;
 mod probe;
 mod record;
 pub mod recovery;
@@ -24,9 +28,11 @@ mod step;
 
 pub use crate::state::Store;
 pub use crate::step_set;
-pub use executor::{Ended, Executor, Plan};
+pub use ended::Ended;
+pub use executor::Executor;
 pub use interrupt::Interrupt;
 pub use journal::{Contents, Journal, MAX_FILE, MAX_LINE};
+pub use plan::Plan;
 pub use probe::{NoProbe, Point, Probe};
 pub use record::{Entry, FORMAT, Opened, PlannedStep, Reason, Record};
 pub use state::{Illegal, Next, State, StepReport, StepStatus};

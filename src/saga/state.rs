@@ -456,7 +456,7 @@ impl Next<'_> {
             Next::PassPoint => "the point of no return".into(),
             Next::Unwind(step, _) => format!("the way back, as step {} failed", step + 1),
             Next::Undo(step, _) => format!("the undoing of step {}", step + 1),
-            Next::Close(_) => "the end of the run".into(),
+            Next::Close(outcome) => format!("the end of the run ({})", word(*outcome)),
             Next::Stuck(..) => "another attempt".into(),
             Next::Ended(_) => "nothing".into(),
         }
@@ -474,6 +474,17 @@ fn describe(record: &Record) -> String {
         Record::PassedPointOfNoReturn => "the point of no return".into(),
         Record::Undone { step, .. } => format!("the undoing of step {}", step.saturating_add(1)),
         Record::UndoFailed { step, .. } => format!("the failed undoing of step {}", step.saturating_add(1)),
-        Record::Closed { .. } => "the end of the run".into(),
+        Record::Closed { outcome } => format!("the end of the run ({})", word(*outcome)),
+    }
+}
+
+fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done => "done",
+        Outcome::RolledBack => "rolled back",
+        Outcome::Refused => "refused",
+        Outcome::Interrupted => "interrupted",
+        Outcome::Stuck => "stuck",
+        Outcome::Failed => "failed",
     }
 }
