@@ -135,7 +135,7 @@ pub fn copy(cx: &Context, request: &CopyRequest) -> Result<CopyReport> {
     report.sockets = structure.sockets;
 
     let to_copy: u64 = structure.content.iter().map(|id| tree.entry(*id).meta.size).sum();
-    cx.expect(2 * to_copy, structure.content.len() as u64);
+    cx.expect(to_copy, structure.content.len() as u64);
     let copied = contents(&pass, start, structure.content)?;
     report.files_copied = copied.len() as u64;
     report.bytes_copied = copied.iter().map(|copied| copied.data).sum();

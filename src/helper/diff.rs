@@ -124,7 +124,7 @@ pub fn compare(pair: &Pair<'_>) -> Result<Vec<Found>> {
         .iter()
         .map(|pending| pair.left.entry(pending.left).meta.size)
         .sum();
-    pair.cx.expect(2 * bytes, pending.len() as u64);
+    pair.cx.expect(bytes, pending.len() as u64);
     let work = pending
         .into_iter()
         .map(|pending| Work::Content(Box::new(pending)))

@@ -126,7 +126,14 @@ fn a_host_that_went_away_ends_the_helper_without_a_panic() {
         ..bench.request()
     };
     let mut child = helper(&Request::Copy(request));
-    drop(child.stdout.take());
+    // It is at work when it tells the first progress; then nobody listens any more.
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("progress") {
+        line.clear();
+        assert_ne!(stdout.read_line(&mut line).unwrap(), 0);
+    }
+    drop(stdout);
     let mut talk = String::new();
     child.stderr.take().unwrap().read_to_string(&mut talk).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(1));

@@ -3,6 +3,9 @@
 //! Needs root (owners, device nodes, loop devices) and Debian's rsync, attr, acl, libcap2-bin, e2fsprogs, xfsprogs,
 //! postgresql-15 and python3; what is missing fails with its name.
 
+// All of this is test code; clippy by itself excuses only the functions that are marked as tests.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod delta;
 mod disks;
 mod interrupted;
