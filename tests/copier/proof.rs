@@ -223,6 +223,8 @@ fn a_directory_that_becomes_a_symlink_during_the_pass_leads_nowhere() {
             while !stop.load(Ordering::Relaxed) {
                 std::fs::rename(&dir, &aside).unwrap();
                 std::os::unix::fs::symlink("../outside", &dir).unwrap();
+                // Long enough to be met by a pass that has just seen the directory.
+                (0..200).for_each(|_| std::thread::yield_now());
                 std::fs::remove_file(&dir).unwrap();
                 std::fs::rename(&aside, &dir).unwrap();
             }
