@@ -10,8 +10,13 @@ use super::meta::{Kind, Wanted};
 /// The kernel's own limit for a list of names and for a value (XATTR_LIST_MAX, XATTR_SIZE_MAX).
 const LARGEST: usize = 64 << 10;
 
-/// Set by the security module of the machine, not by whoever owns the data: the new home has its own.
-const MACHINE: &[u8] = b"security.selinux";
+/// No data of whoever owns the entry: the label that the machine's security module sets, and the shape in which XFS
+/// shows an administrator the ACLs that `system.posix_acl_*` hold already.
+const NOT_DATA: [&[u8]; 3] = [
+    b"security.selinux",
+    b"trusted.SGI_ACL_FILE",
+    b"trusted.SGI_ACL_DEFAULT",
+];
 
 /// Extended attributes by name, sorted.
 pub type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
@@ -86,7 +91,7 @@ pub fn read(at: At<'_>) -> Result<Xattrs, Errno> {
     let mut found = Vec::new();
     for key in list
         .split(|byte| *byte == 0)
-        .filter(|key| !key.is_empty() && *key != MACHINE)
+        .filter(|key| !key.is_empty() && !NOT_DATA.contains(key))
     {
         match value(at, key) {
             Ok(value) => found.push((key.to_vec(), value)),

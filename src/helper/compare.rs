@@ -46,7 +46,7 @@ pub fn compare(cx: &Context, left: &Path, right: &Path) -> Result<CompareReport>
         to: to.as_fd(),
         to_device: right.root.dev,
     };
-    let found = diff::compare(&Pair {
+    let findings = diff::compare(&Pair {
         cx,
         left: &left,
         right: &right,
@@ -54,16 +54,16 @@ pub fn compare(cx: &Context, left: &Path, right: &Path) -> Result<CompareReport>
         owner: None,
         // After a move back it is the left that may have lost its nanoseconds.
         grain: Grain::measure(from.as_fd()).max(Grain::measure(to.as_fd())),
-        proofs: &Proofs::new(),
+        proofs: &Proofs::default(),
         directory_times: false,
         live: true,
+        list_same: false,
         jobs,
     })?;
     let mut report = CompareReport::default();
     let mut paths = Vec::new();
-    for found in found {
+    for found in findings.wrong {
         let counter = match found.finding {
-            Finding::Same(..) => continue,
             Finding::Missing => &mut report.removed,
             Finding::Extra => &mut report.added,
             Finding::Different(_) => &mut report.changed,

@@ -172,7 +172,7 @@ pub fn copy(
         end = at + block.len() as u64;
         Ok(())
     })?;
-    if end < meta.size {
+    if content.complete && end < meta.size {
         rustix::fs::ftruncate(to, meta.size).map_err(failed)?;
     }
     Ok(content)

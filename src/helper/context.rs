@@ -14,7 +14,7 @@ const NOTES: u64 = 20;
 /// How far an operation is, and what it has to say.
 #[derive(Debug, Default)]
 pub struct Context {
-    bytes: AtomicU64,
+    bytes_read: AtomicU64,
     bytes_total: AtomicU64,
     files: AtomicU64,
     files_total: AtomicU64,
@@ -42,9 +42,10 @@ impl Context {
         self.files_total.store(files, Relaxed);
     }
 
-    /// Counts bytes done.
+    /// Counts bytes that were read. All content is read twice, copied and read back or on both sides, so each is told
+    /// as half a byte: what is told grows evenly and ends at the total.
     pub fn did_bytes(&self, bytes: u64) {
-        self.bytes.fetch_add(bytes, Relaxed);
+        self.bytes_read.fetch_add(bytes, Relaxed);
     }
 
     /// Counts entries done.
@@ -77,9 +78,11 @@ impl Context {
     /// The state as a line.
     #[must_use]
     pub fn progress(&self) -> Line {
+        let bytes_total = self.bytes_total.load(Relaxed);
         Line::Progress {
-            bytes: self.bytes.load(Relaxed),
-            bytes_total: self.bytes_total.load(Relaxed),
+            // A live file may grow while it is read.
+            bytes: (self.bytes_read.load(Relaxed) / 2).min(bytes_total),
+            bytes_total,
             files: self.files.load(Relaxed),
             files_total: self.files_total.load(Relaxed),
         }

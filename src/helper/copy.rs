@@ -4,7 +4,6 @@
 //! metadata of directories, sync, and only then the manifest, in one rename. What the manifest does not vouch for is
 //! copied again.
 
-use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Instant;
@@ -25,8 +24,36 @@ use super::throttle::Throttle;
 use super::tree::{EntryId, Tree};
 use super::walk::{Manner, Walk, walk};
 
-/// What is known of the content of files: by entry of the source.
-pub type Proofs = HashMap<EntryId, Proof>;
+/// What is known of the content of files, by entry of the source. A sorted list: half the memory of a map.
+#[derive(Debug, Default)]
+pub struct Proofs(Vec<(EntryId, Proof)>);
+
+impl Proofs {
+    fn new(mut list: Vec<(EntryId, Proof)>) -> Self {
+        list.sort_unstable_by_key(|(id, _)| *id);
+        list.shrink_to_fit();
+        Self(list)
+    }
+
+    /// The proof of an entry's content, if there is one.
+    #[must_use]
+    pub fn get(&self, id: EntryId) -> Option<&Proof> {
+        let at = self.0.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        self.0.get(at).map(|(_, proof)| proof)
+    }
+
+    /// Forgets the proofs of some entries.
+    fn forget(&mut self, mut stale: Vec<EntryId>) {
+        stale.sort_unstable();
+        self.0.retain(|(id, _)| stale.binary_search(id).is_err());
+    }
+
+    /// Adds proofs of entries that have none.
+    fn add(&mut self, proofs: Vec<(EntryId, Proof)>) {
+        self.0.extend(proofs);
+        self.0.sort_unstable_by_key(|(id, _)| *id);
+    }
+}
 
 /// What all steps of a pass share.
 pub struct Pass<'a> {
@@ -126,24 +153,21 @@ pub fn copy(cx: &Context, request: &CopyRequest) -> Result<CopyReport> {
     let mut proofs = load_proofs(cx, &request.manifest, &tree);
 
     let structure = structure::bring(&pass, &to_meta, &proofs)?;
-    for id in &structure.stale {
-        proofs.remove(id);
-    }
-    proofs.extend(structure.renewed);
+    proofs.forget(structure.stale);
+    proofs.forget(structure.renewed.iter().map(|(id, _)| *id).collect());
+    proofs.add(structure.renewed);
     report.deleted = structure.deleted;
     report.metadata_changed = structure.metadata_changed;
     report.sockets = structure.sockets;
 
     let to_copy: u64 = structure.content.iter().map(|id| tree.entry(*id).meta.size).sum();
-    cx.expect(2 * to_copy, structure.content.len() as u64);
+    cx.expect(to_copy, structure.content.len() as u64);
     let copied = contents(&pass, start, structure.content)?;
     report.files_copied = copied.len() as u64;
     report.bytes_copied = copied.iter().map(|copied| copied.data).sum();
-    for id in structure::link(&pass, &structure.links)? {
-        proofs.remove(&id);
-    }
+    proofs.forget(structure::link(&pass, &structure.links)?);
     sync(&to)?;
-    proofs.extend(read_back(&pass, copied)?);
+    proofs.add(read_back(&pass, copied)?);
     report.metadata_changed += structure::finish_directories(&pass)?;
     sync(&to)?;
 
@@ -153,7 +177,7 @@ pub fn copy(cx: &Context, request: &CopyRequest) -> Result<CopyReport> {
     {
         let size = tree.entry(id).meta.size;
         report.bytes_total += size;
-        if !proofs.contains_key(&id) {
+        if proofs.get(id).is_none() {
             report.dirty += 1;
             report.dirty_bytes += size;
         }
@@ -216,29 +240,29 @@ fn sync(to: &OwnedFd) -> Result<()> {
 
 /// What the manifest vouches for, of the files that are in the source now and were not touched since.
 pub fn load_proofs(cx: &Context, manifest: &Path, tree: &Tree) -> Proofs {
-    let mut proofs = Proofs::new();
+    let mut proofs = Vec::new();
     let read = manifest::read(manifest, |path, record| {
         let Some(id) = tree.find(path) else { return };
         let meta = &tree.entry(id).meta;
         if meta.kind == Kind::File && !tree.is_link(id) && Fingerprint::from(meta) == record.source {
-            proofs.insert(id, record.proof);
+            proofs.push((id, record.proof));
         }
     });
     match read {
-        Ok(()) => proofs,
-        Err(Unusable::Missing) => Proofs::new(),
+        Ok(()) => Proofs::new(proofs),
+        Err(Unusable::Missing) => Proofs::default(),
         Err(unusable) => {
             cx.note(format!(
                 "the manifest is not used, everything is compared again: {unusable}"
             ));
-            Proofs::new()
+            Proofs::default()
         }
     }
 }
 
 fn write_manifest(path: &Path, tree: &Tree, proofs: &Proofs) -> Result<()> {
     let records = tree.ids().filter_map(|id| {
-        let proof = *proofs.get(&id)?;
+        let proof = *proofs.get(id)?;
         Some((
             tree.path(id),
             Record {
@@ -256,7 +280,7 @@ fn write_manifest(path: &Path, tree: &Tree, proofs: &Proofs) -> Result<()> {
 /// A file that was copied, to be read back.
 struct Copied {
     id: EntryId,
-    hash: Hash,
+    hash: Option<Hash>,
     data: u64,
     size: u64,
     /// Whether the source was as it was walked, and long enough ago, before and after.
@@ -342,9 +366,11 @@ fn content_of(
         changed("it was written to")?;
     }
     let trusted = as_walked && untouched && settled(meta.ctime, start, now);
+    // What ended before its end has no hash worth comparing; the next pass takes it again.
+    let hash = content.complete.then_some(content.hash);
     Ok(Some(Copied {
         id,
-        hash: content.hash,
+        hash,
         data: content.data,
         size: meta.size,
         trusted,
@@ -352,7 +378,7 @@ fn content_of(
 }
 
 /// Reads everything back that was written, and compares.
-fn read_back(pass: &Pass<'_>, mut copied: Vec<Copied>) -> Result<Proofs> {
+fn read_back(pass: &Pass<'_>, mut copied: Vec<Copied>) -> Result<Vec<(EntryId, Proof)>> {
     copied.reverse();
     let state = || (pass.roots.hand().to, vec![0; BLOCK], Vec::new());
     let done = work_off(
@@ -361,6 +387,7 @@ fn read_back(pass: &Pass<'_>, mut copied: Vec<Copied>) -> Result<Proofs> {
         copied,
         state,
         |(cursor, buffer, proofs), file, _| {
+            let Some(hash) = file.hash else { return Ok(()) };
             let path = || pass.tree.path(file.id);
             let failed = |errno| Fault::io(Side::Destination, "read back", &path(), errno);
             let node = &pass.tree.dir(file.id.dir).node;
@@ -375,7 +402,7 @@ fn read_back(pass: &Pass<'_>, mut copied: Vec<Copied>) -> Result<Proofs> {
                 path: &path,
             };
             let content = content::hash_from_disk(reader, &fd, &meta, buffer)?;
-            if content.hash != file.hash || (file.trusted && meta.size != file.size) {
+            if content.hash != hash || meta.size != file.size {
                 return Err(Fault::new(
                     FailClass::Differs,
                     format!("{} is not what was written", escape(&path())),
@@ -386,7 +413,7 @@ fn read_back(pass: &Pass<'_>, mut copied: Vec<Copied>) -> Result<Proofs> {
                 proofs.push((
                     file.id,
                     Proof {
-                        hash: file.hash,
+                        hash,
                         ino: meta.ino,
                         ctime: meta.ctime,
                     },

@@ -134,7 +134,7 @@ impl<'a> Cursor<'a> {
             .levels
             .iter()
             .zip(&chain)
-            .take_while(|(level, node)| level.node.id == node.id)
+            .take_while(|(level, node)| Arc::ptr_eq(&level.node, node))
             .count();
         self.levels.truncate(common);
         let last_wanted = chain.len();

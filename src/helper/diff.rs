@@ -38,6 +38,8 @@ pub struct Pair<'a> {
     pub directory_times: bool,
     /// Whether somebody may write while we compare: what goes away then is a difference and not a fault.
     pub live: bool,
+    /// Whether what is the same is listed.
+    pub list_same: bool,
     /// Threads.
     pub jobs: usize,
 }
@@ -45,11 +47,20 @@ pub struct Pair<'a> {
 /// An entry by the tree it is in; the root is `None`.
 pub type Id = Option<EntryId>;
 
-/// What was found about an entry.
+/// An entry that is on both sides, and the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Same {
+    /// On the left.
+    pub id: Id,
+    /// A hash over all that was compared.
+    pub seen: Hash,
+    /// The number of its extended attributes.
+    pub xattrs: u32,
+}
+
+/// What is wrong with an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
-    /// On both sides, and the same; with a hash over all that was compared, and the number of its attributes.
-    Same(Hash, u32),
     /// Only on the left.
     Missing,
     /// Only on the right.
@@ -58,7 +69,7 @@ pub enum Finding {
     Different(String),
 }
 
-/// A finding and where; for [`Finding::Extra`] the id is one of the right tree.
+/// A finding and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// On the left, or on the right for an extra entry.
@@ -69,11 +80,21 @@ pub struct Found {
     pub finding: Finding,
 }
 
-/// Metadata that is the same on both sides, waiting for its content to be compared.
+/// The whole comparison, in no particular order.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// What is the same, if [`Pair::list_same`] asks for it.
+    pub same: Vec<Same>,
+    /// What is not.
+    pub wrong: Vec<Found>,
+}
+
+/// An entry whose metadata is the same on both sides, waiting for its content to be compared.
 struct Pending {
     left: EntryId,
     right: EntryId,
-    seen: blake3::Hasher,
+    /// The hash of what was compared so far.
+    seen: Hash,
     xattrs: u32,
 }
 
@@ -81,25 +102,25 @@ struct Comparer<'a> {
     pair: &'a Pair<'a>,
     hand: Hand<'a>,
     buffer: Vec<u8>,
-    found: Vec<Found>,
+    findings: Findings,
     pending: Vec<Pending>,
 }
 
 enum Work {
     Directory(Arc<Node>, u32),
-    Content(Box<Pending>),
+    Content(Pending),
 }
 
-/// Compares everything. The findings come in the order of the left tree, extra entries last.
+/// Compares everything.
 ///
 /// # Errors
 /// When a side cannot be read.
-pub fn compare(pair: &Pair<'_>) -> Result<Vec<Found>> {
+pub fn compare(pair: &Pair<'_>) -> Result<Findings> {
     let state = || Comparer {
         pair,
         hand: pair.roots.hand(),
         buffer: vec![0; BLOCK],
-        found: Vec::new(),
+        findings: Findings::default(),
         pending: Vec::new(),
     };
     let root = Work::Directory(Arc::clone(&pair.left.dir(0).node), 0);
@@ -110,12 +131,12 @@ pub fn compare(pair: &Pair<'_>) -> Result<Vec<Found>> {
         state,
         |comparer, work, more| match work {
             Work::Directory(node, right) => comparer.directory(&node, right, more),
-            Work::Content(pending) => comparer.content(*pending),
+            Work::Content(pending) => comparer.content(pending),
         },
     )?;
-    let (mut found, mut pending) = (Vec::new(), Vec::new());
+    let (mut all, mut pending) = (Findings::default(), Vec::new());
     for comparer in done {
-        found.extend(comparer.found);
+        all.add(comparer.findings);
         pending.extend(comparer.pending);
     }
     // Content last: by now it is known how much there is.
@@ -124,17 +145,23 @@ pub fn compare(pair: &Pair<'_>) -> Result<Vec<Found>> {
         .iter()
         .map(|pending| pair.left.entry(pending.left).meta.size)
         .sum();
-    pair.cx.expect(2 * bytes, pending.len() as u64);
-    let work = pending
-        .into_iter()
-        .map(|pending| Work::Content(Box::new(pending)))
-        .collect();
+    pair.cx.expect(bytes, pending.len() as u64);
+    let work = pending.into_iter().map(Work::Content).collect();
     let done = work_off(pair.cx, pair.jobs, work, state, |comparer, work, _| match work {
-        Work::Content(pending) => comparer.content(*pending),
+        Work::Content(pending) => comparer.content(pending),
         Work::Directory(..) => Ok(()),
     })?;
-    found.extend(done.into_iter().flat_map(|comparer| comparer.found));
-    Ok(found)
+    for comparer in done {
+        all.add(comparer.findings);
+    }
+    Ok(all)
+}
+
+impl Findings {
+    fn add(&mut self, other: Self) {
+        self.same.extend(other.same);
+        self.wrong.extend(other.wrong);
+    }
 }
 
 impl Comparer<'_> {
@@ -199,7 +226,13 @@ impl Comparer<'_> {
     }
 
     fn tell(&mut self, id: Id, right: Id, finding: Finding) {
-        self.found.push(Found { id, right, finding });
+        self.findings.wrong.push(Found { id, right, finding });
+    }
+
+    fn same(&mut self, id: Id, seen: Hash, xattrs: u32) {
+        if self.pair.list_same {
+            self.findings.same.push(Same { id, seen, xattrs });
+        }
     }
 
     fn missing(&mut self, id: EntryId) {
@@ -270,9 +303,9 @@ impl Comparer<'_> {
         if let (Kind::File, Some(id), Some(other)) = (left.kind, id, other)
             && !self.pair.left.is_link(id)
         {
-            match self.pair.proofs.get(&id) {
+            match self.pair.proofs.get(id) {
                 Some(proof) if proof.ino == right.ino && proof.ctime == right.ctime => {
-                    seen.update(&proof.hash);
+                    seen = with_content(&seen, &proof.hash);
                 }
                 _ => {
                     self.pending.push(Pending {
@@ -285,7 +318,7 @@ impl Comparer<'_> {
                 }
             }
         }
-        self.tell(id, other, Finding::Same(*seen.finalize().as_bytes(), xattrs));
+        self.same(id, seen, xattrs);
         Ok(())
     }
 
@@ -337,7 +370,7 @@ impl Comparer<'_> {
 
     /// Everything that was compared of an entry, but content, in one hash. The right side's values: they are what the
     /// services will see.
-    fn digest(&self, id: Id, path: &[u8], right: &Meta, small: &Small) -> blake3::Hasher {
+    fn digest(&self, id: Id, path: &[u8], right: &Meta, small: &Small) -> Hash {
         let mut seen = blake3::Hasher::new();
         let mut field = |bytes: &[u8]| {
             seen.update(&(bytes.len() as u64).to_le_bytes());
@@ -367,7 +400,7 @@ impl Comparer<'_> {
             field(key);
             field(value);
         }
-        seen
+        *seen.finalize().as_bytes()
     }
 
     /// Compares the content of a file by reading both sides.
@@ -375,22 +408,22 @@ impl Comparer<'_> {
         let Pending {
             left,
             right,
-            mut seen,
+            seen,
             xattrs,
         } = pending;
         let pair = self.pair;
-        self.pair.cx.did_files(1);
+        pair.cx.did_files(1);
         let a = self.hash(Side::Source, left, pair.left)?;
         let b = self.hash(Side::Destination, right, pair.right)?;
-        let finding = match (a, b) {
+        let what = match (a, b) {
             (Some(a), Some(b)) if a == b => {
-                seen.update(&a);
-                Finding::Same(*seen.finalize().as_bytes(), xattrs)
+                self.same(Some(left), with_content(&seen, &a), xattrs);
+                return Ok(());
             }
-            (Some(_), Some(_)) => Finding::Different("other content".to_owned()),
-            _ => Finding::Different("it changed while it was compared".to_owned()),
+            (Some(_), Some(_)) => "other content",
+            _ => "it changed while it was compared",
         };
-        self.tell(Some(left), Some(right), finding);
+        self.tell(Some(left), Some(right), Finding::Different(what.to_owned()));
         Ok(())
     }
 
@@ -434,6 +467,11 @@ impl Comparer<'_> {
         }
         Ok(Some(content.hash))
     }
+}
+
+/// The hash of an entry with its content.
+fn with_content(seen: &Hash, content: &Hash) -> Hash {
+    *blake3::hash(&[*seen, *content].concat()).as_bytes()
 }
 
 /// What an entry has besides metadata and content.

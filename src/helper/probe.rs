@@ -53,7 +53,8 @@ pub fn probe(dir: &Path, below: &[std::path::PathBuf]) -> Result<Probe> {
         inodes_total: stat.f_files,
         inodes_free: stat.f_ffree,
         block_size: stat.f_bsize,
-        fs_id: format!("{:016x}", stat.f_fsid),
+        // The two halves in the order in which `stat -f` prints them.
+        fs_id: format!("{:016x}", stat.f_fsid.rotate_left(32)),
         below: places,
     })
 }

@@ -170,7 +170,7 @@ impl<'a> Maker<'a> {
         let pass = self.pass;
         let meta = &pass.tree.entry(id).meta;
         let wanted = meta.wanted(pass.request.owner, pass.grain);
-        let Some(proof) = self.proofs.get(&id) else {
+        let Some(proof) = self.proofs.get(id) else {
             self.did.content.push(id);
             return Ok(());
         };

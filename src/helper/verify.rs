@@ -6,7 +6,7 @@ use super::context::Context;
 use super::copy::{Proofs, Roots, load_proofs, stat_root};
 use super::crew::jobs;
 use super::cursor::open_root;
-use super::diff::{self, Finding, Found, Pair};
+use super::diff::{self, Finding, Findings, Pair, Same};
 use super::fault::{Fault, Result, Side, show};
 use super::meta::{Grain, Kind};
 use super::protocol::{FailClass, VerifyReport, VerifyRequest};
@@ -39,7 +39,7 @@ pub fn verify(cx: &Context, request: &VerifyRequest) -> Result<VerifyReport> {
     let left = tree(from.as_fd(), Side::Source)?;
     let right = tree(to.as_fd(), Side::Destination)?;
     let proofs = if request.full {
-        Proofs::new()
+        Proofs::default()
     } else {
         load_proofs(cx, &request.manifest, &left)
     };
@@ -58,24 +58,25 @@ pub fn verify(cx: &Context, request: &VerifyRequest) -> Result<VerifyReport> {
         proofs: &proofs,
         directory_times: true,
         live: false,
+        list_same: true,
         jobs,
     };
     report(&pair, diff::compare(&pair)?)
 }
 
-fn report(pair: &Pair<'_>, mut found: Vec<Found>) -> Result<VerifyReport> {
-    let mut wrong: Vec<(Vec<u8>, String)> = found
-        .iter()
-        .filter_map(|found| {
+fn report(pair: &Pair<'_>, findings: Findings) -> Result<VerifyReport> {
+    let Findings { mut same, wrong } = findings;
+    let mut wrong: Vec<(Vec<u8>, String)> = wrong
+        .into_iter()
+        .map(|found| {
             let left = || found.id.map(|id| pair.left.path(id)).unwrap_or_default();
-            match &found.finding {
-                Finding::Same(..) => None,
-                Finding::Missing => Some((left(), "missing at the destination".to_owned())),
+            match found.finding {
+                Finding::Missing => (left(), "missing at the destination".to_owned()),
                 Finding::Extra => {
                     let path = found.right.map(|id| pair.right.path(id)).unwrap_or_default();
-                    Some((path, "only at the destination".to_owned()))
+                    (path, "only at the destination".to_owned())
                 }
-                Finding::Different(what) => Some((left(), what.clone())),
+                Finding::Different(what) => (left(), what),
             }
         })
         .collect();
@@ -97,13 +98,11 @@ fn report(pair: &Pair<'_>, mut found: Vec<Found>) -> Result<VerifyReport> {
         let what = format!("the destination is not the source: {entries}");
         return Err(Fault::new(FailClass::Differs, what, named.join("; ")));
     }
-    // By directory and place this is not yet the order of paths, but `ids` gives that one.
-    found.sort_unstable_by_key(|found| found.id);
+    same.sort_unstable_by_key(|same| same.id);
     let at = |id| {
-        found
-            .binary_search_by_key(&id, |found| found.id)
+        same.binary_search_by_key(&id, |same| same.id)
             .ok()
-            .and_then(|at| found.get(at))
+            .and_then(|at| same.get(at))
     };
     let mut report = VerifyReport::default();
     let mut digest = blake3::Hasher::new();
@@ -112,11 +111,7 @@ fn report(pair: &Pair<'_>, mut found: Vec<Found>) -> Result<VerifyReport> {
         if kind == Kind::Socket {
             continue;
         }
-        let Some(Found {
-            finding: Finding::Same(seen, xattrs),
-            ..
-        }) = at(id)
-        else {
+        let Some(Same { seen, xattrs, .. }) = at(id) else {
             // Every entry has a finding and none of them is a difference: this guards that claim.
             return Err(Fault::new(
                 FailClass::Other,
