@@ -47,6 +47,9 @@ pub struct Service {
     pub attached_to: BTreeSet<ServiceName>,
     /// What it mounts.
     pub mounts: Vec<Mount>,
+    /// A hash of its whole definition, to see whether the files were changed meanwhile. `COMPOSE_FILE` in its
+    /// environment is left out: it gets there through `env_file: .env`, and is what a move sets itself.
+    pub definition: String,
 }
 
 /// A mount of a service, as the files have it.
@@ -145,12 +148,14 @@ impl Project {
         let mut value: Value = serde_json::from_slice(json)
             .map_err(|e| unreadable().cause(format!("line {}, column {}", e.line(), e.column())))?;
         single_dollars(&mut value);
+        let definitions = definitions(&value);
         let raw: RawProject = serde_json::from_value(value).map_err(|_| unreadable())?;
         let strange = |e: crate::model::ParseNameError| unreadable().because(&e);
         let mut services = BTreeMap::new();
         for (name, service) in raw.services {
             let name = ServiceName::new(name).map_err(strange)?;
-            let service = Service::from_raw(&name, service)?;
+            let mut service = Service::from_raw(&name, service)?;
+            service.definition = definitions.get(name.as_str()).cloned().unwrap_or_default();
             services.insert(name, service);
         }
         let mut volumes = Vec::new();
@@ -325,6 +330,7 @@ impl Service {
             depends_on,
             attached_to,
             mounts,
+            definition: String::new(),
         })
     }
 
@@ -373,6 +379,22 @@ fn same_targets(service: &ServiceName, mounts: &[Mount]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn definitions(project: &Value) -> BTreeMap<String, String> {
+    let services = project["services"].as_object().into_iter().flatten();
+    services
+        .map(|(name, definition)| {
+            let mut definition = definition.clone();
+            if let Some(environment) = definition.get_mut("environment").and_then(Value::as_object_mut) {
+                environment.remove("COMPOSE_FILE");
+            }
+            (
+                name.clone(),
+                blake3::hash(definition.to_string().as_bytes()).to_hex()[..32].to_owned(),
+            )
+        })
+        .collect()
 }
 
 /// Compose doubles every `$` in what it prints, so that it could be read as a Compose file again.

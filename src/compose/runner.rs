@@ -1,6 +1,6 @@
 //! Running `docker compose`: everything explicit, the `COMPOSE_*` environment scrubbed, stdin empty, never `-y`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::process::Stdio;
 use std::time::Duration;
@@ -18,7 +18,7 @@ const ASK_LIMIT: Duration = Duration::from_secs(120);
 /// Making containers may pull nothing and build nothing; many of them take a while all the same.
 const ACT_LIMIT: Duration = Duration::from_secs(600);
 /// The lines of stderr that are kept for messages.
-const KEPT_LINES: usize = 30;
+const KEPT_LINES: usize = 2000;
 
 /// The version of Compose.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,19 +112,46 @@ impl Runner {
         Project::parse(&ended.stdout)
     }
 
-    /// The hash of each service's definition: what Compose writes into the label `com.docker.compose.config-hash`.
+    /// The containers of these services that Compose would make anew if it were asked to start them now: those that
+    /// were made from another definition or image than the files name. Compose is asked itself, as a dry run: the hash
+    /// that `config --hash` prints is another one than that of the label when a service has an `env_file`.
     ///
     /// # Errors
-    /// As [`Runner::config`].
-    pub async fn config_hashes(&self, located: &Located) -> Result<BTreeMap<ServiceName, String>> {
-        let ended = self
-            .ask(located, &["--profile", "*", "config", "--hash", "*"])
-            .await?;
-        let text = String::from_utf8_lossy(&ended.stdout);
-        let pairs = text.lines().filter_map(|line| line.split_once(' '));
-        Ok(pairs
-            .filter_map(|(name, hash)| Some((ServiceName::new(name).ok()?, hash.trim().to_owned())))
-            .collect())
+    /// In Compose's own words.
+    pub async fn would_remake(
+        &self,
+        located: &Located,
+        services: &[ServiceName],
+    ) -> Result<BTreeSet<String>> {
+        if services.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let mut command = self.for_project(located);
+        command.args([
+            "--dry-run",
+            "--progress",
+            "plain",
+            "create",
+            "--no-build",
+            "--pull",
+            "never",
+        ]);
+        command.args(services.iter().map(ServiceName::as_str));
+        let ended = run(command, ASK_LIMIT, 1 << 20).await?;
+        if ended.code != 0 {
+            return Err(Failure::environment(
+                "Compose cannot say whether the containers are as the files say",
+            )
+            .cause(last_words(&ended.stderr))
+            .data("nothing was changed"));
+        }
+        // " DRY-RUN MODE -  Container kms-connect-backend  Recreate"
+        let remade = ended.stderr.iter().filter_map(|line| {
+            let mut words = line.split_once("Container ")?.1.split_whitespace();
+            let name = words.next()?;
+            matches!(words.next(), Some("Recreate")).then(|| name.to_owned())
+        });
+        Ok(remade.collect())
     }
 
     async fn ask(&self, located: &Located, arguments: &[&str]) -> Result<Ended> {
@@ -137,7 +164,7 @@ impl Runner {
         let files: Vec<_> = located.files.iter().map(|f| f.display().to_string()).collect();
         Err(
             Failure::environment(format!("Compose cannot read the project ({})", files.join(", ")))
-                .cause(ended.stderr.join("\n"))
+                .cause(last_words(&ended.stderr))
                 .data("nothing was changed"),
         )
     }
@@ -158,7 +185,7 @@ impl Runner {
             arguments.join(" "),
             ended.code
         ))
-        .cause(ended.stderr.join("\n")))
+        .cause(last_words(&ended.stderr)))
     }
 
     /// Runs a command for the user, with the terminal as it is, and returns its exit code.
@@ -199,6 +226,11 @@ impl Runner {
         }
         command
     }
+}
+
+/// The end of what it wrote, for a message.
+fn last_words(lines: &[String]) -> String {
+    lines[lines.len().saturating_sub(20)..].join("\n")
 }
 
 fn command(program: &[String], host: &str) -> Command {

@@ -1,6 +1,6 @@
 //! Services and their containers; the questions that only a running server can answer.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{ContainerSeen, Observer, ServiceSeen, VolumeMount};
@@ -12,13 +12,23 @@ use crate::model::{Result, ServiceName};
 const ASK_LIMIT: Duration = Duration::from_secs(15);
 
 impl Observer<'_> {
-    pub(super) async fn services(
-        &self,
-        all: &[Container],
-        hashes: &BTreeMap<ServiceName, String>,
-        ask: bool,
-    ) -> Result<Vec<ServiceSeen>> {
+    pub(super) async fn services(&self, all: &[Container], ask: bool) -> Result<Vec<ServiceSeen>> {
         let mut services = Vec::new();
+        let made: Vec<ServiceName> = self
+            .project
+            .services()
+            .map(|(name, _)| name)
+            .filter(|name| {
+                all.iter()
+                    .any(|c| !c.one_off && c.service.as_ref() == Some(*name))
+            })
+            .cloned()
+            .collect();
+        let outdated = if ask {
+            self.compose.would_remake(self.located, &made).await?
+        } else {
+            BTreeSet::new()
+        };
         for name in self.project.start_order()? {
             let Some(service) = self.project.service(&name) else {
                 continue;
@@ -50,14 +60,15 @@ impl Observer<'_> {
             };
             let mut containers = Vec::new();
             for container in own {
-                containers.push(self.container(container, server, ask).await?);
+                let outdated = outdated.contains(&container.name);
+                containers.push(self.container(container, server, ask, outdated).await?);
             }
             services.push(ServiceSeen {
                 depends_on: self.project.waits_for(&name),
                 attached_to: self.project.attached_to(&name),
                 image,
                 image_now: image_now.map(|i| i.id),
-                config_hash: hashes.get(&name).cloned(),
+                definition: service.definition.clone(),
                 stop_grace: service.stop_grace,
                 server,
                 server_version,
@@ -81,6 +92,7 @@ impl Observer<'_> {
         container: &Container,
         server: Option<Kind>,
         ask: bool,
+        outdated: bool,
     ) -> Result<ContainerSeen> {
         let mut anonymous = Vec::new();
         for mount in &container.mounts {
@@ -113,8 +125,7 @@ impl Observer<'_> {
             name: container.name.clone(),
             state: container.state,
             image: container.image.clone(),
-            config_hash: container.config_hash.clone(),
-            compose_version: container.compose_version.clone(),
+            outdated,
             anonymous,
             data_directory,
             manage_py,

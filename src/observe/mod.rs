@@ -59,8 +59,7 @@ impl Observer<'_> {
     pub async fn look(&self, depth: &Depth) -> Result<World> {
         let name = self.project.name().clone();
         let all = self.engine.project_containers(&name).await?;
-        let hashes = self.compose.config_hashes(self.located).await?;
-        let services = self.services(&all, &hashes, depth.ask_servers).await?;
+        let services = self.services(&all, depth.ask_servers).await?;
         let volumes = self.volumes(&services, depth.scan.as_deref()).await?;
         let destination = match &depth.destination {
             Some((root, subs)) => Some(self.destination(root, subs).await?),
@@ -72,7 +71,6 @@ impl Observer<'_> {
             services,
             volumes,
             destination,
-            compose_version: self.compose.version().to_string(),
             override_file: override_seen(&depth.override_path)?,
             dotenv_compose_file: self.located.dotenv_compose_file()?,
             shell_compose_file: self.env.get("COMPOSE_FILE").filter(|v| !v.is_empty()).cloned(),

@@ -25,8 +25,6 @@ pub struct World {
     pub volumes: Vec<VolumeSeen>,
     /// The block volume that was asked for.
     pub destination: Option<DestinationSeen>,
-    /// The version of Compose that Rehome runs.
-    pub compose_version: String,
     /// What lies where the override would be written.
     pub override_file: OverrideSeen,
     /// `COMPOSE_FILE` in the project's `.env`.
@@ -65,8 +63,8 @@ pub struct ServiceSeen {
     pub image: String,
     /// What that reference means in the engine now.
     pub image_now: Option<ImageId>,
-    /// The hash of its definition in the files now.
-    pub config_hash: Option<String>,
+    /// A hash of its definition in the files now.
+    pub definition: String,
     /// `stop_grace_period`, if it is set.
     pub stop_grace: Option<Duration>,
     /// The database server that it looks like.
@@ -115,10 +113,8 @@ pub struct ContainerSeen {
     pub state: State,
     /// The image it was made from.
     pub image: ImageId,
-    /// The hash of the definition it was made from.
-    pub config_hash: Option<String>,
-    /// The Compose that made it.
-    pub compose_version: Option<String>,
+    /// Compose would make it anew: it was made from another definition than the files have now.
+    pub outdated: bool,
     /// Anonymous volumes it has, with their destination.
     pub anonymous: Vec<(VolumeName, String)>,
     /// The data directory that its database server reports, if it is one that was asked.

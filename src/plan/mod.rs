@@ -386,7 +386,7 @@ fn definitions(world: &World, stack: &Stack) -> BTreeMap<ServiceName, String> {
         .remake
         .iter()
         .filter_map(|name| world.service(name))
-        .filter_map(|s| s.config_hash.clone().map(|hash| (s.name.clone(), hash)))
+        .map(|s| (s.name.clone(), s.definition.clone()))
         .collect()
 }
 

@@ -133,9 +133,9 @@ impl Step for Start {
 impl Start {
     /// The files must still say what they said when the plan was made.
     async fn unchanged(&self, cx: &Cx) -> Result<()> {
-        let now = cx.compose.config_hashes(&cx.files.before).await?;
+        let now = cx.compose.config(&cx.files.before).await?;
         for (service, hash) in &self.definitions {
-            if now.get(service) != Some(hash) {
+            if now.service(service).map(|s| &s.definition) != Some(hash) {
                 return Err(Failure::environment(format!(
                     "the definition of service `{service}` was changed since the plan was made"
                 ))
