@@ -1,1 +1,23 @@
-//! (under construction)
+//! All that concerns Docker Compose: finding a project's files, running `docker compose`, the resolved project,
+//! the override, and the `.env`.
+//!
+//! Compose itself resolves the project; nothing here reimplements that. What lives here decides nothing about a
+//! move and talks to no engine: it reads, renders and runs.
+
+mod compose_file;
+pub mod dotenv;
+mod locate;
+//OV pub mod override_file;
+pub mod project;
+mod replace;
+mod runner;
+mod trouble;
+//OV mod yaml;
+
+pub use compose_file::compose_file_with;
+pub use locate::{FoundBy, Located, Wanted, locate};
+//OV pub use override_file::{Override, Style};
+pub use project::Project;
+pub use replace::replace_file;
+pub use runner::{Call, Compose, Ended, Version};
+pub use trouble::Trouble;

@@ -1,0 +1,190 @@
+//! Asks `docker compose config` for the project, with the care that its output needs (trap 38).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+
+use crate::model::{Failure, Result, ServiceName};
+
+use super::super::locate::Located;
+use super::super::runner::{Call, Compose, Ended};
+use super::super::trouble::Trouble;
+use super::raw::{RawTargets, json, project, undouble};
+use super::{Project, unused};
+
+const MODEL: [&str; 3] = ["config", "--format", "json"];
+
+/// Resolves the project: the services of every profile, unused volumes, the targets as they were written.
+///
+/// # Errors
+/// When Compose cannot resolve it, in Compose's own words.
+pub async fn load(compose: &Compose, located: &Located) -> Result<Project> {
+    let (model, active, written) = tokio::try_join!(
+        model(compose, located),
+        active(compose, located),
+        written(compose, located)
+    )?;
+    let mut project = project(&undouble(&model))?;
+    if let Some(name) = &located.project_name
+        && *name != project.name
+    {
+        return Err(Failure::bug(format!(
+            "Compose resolved project {} where {name} was asked for",
+            project.name
+        )));
+    }
+    let mut written: RawTargets = json(&undouble(&written))?;
+    for (name, service) in &mut project.services {
+        service.active = active.contains(name);
+        let raw = written
+            .services
+            .remove(name.as_str())
+            .map(|service| service.volumes)
+            .unwrap_or_default();
+        if raw.len() != service.mounts.len() {
+            return Err(Failure::bug(format!(
+                "Compose lists the volumes of service {name} in two ways"
+            )));
+        }
+        for (mount, raw) in service.mounts.iter_mut().zip(raw) {
+            mount.written_target = raw.target;
+        }
+    }
+    Ok(project)
+}
+
+/// The hash of each service's definition: equal to the label `com.docker.compose.config-hash` of containers that
+/// were made from it.
+///
+/// # Errors
+/// When Compose cannot resolve the project.
+pub async fn config_hashes(compose: &Compose, located: &Located) -> Result<BTreeMap<ServiceName, String>> {
+    let ended = compose
+        .run(located, Call::new(["config", "--hash", "*"]).every_profile())
+        .await?;
+    let mut hashes = BTreeMap::new();
+    for line in ended.stdout.lines() {
+        let pair = line
+            .split_once(' ')
+            .and_then(|(name, hash)| Some((ServiceName::new(name).ok()?, hash.trim())));
+        let Some((name, hash)) = pair else {
+            return Err(Failure::environment(
+                "cannot understand what `docker compose config --hash` printed",
+            ));
+        };
+        hashes.insert(name, hash.to_owned());
+    }
+    Ok(hashes)
+}
+
+/// The model's JSON. A Compose before `--all-resources` leaves unused volumes out; they are made used then.
+async fn model(compose: &Compose, located: &Located) -> Result<String> {
+    let ended = compose
+        .attempt(
+            located,
+            Call::new(MODEL).every_profile().global("--all-resources"),
+        )
+        .await?;
+    if ended.success {
+        return Ok(ended.stdout);
+    }
+    if Trouble::of(&ended.stderr) != Trouble::UnknownFlag {
+        return Err(Trouble::failure("config", &ended.status, &ended.stderr));
+    }
+    let plain = compose
+        .run(located, Call::new(MODEL).every_profile())
+        .await?
+        .stdout;
+    let seen: BTreeSet<String> = project(&undouble(&plain))?
+        .volumes
+        .into_keys()
+        .map(|key| key.as_str().to_owned())
+        .collect();
+    let hidden: Vec<String> = unused::declared(&located.files)?
+        .into_iter()
+        .filter(|key| !seen.contains(key))
+        .collect();
+    if hidden.is_empty() {
+        return Ok(plain);
+    }
+    let all = with_probe(compose, located, &hidden).await?;
+    if all.success {
+        return Ok(all.stdout);
+    }
+    // A key may be gone after merging (`!reset`): each by itself then.
+    let mut present = Vec::new();
+    for key in hidden {
+        if with_probe(compose, located, std::slice::from_ref(&key))
+            .await?
+            .success
+        {
+            present.push(key);
+        }
+    }
+    if present.is_empty() {
+        return Ok(plain);
+    }
+    let ended = with_probe(compose, located, &present).await?;
+    if ended.success {
+        Ok(ended.stdout)
+    } else {
+        Err(Trouble::failure("config", &ended.status, &ended.stderr))
+    }
+}
+
+/// Resolves the project with one service more, which mounts these volumes.
+async fn with_probe(compose: &Compose, located: &Located, keys: &[String]) -> Result<Ended> {
+    let failed =
+        |error: std::io::Error| Failure::environment("cannot write a temporary file").because(&error);
+    let mut file = tempfile::Builder::new()
+        .suffix(".yaml")
+        .tempfile()
+        .map_err(failed)?;
+    file.write_all(unused::probe(keys).as_bytes()).map_err(failed)?;
+    let mut ended = compose
+        .attempt(located, Call::new(MODEL).every_profile().with_file(file.path()))
+        .await?;
+    if ended.success {
+        ended.stdout = unused::without_probe(&ended.stdout)?;
+    }
+    Ok(ended)
+}
+
+/// The services of the active profiles.
+async fn active(compose: &Compose, located: &Located) -> Result<BTreeSet<ServiceName>> {
+    let ended = compose.run(located, Call::new(["config", "--services"])).await;
+    let ended = ended.map_err(|failure| {
+        let is_gated = failure
+            .causes
+            .iter()
+            .any(|words| words.contains("undefined service"));
+        if is_gated {
+            failure.hint("does it belong to a profile? activate that with --profile")
+        } else {
+            failure
+        }
+    })?;
+    let names = ended
+        .stdout
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty());
+    names
+        .map(|name| ServiceName::new(name).map_err(|error| Failure::bug("odd service name").because(&error)))
+        .collect()
+}
+
+/// The model as it is before Compose cleans the targets: an override has to repeat them as they were (trap 39).
+async fn written(compose: &Compose, located: &Located) -> Result<String> {
+    let args = [
+        "config",
+        "--no-normalize",
+        "--no-path-resolution",
+        "--no-consistency",
+        "--format",
+        "json",
+    ];
+    Ok(compose
+        .run(located, Call::new(args).every_profile())
+        .await?
+        .stdout)
+}
