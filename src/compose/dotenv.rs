@@ -316,7 +316,7 @@ fn unquote(raw: &str, mark: char) -> String {
         .replace(&format!("\\{mark}"), &mark.to_string())
 }
 
-/// The escapes of double quotes. `\$` stays for [`expand`].
+/// The escapes of double quotes. `\$` becomes what [`expand`] takes for a dollar.
 fn escapes(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars();
@@ -331,6 +331,7 @@ fn escapes(text: &str) -> String {
             Some('t') => out.push('\t'),
             Some('\\') => out.push('\\'),
             Some('"') => out.push('"'),
+            Some('$') => out.push_str("$$"),
             Some(other) => out.extend(['\\', other]),
             None => out.push('\\'),
         }
@@ -346,7 +347,7 @@ fn lookup(
     environment.get(name).or_else(|| values.get(name)).cloned()
 }
 
-/// Fills in `$NAME`, `${NAME}` and the forms with a default; `$$` and `\$` are a dollar.
+/// Fills in `$NAME`, `${NAME}` and the forms with a default; `$$` is a dollar.
 fn expand(text: &str, value_of: &dyn Fn(&str) -> Option<String>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;

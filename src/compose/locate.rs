@@ -407,6 +407,3 @@ pub(super) fn absolute(base: &Path, path: &Path) -> PathBuf {
 fn parent(file: &Path) -> PathBuf {
     file.parent().unwrap_or(Path::new("/")).to_owned()
 }
-
-#[cfg(test)]
-mod tests;

@@ -7,16 +7,16 @@
 mod compose_file;
 pub mod dotenv;
 mod locate;
-//OV pub mod override_file;
+pub mod override_file;
 pub mod project;
 mod replace;
 mod runner;
 mod trouble;
-//OV mod yaml;
+mod yaml;
 
 pub use compose_file::compose_file_with;
 pub use locate::{FoundBy, Located, Wanted, locate};
-//OV pub use override_file::{Override, Style};
+pub use override_file::{Override, Style};
 pub use project::Project;
 pub use replace::replace_file;
 pub use runner::{Call, Compose, Ended, Version};

@@ -67,8 +67,15 @@ async fn trap_29_compose_file_in_the_projects_dotenv_counts_from_a_sub_directory
     assert_eq!(located.project_name.as_ref().unwrap().as_str(), "named");
     let project = lab.project_of(&located).await;
     assert_eq!(project.services.len(), 2);
-    // The trap is real: by hand, from there, Compose drops the second file without a word.
-    assert_eq!(lab.by_hand(&sub, &[])["services"].as_object().unwrap().len(), 1);
+    // The trap is real: from there, by hand, Compose drops the second file without a word, or finds none (2.26).
+    let by_hand = lab.try_by_hand(&sub, &[]);
+    let services = by_hand.map(|model| model["services"].as_object().unwrap().len());
+    assert!(
+        services
+            .as_ref()
+            .map_or_else(|words| words.contains("no such file"), |count| *count == 1),
+        "{services:?}"
+    );
     assert_eq!(
         lab.by_hand(&lab.root(), &[])["services"]
             .as_object()

@@ -79,6 +79,11 @@ impl Lab {
 
     /// What a `docker compose` that is run by hand resolves, as JSON: the oracle.
     pub fn by_hand(&self, cwd: &Path, args: &[&str]) -> serde_json::Value {
+        self.try_by_hand(cwd, args).unwrap()
+    }
+
+    /// The same, where Compose may refuse; then with its words.
+    pub fn try_by_hand(&self, cwd: &Path, args: &[&str]) -> Result<serde_json::Value, String> {
         let mut command = std::process::Command::new("docker");
         command
             .arg("compose")
@@ -90,12 +95,10 @@ impl Lab {
             .envs(&self.env)
             .stdin(std::process::Stdio::null());
         let output = command.output().unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        serde_json::from_slice(&output.stdout).unwrap()
+        if !output.status.success() {
+            return Err(String::from_utf8(output.stderr).unwrap());
+        }
+        Ok(serde_json::from_slice(&output.stdout).unwrap())
     }
 }
 
