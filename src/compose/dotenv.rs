@@ -137,13 +137,27 @@ impl Dotenv {
     /// Sets the value: in the entry that is in effect, with its quoting and its comment, or in a new last line.
     ///
     /// # Errors
-    /// When the value cannot be written into such a file: it holds a line break or a NUL.
+    /// When the value has a line break, or the file a quote that is never closed, which would swallow the new line.
+    /// Nothing is changed then.
     pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        let refused =
+            |why: &str| Failure::refused(format!("{key} cannot be set in the .env file")).cause(why);
         if value.contains(['\n', '\r', '\0']) {
-            return Err(Failure::usage(format!(
-                "the value of {key} cannot be written into a .env file: it has a line break"
-            )));
+            return Err(refused("its new value has a line break"));
         }
+        let mut changed = self.clone();
+        changed.put(key, value);
+        // Read again, as Compose will: the line must not have become part of another value.
+        let read = Self::parse(&changed.to_text());
+        if read != changed {
+            return Err(refused("a quote in the file is not closed")
+                .hint("`docker compose config -q` names the line"));
+        }
+        *self = changed;
+        Ok(())
+    }
+
+    fn put(&mut self, key: &str, value: &str) {
         if let Some(entry) = self.entries_mut().rfind(|entry| entry.key == key) {
             if entry.value.is_none() {
                 entry.head.push('=');
@@ -151,24 +165,25 @@ impl Dotenv {
             let (text, quote) = quoted(value, entry.quote);
             entry.value = Some(text);
             entry.quote = quote;
-            return Ok(());
+            return;
         }
         let (text, quote) = quoted(value, Quote::None);
         let line_end = self.line_end();
         // A file without a last line end gets none at its new end either: so `unset` restores it to the byte.
-        let (before, after) = if self.ends_inside_a_line() {
-            (line_end, "")
-        } else {
-            ("", line_end)
-        };
+        let mut after = line_end;
+        if self.ends_inside_a_line()
+            && let Some(last) = self.last_text()
+        {
+            last.push_str(line_end);
+            after = "";
+        }
         self.pieces.push(Piece::Entry(Entry {
             key: key.to_owned(),
-            head: format!("{before}{key}="),
+            head: format!("{key}="),
             value: Some(text),
             quote,
             tail: after.to_owned(),
         }));
-        Ok(())
     }
 
     /// Removes every entry for this key: an earlier one would come into effect otherwise. What `set` appended goes
@@ -215,17 +230,21 @@ impl Dotenv {
     }
 
     fn drop_last_line_end(&mut self) {
-        let text = match self.pieces.last_mut() {
-            None => return,
-            Some(Piece::Other(line)) => line,
-            Some(Piece::Entry(entry)) => &mut entry.tail,
-        };
+        let Some(text) = self.last_text() else { return };
         if text.ends_with('\n') {
             text.pop();
             if text.ends_with('\r') {
                 text.pop();
             }
         }
+    }
+
+    /// The text of the last line's end.
+    fn last_text(&mut self) -> Option<&mut String> {
+        self.pieces.last_mut().map(|piece| match piece {
+            Piece::Other(line) => line,
+            Piece::Entry(entry) => &mut entry.tail,
+        })
     }
 }
 
@@ -311,9 +330,7 @@ fn unquote(raw: &str, mark: char) -> String {
         .strip_prefix(mark)
         .and_then(|text| text.strip_suffix(mark))
         .unwrap_or(raw);
-    inner
-        .replace("\r\n", "\n")
-        .replace(&format!("\\{mark}"), &mark.to_string())
+    inner.replace(&format!("\\{mark}"), &mark.to_string())
 }
 
 /// The escapes of double quotes. `\$` becomes what [`expand`] takes for a dollar.

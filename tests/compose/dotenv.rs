@@ -30,10 +30,10 @@ fn oracle(text: &str, keys: &[&str], env: &[(&str, &str)]) -> BTreeMap<String, S
         .collect()
 }
 
-const KEYS: [&str; 26] = [
+const KEYS: [&str; 27] = [
     "PLAIN", "SPACES", "COMMENT", "HASH", "EMPTY", "DQ", "SQ", "MULTI", "ESC", "DOLLAR", "REF", "BRACED",
     "DEFAULT", "UNSETREF", "DQREF", "SQREF", "EXPORTED", "YAML", "BARE", "TWICE", "SPACED", "QC", "PRIO",
-    "ESCD", "SQE", "LAST",
+    "ESCD", "SQE", "HASHED", "LAST",
 ];
 
 const TEXT: &str = r##"# a comment
@@ -67,6 +67,7 @@ PRIO=${OUTER}
 OUTER=inner
 ESCD="a\$b"
 SQE='it\'s'
+HASHED= # c
 LAST=end"##;
 
 #[test]

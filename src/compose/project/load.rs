@@ -18,11 +18,9 @@ const MODEL: [&str; 3] = ["config", "--format", "json"];
 /// # Errors
 /// When Compose cannot resolve it, in Compose's own words.
 pub async fn load(compose: &Compose, located: &Located) -> Result<Project> {
-    let (model, active, written) = tokio::try_join!(
-        model(compose, located),
-        active(compose, located),
-        written(compose, located)
-    )?;
+    // First alone: of all that Compose could complain about, this says it best.
+    let model = model(compose, located).await?;
+    let (active, written) = tokio::try_join!(active(compose, located), written(compose, located))?;
     let mut project = project(&undouble(&model))?;
     if let Some(name) = &located.project_name
         && *name != project.name
