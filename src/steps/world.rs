@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::compose::{Located, Runner};
+use crate::compose::{Compose, Located};
 use crate::engine::{Engine, HelperJob, HelperMount, Network};
 use crate::event::{Event, Events};
 use crate::helper::protocol::{Answer, Line, Request};
@@ -21,7 +21,7 @@ pub struct Cx {
     /// The engine.
     pub engine: Engine,
     /// `docker compose` against the same engine.
-    pub compose: Runner,
+    pub compose: Compose,
     /// The project.
     pub project: ProjectName,
     /// The project's files before and after the switch.
