@@ -193,11 +193,11 @@ fn endless() -> (Lab, PathBuf) {
 async fn what_does_not_end_is_stopped_with_its_children() {
     let (lab, pids) = endless();
     let compose = lab.compose().await;
-    let call = Call::new(["up"]).limit(Duration::from_millis(300));
+    let call = Call::new(["up"]).limit(Duration::from_secs(2));
     let failure = compose.run(&lab.located(), call).await.map(|_| ()).unwrap_err();
     assert_eq!(
         failure.what,
-        "`docker compose up` did not end within 0.3 s and was stopped"
+        "`docker compose up` did not end within 2.0 s and was stopped"
     );
     gone(&std::fs::read_to_string(pids).unwrap());
 }

@@ -1,4 +1,4 @@
-//! Volumes that no service uses, for a Compose that does not know `--all-resources` (before 2.30 or so).
+//! Volumes that no service uses, for a Compose that does not know `--all-resources` (2.26 does not).
 //!
 //! Their keys are read from the files; what they resolve to is still Compose's answer, given for a project with one
 //! service more that mounts them. An `include` whose path is made of variables is not followed.
