@@ -14,8 +14,9 @@ me=$(basename "$0")
 say() { printf '%s: %s\n' "$me" "$*" >&2; }
 die() { say "$@"; exit 1; }
 
-# section WORDS... - a heading with the seconds since the script began
-section() { printf '\n== [%4d s] %s\n' "$SECONDS" "$*"; }
+# section WORDS... - a heading with the seconds since the first of these scripts began
+export REHOME_BEGAN=${REHOME_BEGAN:-$EPOCHSECONDS}
+section() { printf '\n== [%4d s] %s\n' $((EPOCHSECONDS - REHOME_BEGAN)) "$*"; }
 
 need_root() {
   # shellcheck disable=SC2016
@@ -70,6 +71,8 @@ need() {
 
 # What the build needs besides Rust.
 need_build() { need cc=gcc; command -v cargo >/dev/null || die "cargo is missing: please install Rust"; }
+
+has_nextest() { cargo nextest --version >/dev/null 2>&1; }
 
 # What the tests call to judge Rehome by, and to make disks with.
 need_tools() {
