@@ -160,7 +160,10 @@ pub trait Events: Send + Sync {
 impl dyn Events + '_ {
     /// Tells a note.
     pub fn note(&self, level: Level, text: impl Into<String>) {
-        self.tell(Event::Note { level, text: text.into() });
+        self.tell(Event::Note {
+            level,
+            text: text.into(),
+        });
     }
 
     /// Tells something worth knowing.

@@ -34,7 +34,9 @@ impl FromStr for ByteSize {
     fn from_str(s: &str) -> Result<Self, ParseSizeError> {
         let error = || ParseSizeError(s.to_owned());
         let text = s.trim().to_ascii_lowercase();
-        let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let digits = text
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
         let factor = match unit.trim() {
             "" => 1,
@@ -60,8 +62,12 @@ impl FromStr for ByteSize {
 impl fmt::Display for ByteSize {
     /// Decimal units, as disks and cloud volumes are sold: `812 B`, `4.1 MB`, `50 GB`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const STEPS: [(&str, u64); 4] =
-            [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
+        const STEPS: [(&str, u64); 4] = [
+            ("TB", 1_000_000_000_000),
+            ("GB", 1_000_000_000),
+            ("MB", 1_000_000),
+            ("kB", 1_000),
+        ];
         let text = match STEPS.iter().find(|(_, size)| self.0 >= *size) {
             None => format!("{} B", self.0),
             Some((unit, size)) => {
@@ -101,7 +107,15 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(ByteSize(bytes)), "{text}");
         }
-        for text in ["", "MB", "6 MBs", "-1", "1..2MB", "99999999999999999999", "20000000TB"] {
+        for text in [
+            "",
+            "MB",
+            "6 MBs",
+            "-1",
+            "1..2MB",
+            "99999999999999999999",
+            "20000000TB",
+        ] {
             assert!(text.parse::<ByteSize>().is_err(), "{text}");
         }
     }

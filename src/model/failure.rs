@@ -48,7 +48,13 @@ pub struct Failure {
 
 impl Failure {
     fn new(kind: Kind, what: impl Into<String>) -> Self {
-        Self { kind, what: what.into(), causes: Vec::new(), data: None, hints: Vec::new() }
+        Self {
+            kind,
+            what: what.into(),
+            causes: Vec::new(),
+            data: None,
+            hints: Vec::new(),
+        }
     }
 
     /// The environment did not do what it should.
@@ -152,9 +158,14 @@ mod tests {
     #[test]
     fn a_cause_is_told_once_and_an_outer_view_keeps_the_inner() {
         let io = std::io::Error::other("disk on fire");
-        let failure = Failure::environment("cannot write the journal").because(&io).inside("the run cannot go on");
+        let failure = Failure::environment("cannot write the journal")
+            .because(&io)
+            .inside("the run cannot go on");
         assert_eq!(failure.what, "the run cannot go on");
         assert_eq!(failure.causes, ["cannot write the journal", "disk on fire"]);
-        assert_eq!(failure.to_string(), "the run cannot go on: cannot write the journal");
+        assert_eq!(
+            failure.to_string(),
+            "the run cannot go on: cannot write the journal"
+        );
     }
 }

@@ -80,7 +80,10 @@ macro_rules! name {
 /// The characters that Compose allows in keys of `services:` and `volumes:`.
 /// <https://github.com/compose-spec/compose-go/blob/main/schema/compose-spec.json>
 fn compose_key(s: &str) -> bool {
-    !s.is_empty() && s.len() <= 255 && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+    !s.is_empty()
+        && s.len() <= 255
+        && s.bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
 /// The characters that the engine allows in names of volumes and containers.
@@ -88,13 +91,15 @@ fn compose_key(s: &str) -> bool {
 fn engine_name(s: &str) -> bool {
     s.len() <= 255
         && s.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        && s.bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
 fn project_name(s: &str) -> bool {
     s.len() <= 255
         && s.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-        && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b))
+        && s.bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b))
 }
 
 name!(
@@ -136,7 +141,12 @@ impl RunId {
     /// Makes a six-letter id out of random bytes (30 bits are used).
     #[must_use]
     pub fn from_entropy(entropy: [u8; 6]) -> Self {
-        Self(entropy.iter().map(|b| char::from(Self::ALPHABET[usize::from(b & 31)])).collect())
+        Self(
+            entropy
+                .iter()
+                .map(|b| char::from(Self::ALPHABET[usize::from(b & 31)]))
+                .collect(),
+        )
     }
 }
 

@@ -27,7 +27,10 @@ impl FromStr for Owner {
         let (uid, gid) = s.split_once(':').ok_or_else(error)?;
         // u32::MAX means "leave unchanged" to chown(2); it is no owner.
         let number = |s: &str| s.parse::<u32>().ok().filter(|n| *n != u32::MAX).ok_or_else(error);
-        Ok(Self { uid: number(uid)?, gid: number(gid)? })
+        Ok(Self {
+            uid: number(uid)?,
+            gid: number(gid)?,
+        })
     }
 }
 

@@ -1,26 +1,39 @@
 //! Services and their containers; the questions that only a running server can answer.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{ContainerSeen, Observer, ServiceSeen, VolumeMount};
+use crate::compose::project::{Condition, Mount, Service, VolumesSource, would_remake};
 use crate::datastore::{Kind, PostgresVersion};
 use crate::engine::{Container, MountKind};
-use crate::model::{Result, ServiceName};
+use crate::model::{ProjectName, Result, ServiceName};
 
 /// A server that does not answer in this time is not asked again.
 const ASK_LIMIT: Duration = Duration::from_secs(15);
 
 impl Observer<'_> {
-    pub(super) async fn services(
-        &self,
-        all: &[Container],
-        hashes: &BTreeMap<ServiceName, String>,
-        ask: bool,
-    ) -> Result<Vec<ServiceSeen>> {
+    pub(super) async fn services(&self, all: &[Container], ask: bool) -> Result<Vec<ServiceSeen>> {
         let mut services = Vec::new();
-        for name in self.project.start_order()? {
-            let Some(service) = self.project.service(&name) else {
+        let has_container = |name: &&ServiceName| {
+            all.iter()
+                .any(|c| !c.one_off && c.service.as_ref() == Some(*name))
+        };
+        let made: Vec<ServiceName> = self
+            .project
+            .services
+            .keys()
+            .filter(has_container)
+            .cloned()
+            .collect();
+        let outdated = if ask {
+            would_remake(self.compose, self.located, &made).await?
+        } else {
+            BTreeSet::new()
+        };
+        let every = self.project.services.keys().cloned().collect();
+        for name in self.project.start_order(&every)? {
+            let Some(service) = self.project.services.get(&name) else {
                 continue;
             };
             let own: Vec<_> = all
@@ -28,7 +41,7 @@ impl Observer<'_> {
                 .filter(|c| !c.one_off && c.service.as_ref() == Some(&name))
                 .collect();
             let image = own.first().map_or_else(
-                || service.image_name(&name, self.project_name()),
+                || image_of(service, self.project_name()),
                 // What Compose made the container from: also right for images that it builds itself.
                 |c| c.image_name.clone(),
             );
@@ -50,25 +63,19 @@ impl Observer<'_> {
             };
             let mut containers = Vec::new();
             for container in own {
-                containers.push(self.container(container, server, ask).await?);
+                let outdated = outdated.contains(&container.name);
+                containers.push(self.container(container, server, ask, outdated).await?);
             }
             services.push(ServiceSeen {
-                depends_on: self.project.waits_for(&name),
-                attached_to: self.project.attached_to(&name),
+                depends_on: waits_for(service),
+                attached_to: attached_to(service),
                 image,
                 image_now: image_now.map(|i| i.id),
-                config_hash: hashes.get(&name).cloned(),
-                stop_grace: service.stop_grace,
+                definition: service.definition.clone(),
+                stop_grace: service.stop_grace_period,
                 server,
                 server_version,
-                mounts: service
-                    .volume_mounts()
-                    .map(|(volume, target, read_only)| VolumeMount {
-                        volume: volume.clone(),
-                        target: target.to_owned(),
-                        read_only,
-                    })
-                    .collect(),
+                mounts: service.mounts.iter().filter_map(volume_mount).collect(),
                 containers,
                 name,
             });
@@ -81,6 +88,7 @@ impl Observer<'_> {
         container: &Container,
         server: Option<Kind>,
         ask: bool,
+        outdated: bool,
     ) -> Result<ContainerSeen> {
         let mut anonymous = Vec::new();
         for mount in &container.mounts {
@@ -113,8 +121,7 @@ impl Observer<'_> {
             name: container.name.clone(),
             state: container.state,
             image: container.image.clone(),
-            config_hash: container.config_hash.clone(),
-            compose_version: container.compose_version.clone(),
+            outdated,
             anonymous,
             data_directory,
             manage_py,
@@ -180,6 +187,49 @@ impl Observer<'_> {
             }
         }
     }
+}
+
+/// What a service waits for: what the files say, and links and shared containers that older versions of Compose do not
+/// list as dependencies.
+fn waits_for(service: &Service) -> Vec<(ServiceName, Condition)> {
+    let condition = |name: &ServiceName| {
+        service
+            .depends_on
+            .get(name)
+            .map_or(Condition::Started, |d| d.condition)
+    };
+    service
+        .dependencies()
+        .into_iter()
+        .map(|name| (name.clone(), condition(name)))
+        .collect()
+}
+
+/// The services whose containers it lives in or with.
+fn attached_to(service: &Service) -> Vec<ServiceName> {
+    let taken_from = service.volumes_from.iter().filter_map(|from| match &from.source {
+        VolumesSource::Service(name) => Some(name),
+        VolumesSource::Container(_) => None,
+    });
+    let all: BTreeSet<_> = service.namespaces_of.iter().chain(taken_from).cloned().collect();
+    all.into_iter().collect()
+}
+
+/// The image that its containers are made from; Compose names one that it builds after project and service.
+fn image_of(service: &Service, project: &ProjectName) -> String {
+    service
+        .image
+        .clone()
+        .unwrap_or_else(|| format!("{project}-{}", service.name))
+}
+
+fn volume_mount(mount: &Mount) -> Option<VolumeMount> {
+    let volume = mount.volume()?.clone();
+    Some(VolumeMount {
+        volume,
+        target: mount.target.clone(),
+        read_only: mount.read_only,
+    })
 }
 
 /// Docker names anonymous volumes by 64 hex digits.

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::compose::Condition;
+use crate::compose::Override;
+use crate::compose::project::Condition;
 use crate::datastore::{Datastore, Kind};
 use crate::engine::State;
 use crate::helper::protocol::{Place, Probe, Scan};
-use crate::model::{ContainerId, Home, ImageId, ProjectName, ServiceName, VolumeKey, VolumeName};
+use crate::model::{ContainerId, Failure, Home, ImageId, ProjectName, ServiceName, VolumeKey, VolumeName};
 
 /// All that a plan is made from.
 #[derive(Debug, Clone)]
@@ -25,8 +26,6 @@ pub struct World {
     pub volumes: Vec<VolumeSeen>,
     /// The block volume that was asked for.
     pub destination: Option<DestinationSeen>,
-    /// The version of Compose that Rehome runs.
-    pub compose_version: String,
     /// What lies where the override would be written.
     pub override_file: OverrideSeen,
     /// `COMPOSE_FILE` in the project's `.env`.
@@ -65,8 +64,8 @@ pub struct ServiceSeen {
     pub image: String,
     /// What that reference means in the engine now.
     pub image_now: Option<ImageId>,
-    /// The hash of its definition in the files now.
-    pub config_hash: Option<String>,
+    /// A hash of its definition in the files now.
+    pub definition: String,
     /// `stop_grace_period`, if it is set.
     pub stop_grace: Option<Duration>,
     /// The database server that it looks like.
@@ -115,10 +114,8 @@ pub struct ContainerSeen {
     pub state: State,
     /// The image it was made from.
     pub image: ImageId,
-    /// The hash of the definition it was made from.
-    pub config_hash: Option<String>,
-    /// The Compose that made it.
-    pub compose_version: Option<String>,
+    /// Compose would make it anew: it was made from another definition than the files have now.
+    pub outdated: bool,
     /// Anonymous volumes it has, with their destination.
     pub anonymous: Vec<(VolumeName, String)>,
     /// The data directory that its database server reports, if it is one that was asked.
@@ -191,8 +188,8 @@ pub struct DestinationSeen {
 pub enum OverrideSeen {
     /// Nothing.
     Missing,
-    /// An override that Rehome wrote, with the definitions in it by volume.
-    Ours(String),
-    /// Somebody else's file.
-    Foreign,
+    /// An override that Rehome wrote.
+    Ours(Override),
+    /// Somebody else's file, or one for another project: why it is not used.
+    Foreign(Failure),
 }

@@ -214,17 +214,5 @@ fn warnings(world: &World, chosen: &[&VolumeSeen], volumes: &[Moving]) -> Vec<St
             "COMPOSE_FILE={shell} is set in your shell and goes before the one in .env: afterwards run `eval \"$(rehome env)\"`, and change it where it is set"
         ));
     }
-    let other = world.services.iter().flat_map(|s| &s.containers).find(|c| {
-        c.compose_version
-            .as_deref()
-            .is_some_and(|v| v != world.compose_version)
-    });
-    if let Some(container) = other {
-        warnings.push(format!(
-            "the stack was made by Compose {}, this is {}: whether its definitions are unchanged cannot be compared",
-            container.compose_version.as_deref().unwrap_or_default(),
-            world.compose_version
-        ));
-    }
     warnings
 }

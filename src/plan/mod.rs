@@ -340,7 +340,7 @@ fn starting(world: &World, stack: &Stack) -> Vec<Starting> {
         world.services.iter().any(|s| {
             s.depends_on
                 .iter()
-                .any(|(on, c)| on == name && *c == crate::compose::Condition::Completed)
+                .any(|(on, c)| on == name && *c == crate::compose::project::Condition::CompletedSuccessfully)
         })
     };
     running
@@ -386,7 +386,7 @@ fn definitions(world: &World, stack: &Stack) -> BTreeMap<ServiceName, String> {
         .remake
         .iter()
         .filter_map(|name| world.service(name))
-        .filter_map(|s| s.config_hash.clone().map(|hash| (s.name.clone(), hash)))
+        .map(|s| (s.name.clone(), s.definition.clone()))
         .collect()
 }
 

@@ -25,12 +25,8 @@ pub(super) fn check(
     volumes: &[Moving],
 ) -> Result<()> {
     let checked = || -> Result<()> {
-        if world.override_file == OverrideSeen::Foreign {
-            return Err(Failure::refused(format!(
-                "{} exists and was not written by Rehome",
-                wanted.switch.override_path.display()
-            ))
-            .hint("name another file with `block.override` in rehome.yml, or move this one away"));
+        if let OverrideSeen::Foreign(failure) = &world.override_file {
+            return Err(failure.clone());
         }
         for seen in chosen {
             volume(wanted, seen)?;
@@ -41,7 +37,7 @@ pub(super) fn check(
         }
         for service in &world.services {
             if volumes.iter().any(|v| service.mounts_volume(&v.key)) {
-                drift(world, service)?;
+                drift(service)?;
                 fit(service)?;
             }
             databases(world, service, volumes)?;
@@ -238,24 +234,9 @@ fn space(destination: &DestinationSeen, chosen: &[&VolumeSeen], volumes: &[Movin
 
 /// A container that is made anew gets what the files say now. If that is not what it was made from, the move would
 /// deploy a change as a side effect, and going back would not go back to what ran.
-fn drift(world: &World, service: &ServiceSeen) -> Result<()> {
+fn drift(service: &ServiceSeen) -> Result<()> {
     let name = &service.name;
     for container in &service.containers {
-        let same_compose = container.compose_version.as_deref() == Some(world.compose_version.as_str());
-        if let (Some(made), Some(now), true) = (&container.config_hash, &service.config_hash, same_compose)
-            && made != now
-        {
-            return Err(
-                Failure::refused(format!("service `{name}` does not run as its Compose files say"))
-                    .cause(format!(
-                        "container {} was made from another definition than the files have now",
-                        container.name
-                    ))
-                    .hint(format!(
-                        "apply the change by itself first: `rehome compose -- up -d {name}`, then move"
-                    )),
-            );
-        }
         match &service.image_now {
             None => {
                 return Err(Failure::refused(format!(
@@ -279,6 +260,18 @@ fn drift(world: &World, service: &ServiceSeen) -> Result<()> {
                 )));
             }
             Some(_) => {}
+        }
+        if container.outdated {
+            return Err(
+                Failure::refused(format!("service `{name}` does not run as its Compose files say"))
+                    .cause(format!(
+                        "container {} was made from another definition than the files and variables have now",
+                        container.name
+                    ))
+                    .hint(format!(
+                        "apply the change by itself first: `rehome compose -- up -d {name}`, then move"
+                    )),
+            );
         }
     }
     Ok(())
