@@ -118,8 +118,8 @@ pub fn move_plan(
     let mut steps = vec![MoveStep::MakeHomes(MakeHomes {
         volumes: volumes.clone(),
     })];
-    let runs = !stack.stop.is_empty();
-    if runs && !wanted.offline && !copied.is_empty() {
+    let pre_copied = !stack.stop.is_empty() && !wanted.offline && !copied.is_empty();
+    if pre_copied {
         steps.push(MoveStep::PreCopy(PreCopy {
             volumes: copied.clone(),
             bandwidth: wanted.bandwidth,
@@ -144,6 +144,7 @@ pub fn move_plan(
             volumes: copied.clone(),
             bandwidth: wanted.bandwidth,
             max_downtime: wanted.max_downtime,
+            pre_copied,
         }));
         steps.push(MoveStep::Verify(Verify { volumes: copied }));
     }
