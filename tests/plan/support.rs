@@ -332,15 +332,17 @@ pub fn base_names(world: &World) -> BTreeMap<VolumeKey, VolumeName> {
 /// Plans; the switch's contents are not what these tests are about.
 pub fn plan(world: &World, wanted: &Wanted) -> Result<MovePlan> {
     move_plan(world, wanted, &base_names(world), |volumes| {
-        let to_block = volumes
-            .iter()
-            .any(|v| matches!(v.target, Target::Directory { .. }));
+        let base = base_names(world);
+        // A volume under its own name is what the Compose files say without an override.
+        let needed = volumes.iter().any(|v| match &v.target {
+            Target::Directory { .. } => true,
+            Target::Volume { name } => base.get(&v.key) != Some(name),
+        });
         Ok(Switch {
             override_path: wanted.switch.override_path.clone(),
-            override_text: to_block.then(|| "volumes: {}\n".to_owned()),
+            override_text: needed.then(|| "volumes: {}\n".to_owned()),
             dotenv: wanted.switch.dotenv.clone(),
-            compose_file: to_block
-                .then(|| "docker-compose.prod.yml:docker-compose.prod.block.yml".to_owned()),
+            compose_file: needed.then(|| "docker-compose.prod.yml:docker-compose.prod.block.yml".to_owned()),
             volumes: volumes
                 .iter()
                 .map(|m| (m.key.clone(), m.target.volume_name().clone()))

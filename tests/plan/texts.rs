@@ -117,7 +117,7 @@ fn offline() {
         What happens
            1  make /mnt/kms-data/postgres
            2  stop nginx, celery-beat, celery, api, db   ← down from here
-           3  copy what changed since
+           3  copy 4.1 GB
            4  compare every entry of both homes
            5  write docker-compose.prod.block.yml, set COMPOSE_FILE in .env
            6  start db, api, celery, celery-beat, nginx   ← up from here
@@ -188,7 +188,7 @@ fn nothing_is_copied_at_all() {
            6  remove the helpers
 
         Down for about 7.0 s: nginx, api
-          the data is copied while they stand still (--offline)
+          nothing is copied
         Running on: db, redis, celery, celery-beat
         If anything fails, every step is taken back in reverse and the stack runs on its old homes as before.
         The old homes are only read. They are neither changed nor deleted, now or later.
@@ -215,7 +215,7 @@ fn nothing_runs() {
         What happens
            1  make /mnt/kms-data/media, /mnt/kms-data/postgres, /mnt/kms-data/redis, /mnt/kms-data/static
            2  stop nothing: no service runs
-           3  copy what changed since
+           3  copy 16.1 GB
            4  compare every entry of both homes
            5  write docker-compose.prod.block.yml, set COMPOSE_FILE in .env
            6  make the containers anew
@@ -246,7 +246,7 @@ fn nothing_was_ever_started() {
         What happens
            1  make /mnt/kms-data/media
            2  stop nothing: no service runs
-           3  copy what changed since
+           3  copy 12 GB
            4  compare every entry of both homes
            5  write docker-compose.prod.block.yml, set COMPOSE_FILE in .env
            6  make the containers anew
@@ -307,7 +307,7 @@ fn back_to_volumes_beside_the_old_ones() {
            3  stop nginx, celery-beat, celery, api, redis, db   ← down from here
            4  copy what changed since
            5  compare every entry of both homes
-           6  remove docker-compose.prod.block.yml, remove COMPOSE_FILE from .env
+           6  write docker-compose.prod.block.yml, set COMPOSE_FILE in .env
            7  start db, redis, api, celery, celery-beat, nginx   ← up from here
            8  prove that the stack works there
            9  remove the helpers
@@ -316,21 +316,15 @@ fn back_to_volumes_beside_the_old_ones() {
           the data is copied while they run; they stand still for what changed since, and to be compared
         If anything fails, every step is taken back in reverse and the stack runs on its old homes as before.
         The old homes are only read. They are neither changed nor deleted, now or later.
-
-        ! volume `media_volume` is kms-connect_media_volume_block_0001; there is also kms-connect_media_volume, which is not touched: make sure that this is the one you mean
-
-        ! volume `postgres_data` is kms-connect_postgres_data_block_0001; there is also kms-connect_postgres_data, which is not touched: make sure that this is the one you mean
-
-        ! volume `redis_data` is kms-connect_redis_data_block_0001; there is also kms-connect_redis_data, which is not touched: make sure that this is the one you mean
-
-        ! volume `static_volume` is kms-connect_static_volume_block_0001; there is also kms-connect_static_volume, which is not touched: make sure that this is the one you mean
     ");
 }
 
 #[test]
 fn back_to_volumes_under_the_original_names_once_the_old_ones_are_gone() {
     let mut world = kms_on_block();
-    world.engine_volumes.retain(|name| name.as_str().contains("_block_"));
+    world
+        .engine_volumes
+        .retain(|name| name.as_str().contains("_block_"));
     assert_snapshot!(text(&world, &back()), @r"
         Move 4 volumes of kms-connect back to Docker volumes
 
@@ -360,7 +354,9 @@ fn back_to_volumes_under_the_original_names_once_the_old_ones_are_gone() {
 #[test]
 fn another_owner_and_another_directory() {
     let mut wanted = only(&["media_volume", "static_volume"]);
-    wanted.owners.insert(key("media_volume"), Owner { uid: 1000, gid: 70 });
+    wanted
+        .owners
+        .insert(key("media_volume"), Owner { uid: 1000, gid: 70 });
     wanted.map.insert(key("static_volume"), "web/static files".into());
     assert_snapshot!(text(&kms(), &wanted), @r"
         Move 2 volumes of kms-connect to /mnt/kms-data
@@ -394,8 +390,16 @@ fn another_owner_and_another_directory() {
 fn hooks_and_checks() {
     let mut wanted = only(&["redis_data"]);
     wanted.hooks = vec![
-        hook("api", &["python3", "manage.py", "migrate", "--noinput"], OnFailure::Stop),
-        hook("api", &["python3", "manage.py", "collectstatic", "--noinput"], OnFailure::Warn),
+        hook(
+            "api",
+            &["python3", "manage.py", "migrate", "--noinput"],
+            OnFailure::Stop,
+        ),
+        hook(
+            "api",
+            &["python3", "manage.py", "collectstatic", "--noinput"],
+            OnFailure::Warn,
+        ),
         hook("redis", &["redis-cli", "ping"], OnFailure::Ignore),
     ];
     wanted.checks = vec![HttpCheck {
@@ -524,8 +528,12 @@ fn a_service_in_the_network_of_another_is_made_anew_with_it() {
 #[test]
 fn one_shot_services_that_have_ended_are_made_anew_and_not_started() {
     let world = world_of(vec![
-        service("init").mounting("files", "/files").in_state(State::Exited(0)),
-        service("web").mounting("files", "/files").after("init", Condition::Completed),
+        service("init")
+            .mounting("files", "/files")
+            .in_state(State::Exited(0)),
+        service("web")
+            .mounting("files", "/files")
+            .after("init", Condition::Completed),
     ]);
     assert_snapshot!(text(&world, &wanted()), @r"
         Move 1 volume of kms-connect to /mnt/kms-data
