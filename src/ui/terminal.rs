@@ -39,6 +39,8 @@ struct State {
     step: Option<ProgressBar>,
     /// The clock of the downtime; always the lowest line.
     clock: Option<ProgressBar>,
+    /// The last line that a hook printed; all of them are in its log.
+    hook: Option<ProgressBar>,
     /// One bar a volume; the phase says what it counts.
     bars: BTreeMap<Option<VolumeKey>, Bar>,
 }
@@ -169,6 +171,20 @@ impl Terminal {
         state.step = Some(line);
     }
 
+    /// Shows the last line of a hook below its step: hundreds of "copied …" would push the plan out of sight.
+    fn hook_line(&self, state: &mut State, text: String) {
+        let line = state.hook.get_or_insert_with(|| {
+            let line = ProgressBar::no_length();
+            let line = match &state.step {
+                Some(step) => self.live.insert_after(step, line),
+                None => self.live.add(line),
+            };
+            line.set_style(self.style("{wide_msg}"));
+            line
+        });
+        line.set_message(text);
+    }
+
     fn downtime_began(&self, state: &mut State) {
         state.end_clock();
         let clock = self.live.add(ProgressBar::no_length());
@@ -271,7 +287,12 @@ impl Terminal {
                 Level::Warning => self.say(&format!("{} {}", paint.warning("warning:"), clean(&text))),
             },
             Event::HookOutput { service, line } => {
-                self.say(&paint.dim(&format!("      {service} │ {}", clean(&line))));
+                let text = paint.dim(&format!("      {service} │ {}", clean(&line)));
+                if self.verbosity == Verbosity::Verbose {
+                    self.say(&text);
+                } else {
+                    self.hook_line(state, text);
+                }
             }
             Event::Finished {
                 run,
@@ -304,7 +325,7 @@ impl State {
         for bar in std::mem::take(&mut self.bars).into_values() {
             bar.bar.finish_and_clear();
         }
-        if let Some(line) = self.step.take() {
+        for line in [self.hook.take(), self.step.take()].into_iter().flatten() {
             line.finish_and_clear();
         }
     }
