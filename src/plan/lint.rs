@@ -99,6 +99,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::compose::Override;
     use crate::model::{ContainerId, VolumeKey};
     use crate::plan::{Facts, VolumeFacts};
     use crate::steps::{
@@ -196,10 +197,10 @@ mod tests {
                 MoveStep::Verify(Verify { volumes: Vec::new() }),
                 MoveStep::Switch(Switch {
                     override_path: "/srv/p/compose.block.yml".into(),
-                    override_text: None,
+                    content: Override::empty(crate::model::ProjectName::new("p").unwrap()),
                     dotenv: "/srv/p/.env".into(),
                     compose_file: None,
-                    volumes: Vec::new(),
+                    volumes: 0,
                 }),
                 MoveStep::Start(Start {
                     services: vec![starting("db"), starting("web")],

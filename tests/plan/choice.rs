@@ -105,10 +105,10 @@ fn back_goes_to_the_name_that_the_compose_files_give() {
     let plan = move_plan(&world, &wanted, &names, |_| {
         Ok(rehome::steps::Switch {
             override_path: wanted.switch.override_path.clone(),
-            override_text: None,
+            content: rehome::compose::Override::empty(world.project.clone()),
             dotenv: wanted.switch.dotenv.clone(),
             compose_file: None,
-            volumes: Vec::new(),
+            volumes: 0,
         })
     })
     .unwrap();

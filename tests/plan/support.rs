@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rehome::compose::Condition;
+use rehome::compose::Override;
+use rehome::compose::override_file::Definition;
+use rehome::compose::project::Condition;
 use rehome::datastore::{Datastore, Kind};
 use rehome::engine::{Health, State};
 use rehome::helper::protocol::{Place, Probe, Scan};
@@ -239,7 +241,7 @@ pub fn kms() -> World {
 pub fn kms_on_block() -> World {
     let mut world = kms();
     world.destination = None;
-    world.override_file = OverrideSeen::Ours("…".to_owned());
+    world.override_file = OverrideSeen::Ours(Override::empty(world.project.clone()));
     for (volume, sub) in world
         .volumes
         .iter_mut()
@@ -338,15 +340,22 @@ pub fn plan(world: &World, wanted: &Wanted) -> Result<MovePlan> {
             Target::Directory { .. } => true,
             Target::Volume { name } => base.get(&v.key) != Some(name),
         });
+        let mut content = Override::empty(world.project.clone());
+        if needed {
+            let first = &volumes[0];
+            let definition = Definition {
+                name: first.target.volume_name().clone(),
+                device: None,
+                labels: BTreeMap::new(),
+            };
+            content.volumes.insert(first.key.clone(), definition);
+        }
         Ok(Switch {
             override_path: wanted.switch.override_path.clone(),
-            override_text: needed.then(|| "volumes: {}\n".to_owned()),
+            content,
             dotenv: wanted.switch.dotenv.clone(),
             compose_file: needed.then(|| "docker-compose.prod.yml:docker-compose.prod.block.yml".to_owned()),
-            volumes: volumes
-                .iter()
-                .map(|m| (m.key.clone(), m.target.volume_name().clone()))
-                .collect(),
+            volumes: volumes.len(),
         })
     })
 }

@@ -51,8 +51,7 @@ fn text(report: &Value) -> String {
     let mut out = format!("Run {}: {}\n", string(&report["run"]), string(&report["title"]));
     let mut line = |text: String| {
         out.push_str(&text);
-        out.push('
-');
+        out.push('\n');
     };
     for (name, value) in [
         ("typed", &report["command"]),

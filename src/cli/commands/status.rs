@@ -1,6 +1,5 @@
 //! `rehome status`.
 
-
 use super::super::{Cx, Ending};
 use crate::model::{ByteSize, Result};
 use crate::ops::{Status, status};
@@ -45,8 +44,7 @@ fn text(status: &Status, color: bool) -> String {
     out.push_str(&table.render(color));
     let mut line = |text: String| {
         out.push_str(&text);
-        out.push('
-');
+        out.push('\n');
     };
     line(String::new());
     for volume in status.volumes.iter().filter(|v| !v.datastores.is_empty()) {
