@@ -1,3 +1,5 @@
+//! The command line as people type it.
+
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 

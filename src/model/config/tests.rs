@@ -1,3 +1,5 @@
+//! rehome.yml, read and written.
+
 use std::path::Path;
 
 use proptest::prelude::*;
