@@ -72,7 +72,7 @@ fn nothing_to_move() {
 #[test]
 fn an_override_of_somebody_else() {
     // What is wrong with it is said by whoever read it; the plan adds that nothing was changed.
-    let why = Failure::refused("docker-compose.prod.block.yml cannot be used as the override");
+    let why = rehome::model::Failure::refused("docker-compose.prod.block.yml cannot be used as the override");
     assert_snapshot!(with(|w| w.override_file = OverrideSeen::Foreign(why)), @r"
         error: docker-compose.prod.block.yml cannot be used as the override
         data: nothing was changed
