@@ -1,13 +1,16 @@
 //! The arguments. The doc comments of these types are the help text.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use crate::model::config::Subdir;
-use crate::model::{ByteSize, Owner, RunId, VolumeKey, parse_span};
+use crate::model::config::{Subdir, absolute_dir};
+use crate::model::{ByteSize, Failure, Owner, RunId, VolumeKey, parse_span};
 
 /// Gives the data of a Docker Compose stack a new home, and proves that it arrived
 ///
@@ -185,7 +188,7 @@ pub struct Init {
 #[derive(Debug, Clone, Args)]
 pub struct Override {
     /// The directory on the block volume that holds the volumes' directories [default: block.root of rehome.yml]
-    #[arg(long, value_name = "DIR", value_parser = directory)]
+    #[arg(long, value_name = "DIR", value_parser = absolute_dir)]
     pub to: Option<PathBuf>,
 
     /// How volumes are pointed at their home
@@ -354,7 +357,7 @@ impl FromStr for Destination {
         if text == "volumes" {
             return Ok(Self::Volumes);
         }
-        directory(text).map(Self::Directory).map_err(|error| {
+        absolute_dir(text).map(Self::Directory).map_err(|error| {
             // `--to volume` must not become a directory of that name.
             format!("{error}, or `volumes` for Docker's own")
         })
@@ -390,17 +393,6 @@ where
     }
 }
 
-/// The engine may be on another host, where the directory that Rehome runs in means nothing.
-fn directory(text: &str) -> Result<PathBuf, String> {
-    if text.starts_with('/') {
-        Ok(PathBuf::from(text))
-    } else {
-        Err(format!(
-            "{text:?} is no absolute path: give a directory of the engine's host"
-        ))
-    }
-}
-
 fn rate(text: &str) -> Result<ByteSize, String> {
     let size: ByteSize = text
         .strip_suffix("/s")
@@ -411,6 +403,90 @@ fn rate(text: &str) -> Result<ByteSize, String> {
         return Err("a rate of nothing would never end".to_owned());
     }
     Ok(size)
+}
+
+impl Cli {
+    /// Reads a command line, the program's name first. Help and version come as an error too, as clap has it.
+    ///
+    /// # Errors
+    /// What clap refuses, and what contradicts itself.
+    pub fn read<T: Into<OsString> + Clone>(
+        arguments: impl IntoIterator<Item = T>,
+    ) -> Result<Self, clap::Error> {
+        let mut command = Self::command();
+        let mut matches = command.try_get_matches_from_mut(arguments)?;
+        let cli = Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))?;
+        if let Command::Move(args) = &cli.command
+            && let Err(contradiction) = args.check()
+        {
+            // The usage that is shown with it is that of the command it is about.
+            let about = command.find_subcommand_mut("move");
+            return Err(match about {
+                Some(about) => about.error(ErrorKind::ArgumentConflict, contradiction),
+                None => command.error(ErrorKind::ArgumentConflict, contradiction),
+            });
+        }
+        Ok(cli)
+    }
+}
+
+impl Move {
+    /// What the arguments say against each other. A later one never wins silently: what is meant decides where data
+    /// goes.
+    fn check(&self) -> Result<(), String> {
+        no_repeats("--map", self.maps.iter().map(|map| &map.volume))?;
+        no_repeats("--owner", self.owners.iter().map(|owner| &owner.volume))?;
+        if let Some(volume) = self.only.iter().find(|volume| self.exclude.contains(volume)) {
+            return Err(format!(
+                "volume `{volume}` is asked for with --only and left out with --exclude"
+            ));
+        }
+        if self.to == Some(Destination::Volumes)
+            && let Some(map) = self.maps.first()
+        {
+            return Err(format!(
+                "--map {}={} has no meaning with --to volumes: there the data goes into Docker's own directory",
+                map.volume, map.value
+            ));
+        }
+        let maps = self.maps.iter().map(|map| ("--map", &map.volume));
+        let owners = self.owners.iter().map(|owner| ("--owner", &owner.volume));
+        let fresh = self.without_data.iter().map(|volume| ("--without-data", volume));
+        for (option, volume) in maps.chain(owners).chain(fresh) {
+            let asked_for = self.only.is_empty() || self.only.contains(volume);
+            if !asked_for || self.exclude.contains(volume) {
+                return Err(format!(
+                    "{option} names volume `{volume}`, which is left out of this move"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn no_repeats<'a>(option: &str, volumes: impl IntoIterator<Item = &'a VolumeKey>) -> Result<(), String> {
+    let mut seen = BTreeSet::new();
+    match volumes.into_iter().find(|volume| !seen.insert(*volume)) {
+        Some(volume) => Err(format!("{option} names volume `{volume}` twice")),
+        None => Ok(()),
+    }
+}
+
+/// A refusal of clap's as the failure that `--json` prints: the whole sentence, and clap's tips as hints.
+#[must_use]
+pub fn usage_failure(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    let mut paragraphs = text.split("\n\n").map(str::trim);
+    let first = paragraphs.next().unwrap_or_default();
+    let first = first.strip_prefix("error: ").unwrap_or(first);
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return Failure::usage("no command is given").hint("rehome --help");
+    }
+    let what = first.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    let tips = paragraphs
+        .flat_map(str::lines)
+        .filter_map(|line| line.trim().strip_prefix("tip: "));
+    tips.fold(Failure::usage(what), |failure, tip| failure.hint(tip))
 }
 
 #[cfg(test)]

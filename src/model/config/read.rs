@@ -123,10 +123,21 @@ fn told(error: &serde_yaml::Error) -> ConfigError {
 /// What the types alone do not rule out. Each refusal is on the line of the value that it is about.
 fn sound(config: &Config, text: &str) -> Result<(), ConfigError> {
     block(&config.block, text)?;
-    for (place, hook) in config.hooks.iter().flat_map(|hooks| &hooks.after_start).enumerate() {
+    for (place, hook) in config
+        .hooks
+        .iter()
+        .flat_map(|hooks| &hooks.after_start)
+        .enumerate()
+    {
         if hook.run.first().is_none_or(String::is_empty) {
-            let error = ConfigError::new(format!("hooks.after_start: the hook of {} runs nothing", hook.service));
-            return Err(error.on(line_of(text, &["hooks", "after_start", &place.to_string(), "run"])));
+            let error = ConfigError::new(format!(
+                "hooks.after_start: the hook of {} runs nothing",
+                hook.service
+            ));
+            return Err(error.on(line_of(
+                text,
+                &["hooks", "after_start", &place.to_string(), "run"],
+            )));
         }
     }
     for (place, check) in config.checks.iter().enumerate() {
@@ -135,7 +146,9 @@ fn sound(config: &Config, text: &str) -> Result<(), ConfigError> {
         let host = check.http.strip_prefix("http://").unwrap_or_default();
         if host.is_empty() || host.starts_with('/') {
             let error = ConfigError::new(format!("checks: {:?} is no URL that can be asked", check.http));
-            return Err(error.on(line("http")).hint("write it as http://localhost:8000/health/"));
+            return Err(error
+                .on(line("http"))
+                .hint("write it as http://localhost:8000/health/"));
         }
         if !(100..=599).contains(&check.status) {
             let error = ConfigError::new(format!("checks: {} is no HTTP status", check.status));
@@ -173,7 +186,10 @@ fn block(block: &Block, text: &str) -> Result<(), ConfigError> {
     }
     let mut taken: Vec<(&VolumeKey, String)> = Vec::new();
     for (key, volume) in &block.volumes {
-        let path = volume.path.as_ref().map_or_else(|| default_subdir(key), ToString::to_string);
+        let path = volume
+            .path
+            .as_ref()
+            .map_or_else(|| default_subdir(key), ToString::to_string);
         let meets = |other: &str| {
             let (a, b) = (format!("{path}/"), format!("{other}/"));
             a.starts_with(&b) || b.starts_with(&a)

@@ -15,7 +15,9 @@ use crate::model::VolumeKey;
 pub fn absolute_dir(text: &str) -> Result<PathBuf, String> {
     let path = Path::new(text);
     if !path.is_absolute() {
-        return Err(format!("{text:?} is no absolute path: give a directory of the engine's host"));
+        return Err(format!(
+            "{text:?} is no absolute path: give a directory of the engine's host"
+        ));
     }
     if path.components().any(|part| part == Component::ParentDir) {
         return Err(format!("{text:?} goes up with `..`: write where it leads"));
@@ -26,7 +28,9 @@ pub fn absolute_dir(text: &str) -> Result<PathBuf, String> {
     // Its components alone: one place has one spelling, without `//`, `/./` and a closing `/`.
     let path: PathBuf = path.components().collect();
     if path == Path::new("/") {
-        return Err("/ is the root disk itself: give the directory where the block volume is mounted".to_owned());
+        return Err(
+            "/ is the root disk itself: give the directory where the block volume is mounted".to_owned(),
+        );
     }
     Ok(path)
 }

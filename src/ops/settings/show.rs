@@ -41,7 +41,10 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
-            Self::File { name, line: Some(line) } => write!(f, "{name}:{line}"),
+            Self::File {
+                name,
+                line: Some(line),
+            } => write!(f, "{name}:{line}"),
             Self::File { name, line: None } => f.write_str(name),
             Self::Flag(option) => f.write_str(option),
             Self::Environment(name) => write!(f, "{name} in the environment"),
@@ -79,9 +82,16 @@ impl App {
         let dotenv = Dotenv::read(&self.located.dotenv)?;
         let name = if wanted.project_name.is_some() {
             Source::Flag("--project-name")
-        } else if wanted.env.get("COMPOSE_PROJECT_NAME").is_some_and(|name| !name.is_empty()) {
+        } else if wanted
+            .env
+            .get("COMPOSE_PROJECT_NAME")
+            .is_some_and(|name| !name.is_empty())
+        {
             Source::Environment("COMPOSE_PROJECT_NAME")
-        } else if dotenv.get("COMPOSE_PROJECT_NAME").is_some_and(|name| !name.is_empty()) {
+        } else if dotenv
+            .get("COMPOSE_PROJECT_NAME")
+            .is_some_and(|name| !name.is_empty())
+        {
             Source::Dotenv
         } else {
             Source::Compose
@@ -99,14 +109,27 @@ impl App {
             HostSource::Environment => Source::Environment("DOCKER_HOST"),
             HostSource::Default => Source::Default,
         };
-        let said = |flag: &Option<PathBuf>, name| flag.as_ref().map_or(Source::Default, |_| Source::Flag(name));
-        let setting = |name: &str, value, from| Setting { name: name.to_owned(), value, from };
+        let said =
+            |flag: &Option<PathBuf>, name| flag.as_ref().map_or(Source::Default, |_| Source::Flag(name));
+        let setting = |name: &str, value, from| Setting {
+            name: name.to_owned(),
+            value,
+            from,
+        };
         let mut settings = vec![
             setting("project", json!(self.project.name()), name),
             setting("files", json!(self.located.files), files),
             setting("engine", json!(host.url), engine),
-            setting("state", json!(self.state.path()), said(&self.options.state_dir, "--state-dir")),
-            setting("config", json!(self.settings.path), said(&self.options.config, "--config")),
+            setting(
+                "state",
+                json!(self.state.path()),
+                said(&self.options.state_dir, "--state-dir"),
+            ),
+            setting(
+                "config",
+                json!(self.settings.path),
+                said(&self.options.config, "--config"),
+            ),
         ];
         settings.extend(self.settings.show());
         Ok(settings)
@@ -118,24 +141,40 @@ impl Settings {
     #[must_use]
     pub fn show(&self) -> Vec<Setting> {
         let name = self.path.as_deref().and_then(|path| path.file_name());
-        let name = name.map_or_else(|| "rehome.yml".to_owned(), |name| name.to_string_lossy().into_owned());
+        let name = name.map_or_else(
+            || "rehome.yml".to_owned(),
+            |name| name.to_string_lossy().into_owned(),
+        );
         let setting = |keys: &[&str], value: Value| {
             let line = line_of(&self.text, keys);
             let from = match line {
-                Some(_) => Source::File { name: name.clone(), line },
+                Some(_) => Source::File {
+                    name: name.clone(),
+                    line,
+                },
                 None => Source::Default,
             };
-            Setting { name: keys.join("."), value, from }
+            Setting {
+                name: keys.join("."),
+                value,
+                from,
+            }
         };
         let mut settings = vec![
             setting(&["block", "root"], json!(self.block_root)),
             setting(&["block", "override"], json!(self.override_path)),
         ];
         for (key, volume) in &self.volumes {
-            let path = volume.path.as_ref().map_or_else(|| default_subdir(key), ToString::to_string);
+            let path = volume
+                .path
+                .as_ref()
+                .map_or_else(|| default_subdir(key), ToString::to_string);
             settings.push(setting(&["block", "volumes", key.as_str(), "path"], json!(path)));
             if let Some(owner) = volume.owner {
-                settings.push(setting(&["block", "volumes", key.as_str(), "owner"], json!(owner)));
+                settings.push(setting(
+                    &["block", "volumes", key.as_str(), "owner"],
+                    json!(owner),
+                ));
             }
         }
         settings.push(setting(&["block", "exclude"], json!(self.exclude)));
@@ -200,16 +239,27 @@ checks:
             rows[..8],
             [
                 row("block.root", "\"/mnt/kms-data\"", "rehome.yml:3"),
-                row("block.override", &format!("{:?}", override_path.display().to_string()), "default"),
+                row(
+                    "block.override",
+                    &format!("{:?}", override_path.display().to_string()),
+                    "default"
+                ),
                 row("block.volumes.media_volume.path", "\"media\"", "default"),
-                row("block.volumes.media_volume.owner", "\"1000:1000\"", "rehome.yml:6"),
+                row(
+                    "block.volumes.media_volume.owner",
+                    "\"1000:1000\"",
+                    "rehome.yml:6"
+                ),
                 row("block.volumes.postgres_data.path", "\"pg\"", "rehome.yml:8"),
                 row("block.exclude", "[\"redis_data\"]", "rehome.yml:9"),
                 row("stop_timeout", "null", "default"),
                 row("hooks.after_start", "null", "default"),
             ]
         );
-        assert_eq!((rows[8].0.as_str(), rows[8].2.as_str()), ("checks", "rehome.yml:11"));
+        assert_eq!(
+            (rows[8].0.as_str(), rows[8].2.as_str()),
+            ("checks", "rehome.yml:11")
+        );
     }
 
     #[test]
@@ -219,7 +269,10 @@ checks:
         std::fs::write(&other, "version: 1\n\nstop_timeout: 2m\n").unwrap();
         let settings = Settings::load(Some(&other), &located(dir.path())).unwrap();
         let rows = shown(&settings);
-        assert!(rows.contains(&row("stop_timeout", "\"120s\"", "other.yml:3")), "{rows:?}");
+        assert!(
+            rows.contains(&row("stop_timeout", "\"120s\"", "other.yml:3")),
+            "{rows:?}"
+        );
 
         let settings = Settings::load(None, &located(dir.path())).unwrap();
         assert!(shown(&settings).iter().all(|(_, _, from)| from == "default"));
