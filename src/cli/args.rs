@@ -12,6 +12,24 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use crate::model::config::{Subdir, absolute_dir};
 use crate::model::{ByteSize, Failure, Owner, RunId, VolumeKey, parse_span};
 
+const EXAMPLES: &str = "\
+Examples:
+  rehome status                            where each volume's data lives now
+  rehome move --to /mnt/data --dry-run     what a move would do, step by step
+  rehome move --to /mnt/data               the move
+  rehome move --to volumes                 and back, with everything that was written since
+  rehome resume                            finish a run that was interrupted
+
+Exit codes:
+   0  done
+   1  failed: the engine, the network, a file system
+   2  the command line or rehome.yml cannot be understood
+   3  refused before anything changed
+  10  failed and rolled back: everything is as it was
+  11  interrupted: resume or rollback goes on
+  12  stuck: a person is needed, and what to do is printed
+  70  a bug in Rehome";
+
 /// Gives the data of a Docker Compose stack a new home, and proves that it arrived
 ///
 /// Rehome moves named volumes to block storage and back. It says beforehand what it will do (`--dry-run`), checks
@@ -22,7 +40,8 @@ use crate::model::{ByteSize, Failure, Owner, RunId, VolumeKey, parse_span};
     bin_name = "rehome",
     version,
     max_term_width = 100,
-    disable_help_subcommand = true
+    disable_help_subcommand = true,
+    after_long_help = EXAMPLES
 )]
 pub struct Cli {
     /// What every command understands.
@@ -172,8 +191,14 @@ pub enum Command {
     },
 }
 
+const INIT_EXAMPLES: &str = "\
+Examples:
+  rehome init --dry-run     what would be written
+  rehome init               write rehome.yml beside the Compose file";
+
 /// `rehome init`.
 #[derive(Debug, Clone, Args)]
+#[command(after_long_help = INIT_EXAMPLES)]
 pub struct Init {
     /// Replace a rehome.yml that is there
     #[arg(long)]
@@ -184,8 +209,15 @@ pub struct Init {
     pub dry_run: bool,
 }
 
+const OVERRIDE_EXAMPLES: &str = "\
+Examples:
+  rehome override --to /mnt/data             print it
+  rehome override --to /mnt/data --write     write it, and set COMPOSE_FILE in .env
+  rehome override --check                    exit 3 unless the stack runs with it";
+
 /// `rehome override`.
 #[derive(Debug, Clone, Args)]
+#[command(after_long_help = OVERRIDE_EXAMPLES)]
 pub struct Override {
     /// The directory on the block volume that holds the volumes' directories [default: block.root of rehome.yml]
     #[arg(long, value_name = "DIR", value_parser = absolute_dir)]
@@ -218,8 +250,14 @@ pub enum Style {
     Bind,
 }
 
+const ENV_EXAMPLES: &str = "\
+Examples:
+  eval \"$(rehome env)\"     for this shell
+  rehome env --write        for everybody, in .env";
+
 /// `rehome env`.
 #[derive(Debug, Clone, Args)]
+#[command(after_long_help = ENV_EXAMPLES)]
 pub struct Env {
     /// Put COMPOSE_FILE into .env instead of printing the export line
     #[arg(long)]
@@ -293,7 +331,7 @@ pub struct Move {
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub bandwidth: Option<ByteSize>,
 
-    /// Give this volume an empty new home, without its data (a cache); may be repeated, or a list with commas
+    /// Start this volume empty on its new home; its data stays in the old one. May be repeated, or a list with commas
     #[arg(long, value_name = "VOLUME", value_delimiter = ',')]
     pub without_data: Vec<VolumeKey>,
 
@@ -323,9 +361,15 @@ pub enum ConfigCommand {
     Show,
 }
 
+const COMPOSE_EXAMPLES: &str = "\
+Examples:
+  rehome compose -- ps
+  rehome compose -- up -d
+  rehome compose -- exec api python manage.py createsuperuser";
+
 /// `rehome compose`.
 #[derive(Debug, Clone, Args)]
-#[command(override_usage = "rehome compose [OPTIONS] -- ARGS...")]
+#[command(override_usage = "rehome compose [OPTIONS] -- ARGS...", after_long_help = COMPOSE_EXAMPLES)]
 pub struct Compose {
     /// Run it even if it destroys data
     #[arg(long)]
