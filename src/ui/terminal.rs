@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use super::words::{self, Amount};
+use super::words::{self, Amount, beside, fill};
 use super::{Paint, Verbosity, clean, out, render, width};
 use crate::event::{Event, Events, Level};
 use crate::model::{ByteSize, Span, VolumeKey};
@@ -18,8 +18,35 @@ const TICK: Duration = Duration::from_millis(120);
 /// The longest name before a bar; a longer one is cut.
 const NAME: usize = 22;
 
-/// What stands beside name and bar: indent, percents, amount, rate, time left.
-const BESIDE: usize = 49;
+/// The same on a narrow terminal.
+const SHORT_NAME: usize = 14;
+
+/// Amount, rate and time left, when all of them are shown.
+const BESIDE: usize = 39;
+
+/// Where the second line of something begins.
+const INDENT: usize = 6;
+
+/// How the columns of a bar's line are shared out.
+struct Columns {
+    name: usize,
+    bar: usize,
+    beside: usize,
+}
+
+impl Columns {
+    fn of(width: usize) -> Self {
+        let name = if width < 60 { SHORT_NAME } else { NAME };
+        // Indent, blanks between, and percents: `  NAME BAR 100 %  BESIDE`; the last column stays free.
+        let taken = 2 + name + 1 + 1 + 5 + 2 + 1;
+        let bar = width.saturating_sub(taken + BESIDE).clamp(6, 32);
+        Self {
+            name,
+            bar,
+            beside: width.saturating_sub(taken + bar),
+        }
+    }
+}
 
 /// Shows a run on a terminal.
 pub(super) struct Terminal {
@@ -84,11 +111,24 @@ impl Terminal {
             .with_key("share", |state: &ProgressState, out: &mut dyn Write| {
                 drop_result(write!(out, "{:>3} %", (state.fraction() * 100.0) as u32));
             })
-            .with_key("speed", |state: &ProgressState, out: &mut dyn Write| {
-                drop_result(out.write_str(&speed(state.per_sec())));
+            .with_key("bytes", |state: &ProgressState, out: &mut dyn Write| {
+                let amount = format!(
+                    "{} of {}",
+                    ByteSize(state.pos()),
+                    ByteSize(state.len().unwrap_or(0))
+                );
+                let speed = speed(state.per_sec());
+                drop_result(out.write_str(&beside(
+                    &amount,
+                    &speed,
+                    &left(state),
+                    Columns::of(width()).beside,
+                )));
             })
-            .with_key("left", |state: &ProgressState, out: &mut dyn Write| {
-                drop_result(out.write_str(&left(state)));
+            .with_key("files", |state: &ProgressState, out: &mut dyn Write| {
+                let (done, all) = (words::count(state.pos()), words::count(state.len().unwrap_or(0)));
+                let amount = format!("{done} of {all} files");
+                drop_result(out.write_str(&beside(&amount, "", &left(state), Columns::of(width()).beside)));
             })
     }
 
@@ -99,13 +139,11 @@ impl Terminal {
             ("", "")
         };
         // A bar of one length, so that bars and numbers stand below each other.
-        let bar = width().saturating_sub(NAME + BESIDE).clamp(6, 32);
+        let bar = Columns::of(width()).bar;
         let template = match kind {
-            Counts::Bytes => {
-                format!("  {{prefix}} {on}{{bar:{bar}}}{off} {{share}}  {{msg}}{{speed}}{{left}}")
-            }
-            Counts::Files => format!("  {{prefix}} {on}{{bar:{bar}}}{off} {{share}}  {{msg}}{{left}}"),
-            Counts::Unknown => format!("  {{prefix}} {on}{{spinner}}{off} {{msg}}"),
+            Counts::Bytes => format!("  {{prefix}} {on}{{bar:{bar}}}{off} {{share}}  {{bytes}}"),
+            Counts::Files => format!("  {{prefix}} {on}{{bar:{bar}}}{off} {{share}}  {{files}}"),
+            Counts::Unknown => format!("  {{prefix}} {on}{{spinner}}{off} {{wide_msg}}"),
         };
         self.style(&template)
     }
@@ -133,7 +171,8 @@ impl Terminal {
                 None => self.live.add(bar),
             };
             bar.set_style(self.bar_style(kind));
-            bar.set_prefix(format!("{:<NAME$}", cut(&name, NAME)));
+            let longest = Columns::of(width()).name;
+            bar.set_prefix(format!("{:<longest$}", cut(&name, longest)));
             bar.enable_steady_tick(TICK);
             state.bars.insert(
                 volume.clone(),
@@ -189,8 +228,12 @@ impl Terminal {
             } => {
                 state.began = Some(Instant::now());
                 let goes_on = if resumed { " goes on" } else { "" };
-                let run = paint.dim(&format!("run {run}{goes_on} · {project}"));
-                self.say(&format!("{}  {run}", paint.strong(&clean(&title))));
+                let run = format!("run {run}{goes_on} · {project}");
+                let title = clean(&title);
+                let fits = title.chars().count() + 2 + run.chars().count() <= width();
+                let gap = if fits { "  " } else { "\n" };
+                let title = paint.strong(&fill(&title, width(), 0, 2));
+                self.say(&format!("{title}{gap}{}", paint.dim(&run)));
             }
             Event::StepStarted { step, of, title } => self.step_started(state, step, of, &title),
             Event::StepFinished {
@@ -215,12 +258,13 @@ impl Terminal {
                 state.end_step();
                 let place = paint.dim(&state.place(step));
                 self.say(&format!("{} {place} {}", paint.bad("✗"), clean(&title)));
-                self.say(&format!("      {}", paint.bad(&clean(&failure.what))));
+                self.say(&paint.bad(&indented(&clean(&failure.what))));
             }
             Event::UnwindStarted { reason } => {
                 state.end_step();
                 state.going_back = true;
-                self.say(&format!("{} {}", paint.warning("◀ going back:"), clean(&reason)));
+                let reason = fill(&clean(&reason), width(), "◀ going back: ".chars().count(), INDENT);
+                self.say(&format!("{} {reason}", paint.warning("◀ going back:")));
             }
             Event::StepUndone { step, title, millis } => {
                 state.end_step();
@@ -266,12 +310,17 @@ impl Terminal {
             }
             Event::Note { level, text } => match level {
                 Level::Detail if self.verbosity != Verbosity::Verbose => {}
-                Level::Detail => self.say(&paint.dim(&format!("      {}", clean(&text)))),
-                Level::Info => self.say(&format!("      {}", clean(&text))),
-                Level::Warning => self.say(&format!("{} {}", paint.warning("warning:"), clean(&text))),
+                Level::Detail => self.say(&paint.dim(&indented(&clean(&text)))),
+                Level::Info => self.say(&indented(&clean(&text))),
+                Level::Warning => {
+                    let text = fill(&clean(&text), width(), "warning: ".len(), INDENT);
+                    self.say(&format!("{} {text}", paint.warning("warning:")));
+                }
             },
             Event::HookOutput { service, line } => {
-                self.say(&paint.dim(&format!("      {service} │ {}", clean(&line))));
+                let before = INDENT + service.as_str().chars().count() + 3;
+                let line = fill(&clean(&line), width(), before, before);
+                self.say(&paint.dim(&format!("{:INDENT$}{service} │ {line}", "")));
             }
             Event::Finished {
                 run,
@@ -344,20 +393,36 @@ fn finished(
 ) -> String {
     let took = Span(Duration::from_millis(millis)).to_string();
     let title = clean(title);
-    let used = 2 + place.chars().count() + 1 + title.chars().count();
-    let gap = width
-        .saturating_sub(used + took.chars().count() + 1)
-        .clamp(2, 70_usize.saturating_sub(used).max(2));
-    let mut line = format!(
-        "{mark} {} {title}{}{}",
-        paint.dim(place),
-        " ".repeat(gap),
-        paint.dim(&took)
-    );
+    let before = 2 + place.chars().count() + 1;
+    let used = before + title.chars().count();
+    let needed = used + 2 + took.chars().count();
+    let mut line = if width > 0 && needed >= width {
+        // Too long for a column of times: the time follows the last word, and is not torn apart.
+        const GLUE: &str = "\u{a0}";
+        let text = format!("{title} {}", format!("· {took}").replace(' ', GLUE));
+        let text = fill(&text, width, before, before).replace(GLUE, " ");
+        format!("{mark} {} {text}", paint.dim(place))
+    } else {
+        let gap = width
+            .saturating_sub(used + took.chars().count() + 1)
+            .clamp(2, 70_usize.saturating_sub(used).max(2));
+        format!(
+            "{mark} {} {title}{}{}",
+            paint.dim(place),
+            " ".repeat(gap),
+            paint.dim(&took)
+        )
+    };
     if let Some(detail) = detail {
-        line.push_str(&format!("\n      {}", paint.dim(&clean(detail))));
+        let detail = fill(&clean(detail), width, INDENT, INDENT);
+        line.push_str(&format!("\n{:INDENT$}{}", "", paint.dim(&detail)));
     }
     line
+}
+
+/// Text below a step.
+fn indented(text: &str) -> String {
+    format!("{:INDENT$}{}", "", fill(text, width(), INDENT, INDENT))
 }
 
 fn cut(text: &str, length: usize) -> String {
@@ -371,19 +436,14 @@ fn speed(per_second: f64) -> String {
     if per_second < 1.0 {
         return String::new();
     }
-    format!("  {}/s", ByteSize(per_second as u64))
+    format!("{}/s", ByteSize(per_second as u64))
 }
 
 fn left(state: &ProgressState) -> String {
     if state.fraction() >= 1.0 || state.per_sec() < 1.0 {
         return String::new();
     }
-    // An estimate has no tenths.
-    match state.eta().as_secs() {
-        0 => "  1 s left".to_owned(),
-        seconds @ 1..10 => format!("  {seconds} s left"),
-        seconds => format!("  {} left", Span(Duration::from_secs(seconds))),
-    }
+    words::left(state.eta().as_secs())
 }
 
 /// The display has nobody to tell that it could not be drawn.
@@ -396,8 +456,9 @@ mod tests {
     #[test]
     fn every_template_is_understood() {
         for template in [
-            "  {prefix} {bar:12} {share}  {msg}{speed}{left}",
-            "  {prefix} {spinner} {msg}",
+            "  {prefix} {bar:12} {share}  {bytes}",
+            "  {prefix} {bar:12} {share}  {files}",
+            "  {prefix} {spinner} {wide_msg}",
             "{spinner} {prefix} {wide_msg} {took}",
         ] {
             assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
@@ -412,10 +473,41 @@ mod tests {
             "✓  1/12 stop api                  0.4 s"
         );
         assert_eq!(
-            line("stop api", Some("clean"), 20),
+            line("stop api", Some("clean"), 24),
             "✓  1/12 stop api  0.4 s\n      clean"
         );
         assert!(line("stop api", None, 200).chars().count() < 80);
+    }
+
+    #[test]
+    fn a_line_of_a_bar_fits_whatever_the_width() {
+        for width in 40..200 {
+            let Columns { name, bar, beside } = Columns::of(width);
+            let line = 2 + name + 1 + bar + 1 + 5 + 2 + beside;
+            assert!(line < width, "{width}: {line}");
+        }
+        assert_eq!(
+            Columns::of(80).beside,
+            BESIDE,
+            "all of it is shown on the usual terminal"
+        );
+        assert_eq!(Columns::of(120).bar, 32);
+    }
+
+    #[test]
+    fn a_step_too_long_for_the_terminal_is_broken_between_words() {
+        assert_eq!(
+            finished(
+                Paint(false),
+                "✓",
+                " 2/12",
+                "copy while the stack runs",
+                420,
+                Some("14 212 files, 32 GB"),
+                24
+            ),
+            "✓  2/12 copy while the\n        stack runs\n        · 0.4 s\n      14 212 files, 32\n      GB"
+        );
     }
 
     #[test]
