@@ -1,34 +1,23 @@
 //! The arguments. The doc comments of these types are the help text.
 
+mod examples;
+mod values;
+
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use self::examples::{
+    COMPOSE_EXAMPLES, ENV_EXAMPLES, EXAMPLES, INIT_EXAMPLES, MOVE_EXAMPLES, OVERRIDE_EXAMPLES,
+};
+use self::values::rate;
+pub use self::values::{Destination, Pair};
 use crate::model::config::{Subdir, absolute_dir};
 use crate::model::{ByteSize, Failure, Owner, RunId, VolumeKey, parse_span};
-
-const EXAMPLES: &str = "\
-Examples:
-  rehome status                            where each volume's data lives now
-  rehome move --to /mnt/data --dry-run     what a move would do, step by step
-  rehome move --to /mnt/data               the move
-  rehome move --to volumes                 and back, with everything that was written since
-  rehome resume                            finish a run that was interrupted
-
-Exit codes:
-   0  done
-   1  failed: the engine, the network, a file system
-   2  the command line or rehome.yml cannot be understood
-   3  refused before anything changed
-  10  failed and rolled back: everything is as it was
-  11  interrupted: resume or rollback goes on
-  12  stuck: a person is needed, and what to do is printed
-  70  a bug in Rehome";
 
 /// Gives the data of a Docker Compose stack a new home, and proves that it arrived
 ///
@@ -191,11 +180,6 @@ pub enum Command {
     },
 }
 
-const INIT_EXAMPLES: &str = "\
-Examples:
-  rehome init --dry-run     what would be written
-  rehome init               write rehome.yml beside the Compose file";
-
 /// `rehome init`.
 #[derive(Debug, Clone, Args)]
 #[command(after_long_help = INIT_EXAMPLES)]
@@ -208,12 +192,6 @@ pub struct Init {
     #[arg(long)]
     pub dry_run: bool,
 }
-
-const OVERRIDE_EXAMPLES: &str = "\
-Examples:
-  rehome override --to /mnt/data             print it
-  rehome override --to /mnt/data --write     write it, and set COMPOSE_FILE in .env
-  rehome override --check                    exit 3 unless the stack runs with it";
 
 /// `rehome override`.
 #[derive(Debug, Clone, Args)]
@@ -250,11 +228,6 @@ pub enum Style {
     Bind,
 }
 
-const ENV_EXAMPLES: &str = "\
-Examples:
-  eval \"$(rehome env)\"     for this shell
-  rehome env --write        for everybody, in .env";
-
 /// `rehome env`.
 #[derive(Debug, Clone, Args)]
 #[command(after_long_help = ENV_EXAMPLES)]
@@ -267,24 +240,6 @@ pub struct Env {
     #[arg(long)]
     pub dry_run: bool,
 }
-
-const MOVE_EXAMPLES: &str = "\
-Examples:
-  Say what would be done, and change nothing:
-    rehome move --to /mnt/kms-data --dry-run
-
-  Move every volume of the project to the block volume mounted at /mnt/kms-data:
-    rehome move --to /mnt/kms-data
-
-  Move only the uploads, into /mnt/kms-data/uploads, and give them to user 1000:
-    rehome move --to /mnt/kms-data --only media_volume \\
-        --map media_volume=uploads --owner media_volume=1000:1000
-
-  Copy gently, and give up (stack up, nothing changed) if it would be down for longer than two minutes:
-    rehome move --to /mnt/kms-data --bandwidth 50MB --max-downtime 2m
-
-  Go back to Docker's own volumes, with everything that was written since:
-    rehome move --to volumes";
 
 /// `rehome move`.
 #[derive(Debug, Clone, Args)]
@@ -361,12 +316,6 @@ pub enum ConfigCommand {
     Show,
 }
 
-const COMPOSE_EXAMPLES: &str = "\
-Examples:
-  rehome compose -- ps
-  rehome compose -- up -d
-  rehome compose -- exec api python manage.py createsuperuser";
-
 /// `rehome compose`.
 #[derive(Debug, Clone, Args)]
 #[command(override_usage = "rehome compose [OPTIONS] -- ARGS...", after_long_help = COMPOSE_EXAMPLES)]
@@ -383,70 +332,6 @@ pub struct Compose {
         allow_hyphen_values = true
     )]
     pub args: Vec<std::ffi::OsString>,
-}
-
-/// Where a move goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Destination {
-    /// A directory of the engine's host; always absolute.
-    Directory(PathBuf),
-    /// Docker's own volumes.
-    Volumes,
-}
-
-impl FromStr for Destination {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "volumes" {
-            return Ok(Self::Volumes);
-        }
-        absolute_dir(text).map(Self::Directory).map_err(|error| {
-            // `--to volume` must not become a directory of that name.
-            format!("{error}, or `volumes` for Docker's own")
-        })
-    }
-}
-
-/// A volume and what is said about it, written `VOLUME=VALUE`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pair<T> {
-    /// The volume.
-    pub volume: VolumeKey,
-    /// What is said about it.
-    pub value: T,
-}
-
-impl<T> FromStr for Pair<T>
-where
-    T: FromStr,
-    T::Err: std::fmt::Display,
-{
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (volume, value) = text
-            .split_once('=')
-            .ok_or_else(|| format!("{text:?} has no `=`: write it as VOLUME=VALUE"))?;
-        Ok(Self {
-            volume: volume
-                .parse()
-                .map_err(|e: crate::model::ParseNameError| e.to_string())?,
-            value: value.parse().map_err(|e: T::Err| e.to_string())?,
-        })
-    }
-}
-
-fn rate(text: &str) -> Result<ByteSize, String> {
-    let size: ByteSize = text
-        .strip_suffix("/s")
-        .unwrap_or(text)
-        .parse()
-        .map_err(|e: crate::model::ParseSizeError| e.to_string())?;
-    if size.0 == 0 {
-        return Err("a rate of nothing would never end".to_owned());
-    }
-    Ok(size)
 }
 
 impl Cli {

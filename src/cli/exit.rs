@@ -47,7 +47,10 @@ pub fn asks_for_json(arguments: &[OsString]) -> bool {
 pub fn install_panic_hook() {
     std::panic::set_hook(Box::new(|info| {
         let place = info.location().map(ToString::to_string).unwrap_or_default();
-        let text = info.payload_as_str().unwrap_or("no message");
+        let payload = info.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let text = text.unwrap_or("no message");
         let failure = bug(text, &place);
         // A bar may be half drawn, and its lock held by the thread that panicked: only move on to a new line.
         crate::ui::out::talk(&format!("\n{}", crate::ui::render(&failure, false, 0)));

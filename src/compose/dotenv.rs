@@ -1,318 +1,469 @@
-//! `.env`, edited by the line: comments, order, quoting and line ends of everything else stay as they are.
+//! `.env` files as Compose reads them, edited without touching anything but the one value.
 //!
-//! A value may go over several lines in quotes; the last assignment of a name wins, as in Compose.
-//! <https://docs.docker.com/compose/how-tos/environment-variables/variable-interpolation/#env-file-syntax>
+//! The text is cut into pieces that are kept as they are: comments, blank lines, entries. Joined again they are the
+//! file, byte for byte. The grammar is that of compose-go, which differs from other readers: `KEY: value` and a bare
+//! `KEY` are entries, an unquoted value may hold spaces and ends at ` #`, and the last of several entries wins.
+//! <https://github.com/compose-spec/compose-go/blob/main/dotenv/parser.go>
 
-use std::fmt;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::model::{Failure, Result};
 
-/// A `.env` above this is none.
+use super::replace::{read_text, replace_file};
+
+/// A `.env` file is some lines; more than this is something else.
 const LIMIT: u64 = 1 << 20;
 
-/// The text of a `.env` file. It holds secrets: there is no `Debug` of the text, and it is written nowhere else.
+/// How a value is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Quote {
+    None,
+    Single,
+    Double,
+}
+
+/// A part of the file, with its line end.
+#[derive(Clone, PartialEq, Eq)]
+enum Piece {
+    /// A comment, a blank line, or something that is no entry.
+    Other(String),
+    Entry(Entry),
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Entry {
+    key: String,
+    /// Up to where the value begins: indent, `export `, key, separator.
+    head: String,
+    /// As written, quotes included; `None` for a bare key, whose value comes from the environment.
+    value: Option<String>,
+    quote: Quote,
+    /// After the value: comment and line end.
+    tail: String,
+}
+
+/// A parsed `.env` file. Its values are secrets: it has no `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Dotenv {
-    text: String,
-}
-
-impl fmt::Debug for Dotenv {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Dotenv(…)")
-    }
-}
-
-/// An assignment: where it stands in the text.
-struct Assignment<'a> {
-    name: &'a str,
-    /// From the first byte of its first line to behind the end of its last one.
-    range: std::ops::Range<usize>,
+    pieces: Vec<Piece>,
 }
 
 impl Dotenv {
-    /// Takes a text as it is.
+    /// Cuts the text into its pieces. Lines that are no entries are kept as they are.
     #[must_use]
-    pub fn from_text(text: impl Into<String>) -> Self {
-        Self { text: text.into() }
+    pub fn parse(text: &str) -> Self {
+        let mut pieces = Vec::new();
+        let mut rest = text;
+        while !rest.is_empty() {
+            let (piece, length) = match entry(rest) {
+                Some((entry, length)) => (Piece::Entry(entry), length),
+                None => {
+                    let length = line_length(rest);
+                    (Piece::Other(rest[..length].to_owned()), length)
+                }
+            };
+            pieces.push(piece);
+            rest = &rest[length..];
+        }
+        Self { pieces }
     }
 
-    /// Reads a file; one that does not exist is empty.
+    /// Reads a file; one that is not there is empty.
     ///
     /// # Errors
-    /// When it cannot be read, is not text, or is larger than 1 MiB.
+    /// When it cannot be read, is not UTF-8, or is larger than a megabyte.
     pub fn read(path: &Path) -> Result<Self> {
-        let cannot = |error: &std::io::Error| {
-            Failure::environment(format!("cannot read {}", path.display())).because(error)
-        };
-        match std::fs::metadata(path) {
-            Ok(meta) if meta.len() > LIMIT => {
-                return Err(Failure::environment(format!(
-                    "{} is larger than 1 MiB",
-                    path.display()
-                )));
-            }
-            Ok(meta) if !meta.is_file() => return Ok(Self::from_text("")),
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::from_text("")),
-            Err(error) => return Err(cannot(&error)),
-        }
-        std::fs::read_to_string(path)
-            .map(Self::from_text)
-            .map_err(|e| cannot(&e))
+        Ok(Self::parse(&read_text(path, LIMIT)?.unwrap_or_default()))
     }
 
-    /// The value of a name, quotes and escapes resolved.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<String> {
-        let found = self.assignments().filter(|a| a.name == name).last()?;
-        let line = self.text.get(found.range)?;
-        // One assignment alone, so that a line elsewhere that the reader dislikes cannot hide this one.
-        match dotenvy::from_read_iter(line.as_bytes()).next() {
-            Some(Ok((_, value))) => Some(value),
-            // Compose takes blanks in a value without quotes, and a comment behind it; the reader does not.
-            _ => {
-                let value = line.split_once('=')?.1;
-                Some(value.split(" #").next().unwrap_or(value).trim().to_owned())
-            }
-        }
-    }
-
-    /// Sets a name: in place where it stands, else at the end.
-    pub fn set(&mut self, name: &str, value: &str) {
-        let line_end = if self.text.contains("\r\n") { "\r\n" } else { "\n" };
-        let plain = !value.is_empty()
-            && value
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"_./:,@%+=-".contains(&b));
-        let quoted = match (plain, value.contains('\'')) {
-            (true, _) => value.to_owned(),
-            (false, false) => format!("'{value}'"),
-            (false, true) => format!(
-                "\"{}\"",
-                value
-                    .replace('\\', "\\\\")
-                    .replace('"', "\\\"")
-                    .replace('$', "\\$")
-            ),
-        };
-        let last = self
-            .assignments()
-            .filter(|a| a.name == name)
-            .last()
-            .map(|a| a.range);
-        match last {
-            Some(range) => {
-                let old = self.text.get(range.clone()).unwrap_or_default();
-                let export = if old.trim_start().starts_with("export ") {
-                    "export "
-                } else {
-                    ""
-                };
-                let end = &old[old.trim_end_matches(['\r', '\n']).len()..];
-                let line = format!("{export}{name}={quoted}{end}");
-                self.text.replace_range(range, &line);
-            }
-            None => {
-                if !self.text.is_empty() && !self.text.ends_with('\n') {
-                    self.text.push_str(line_end);
-                }
-                self.text.push_str(&format!("{name}={quoted}{line_end}"));
-            }
-        }
-    }
-
-    /// The text of the assignment that counts, as it stands there, without its line end.
-    #[must_use]
-    pub fn line(&self, name: &str) -> Option<String> {
-        let found = self.assignments().filter(|a| a.name == name).last()?;
-        Some(
-            self.text
-                .get(found.range)?
-                .trim_end_matches(['\r', '\n'])
-                .to_owned(),
-        )
-    }
-
-    /// Puts the text of an assignment back that [`Dotenv::line`] gave.
-    pub fn set_line(&mut self, name: &str, line: &str) {
-        self.set(name, "x");
-        if let Some(range) = self
-            .assignments()
-            .filter(|a| a.name == name)
-            .last()
-            .map(|a| a.range)
-        {
-            let old = self.text.get(range.clone()).unwrap_or_default();
-            let end = old[old.trim_end_matches(['\r', '\n']).len()..].to_owned();
-            self.text.replace_range(range, &format!("{line}{end}"));
-        }
-    }
-
-    /// Removes every assignment of a name.
-    pub fn unset(&mut self, name: &str) {
-        let ranges: Vec<_> = self
-            .assignments()
-            .filter(|a| a.name == name)
-            .map(|a| a.range)
-            .collect();
-        for range in ranges.into_iter().rev() {
-            self.text.replace_range(range, "");
-        }
-    }
-
-    /// Whether nothing is in it.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.text.is_empty()
-    }
-
-    /// Writes the file.
+    /// Replaces the file; see [`replace_file`].
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When it cannot be written; the old content is then untouched.
     pub fn write(&self, path: &Path) -> Result<()> {
-        super::write_project_file(path, self.text.as_bytes())
+        replace_file(path, self.to_text().as_bytes())
     }
 
-    /// The assignments in their order. A quoted value ends where its quote does, lines later if need be.
-    fn assignments(&self) -> impl Iterator<Item = Assignment<'_>> {
-        let mut at = 0;
-        std::iter::from_fn(move || {
-            loop {
-                let rest = self.text.get(at..).filter(|r| !r.is_empty())?;
-                let start = at;
-                let line = rest.split_inclusive('\n').next()?;
-                at += line.len();
-                let trimmed = line.trim_start();
-                let body = trimmed.strip_prefix("export ").unwrap_or(trimmed);
-                let Some((name, value)) = body.split_once('=') else {
-                    continue;
-                };
-                let name = name.trim();
-                if name.is_empty() || name.starts_with('#') || name.contains(char::is_whitespace) {
-                    continue;
+    /// The file's text.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut text = String::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Other(line) => text.push_str(line),
+                Piece::Entry(entry) => {
+                    text.push_str(&entry.head);
+                    text.push_str(entry.value.as_deref().unwrap_or_default());
+                    text.push_str(&entry.tail);
                 }
-                let value = value.trim_start_matches([' ', '\t']);
-                if let Some(quote) = value.chars().next().filter(|c| matches!(c, '"' | '\'')) {
-                    let value_at = start + line.len() - value.len();
-                    if let Some(end) = self.end_of_quoted(value_at, quote) {
-                        at = end;
-                    }
-                }
-                return Some(Assignment {
-                    name,
-                    range: start..at,
-                });
             }
+        }
+        text
+    }
+
+    /// The value that Compose would use, variables of `environment` and of earlier entries filled in.
+    #[must_use]
+    pub fn get(&self, key: &str, environment: &BTreeMap<String, String>) -> Option<String> {
+        self.values(environment).remove(key)
+    }
+
+    /// All entries with their values, as Compose would use them for interpolation.
+    #[must_use]
+    pub fn values(&self, environment: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let mut values = BTreeMap::new();
+        for entry in self.entries() {
+            let value = match (&entry.value, entry.quote) {
+                (None, _) => environment.get(&entry.key).cloned(),
+                (Some(raw), Quote::Single) => Some(unquote(raw, '\'')),
+                (Some(raw), Quote::Double) => Some(expand(&escapes(&unquote(raw, '"')), &|name| {
+                    lookup(name, environment, &values)
+                })),
+                (Some(raw), Quote::None) => Some(expand(raw, &|name| lookup(name, environment, &values))),
+            };
+            if let Some(value) = value {
+                values.insert(entry.key.clone(), value);
+            }
+        }
+        values
+    }
+
+    /// Whether there is an entry for this key.
+    #[must_use]
+    pub fn contains(&self, key: &str) -> bool {
+        self.entries().any(|entry| entry.key == key)
+    }
+
+    /// Sets the value: in the entry that is in effect, with its quoting and its comment, or in a new last line.
+    ///
+    /// # Errors
+    /// When the value has a line break, or the file a quote that is never closed, which would swallow the new line.
+    /// Nothing is changed then.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        let refused =
+            |why: &str| Failure::refused(format!("{key} cannot be set in the .env file")).cause(why);
+        if value.contains(['\n', '\r', '\0']) {
+            return Err(refused("its new value has a line break"));
+        }
+        let mut changed = self.clone();
+        changed.put(key, value);
+        // Read again, as Compose will: the line must not have become part of another value.
+        let read = Self::parse(&changed.to_text());
+        if read != changed {
+            return Err(refused("a quote in the file is not closed")
+                .hint("`docker compose config -q` names the line"));
+        }
+        *self = changed;
+        Ok(())
+    }
+
+    fn put(&mut self, key: &str, value: &str) {
+        if let Some(entry) = self.entries_mut().rfind(|entry| entry.key == key) {
+            if entry.value.is_none() {
+                entry.head.push('=');
+            }
+            let (text, quote) = quoted(value, entry.quote);
+            entry.value = Some(text);
+            entry.quote = quote;
+            return;
+        }
+        let (text, quote) = quoted(value, Quote::None);
+        let line_end = self.line_end();
+        // A file without a last line end gets none at its new end either: so `unset` restores it to the byte.
+        let mut after = line_end;
+        if self.ends_inside_a_line()
+            && let Some(last) = self.last_text()
+        {
+            last.push_str(line_end);
+            after = "";
+        }
+        self.pieces.push(Piece::Entry(Entry {
+            key: key.to_owned(),
+            head: format!("{key}="),
+            value: Some(text),
+            quote,
+            tail: after.to_owned(),
+        }));
+    }
+
+    /// The value of the entry that is in effect, as it is written: quotes and variables as they stand.
+    #[must_use]
+    pub fn written(&self, key: &str) -> Option<String> {
+        self.entries().rfind(|entry| entry.key == key)?.value.clone()
+    }
+
+    /// Puts back what [`Dotenv::written`] gave: after a `set` the text is as it was before, to the byte.
+    pub fn put_back(&mut self, key: &str, written: &str) {
+        if let Some(entry) = self.entries_mut().rfind(|entry| entry.key == key) {
+            entry.value = Some(written.to_owned());
+        }
+        // How it is quoted is read anew.
+        *self = Self::parse(&self.to_text());
+    }
+
+    /// Removes every entry for this key: an earlier one would come into effect otherwise. What `set` appended goes
+    /// without a trace.
+    pub fn unset(&mut self, key: &str) {
+        let ended_inside_a_line = self.ends_inside_a_line();
+        let last_goes = matches!(self.pieces.last(), Some(Piece::Entry(entry)) if entry.key == key);
+        self.pieces
+            .retain(|piece| !matches!(piece, Piece::Entry(entry) if entry.key == key));
+        if ended_inside_a_line && last_goes {
+            self.drop_last_line_end();
+        }
+    }
+
+    fn entries(&self) -> impl DoubleEndedIterator<Item = &Entry> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Entry(entry) => Some(entry),
+            Piece::Other(_) => None,
         })
     }
 
-    /// Behind the line in which a quoted value ends.
-    fn end_of_quoted(&self, open: usize, quote: char) -> Option<usize> {
-        let text = self.text.get(open + 1..)?;
-        let mut escaped = false;
-        let close = text.char_indices().find_map(|(i, c)| {
-            let ends = c == quote && !escaped;
-            escaped = c == '\\' && !escaped && quote == '"';
-            ends.then_some(open + 1 + i)
-        })?;
-        let after = self.text.get(close..)?;
-        Some(close + after.find('\n').map_or(after.len(), |n| n + 1))
+    fn entries_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut Entry> {
+        self.pieces.iter_mut().filter_map(|piece| match piece {
+            Piece::Entry(entry) => Some(entry),
+            Piece::Other(_) => None,
+        })
+    }
+
+    fn ends_inside_a_line(&self) -> bool {
+        match self.pieces.last() {
+            None => false,
+            Some(Piece::Other(line)) => !line.ends_with('\n'),
+            Some(Piece::Entry(entry)) => !entry.tail.ends_with('\n'),
+        }
+    }
+
+    fn line_end(&self) -> &'static str {
+        let dos = |text: &str| text.ends_with("\r\n");
+        let is_dos = self.pieces.first().is_some_and(|piece| match piece {
+            Piece::Other(line) => dos(line),
+            Piece::Entry(entry) => dos(&entry.tail),
+        });
+        if is_dos { "\r\n" } else { "\n" }
+    }
+
+    fn drop_last_line_end(&mut self) {
+        let Some(text) = self.last_text() else { return };
+        if text.ends_with('\n') {
+            text.pop();
+            if text.ends_with('\r') {
+                text.pop();
+            }
+        }
+    }
+
+    /// The text of the last line's end.
+    fn last_text(&mut self) -> Option<&mut String> {
+        self.pieces.last_mut().map(|piece| match piece {
+            Piece::Other(line) => line,
+            Piece::Entry(entry) => &mut entry.tail,
+        })
+    }
+}
+
+/// The length of the first line, its end included.
+fn line_length(text: &str) -> usize {
+    text.find('\n').map_or(text.len(), |at| at + 1)
+}
+
+/// Reads an entry at the beginning of `text`, which may span lines when its value is quoted.
+fn entry(text: &str) -> Option<(Entry, usize)> {
+    let line = &text[..line_length(text)];
+    let content = line.trim_end_matches(['\n', '\r']);
+    let skipped = content.trim_start_matches([' ', '\t', '\u{feff}']);
+    let name = skipped
+        .strip_prefix("export ")
+        .map_or(skipped, |name| name.trim_start_matches([' ', '\t']));
+    let key_at = content.len() - name.len();
+    let key_length = name
+        .find(|c: char| !(c.is_ascii_alphanumeric() || "_.-[]".contains(c)))
+        .unwrap_or(name.len());
+    if key_length == 0 {
+        return None;
+    }
+    let key = name[..key_length].to_owned();
+    let after_key = name[key_length..].trim_start_matches([' ', '\t']);
+    let bare = |quote| Entry {
+        key: key.clone(),
+        head: content[..key_at + key_length].to_owned(),
+        value: None,
+        quote,
+        tail: line[key_at + key_length..].to_owned(),
+    };
+    if after_key.is_empty() {
+        return Some((bare(Quote::None), line.len()));
+    }
+    let value_text = after_key
+        .strip_prefix(['=', ':'])?
+        .trim_start_matches([' ', '\t']);
+    let value_at = content.len() - value_text.len();
+    let head = text[..value_at].to_owned();
+    let (quote, value_length, total) = match value_text.chars().next() {
+        Some(mark @ ('"' | '\'')) => {
+            let value_length = closing(&text[value_at..], mark)?;
+            let end = value_at + value_length;
+            let quote = if mark == '"' { Quote::Double } else { Quote::Single };
+            (quote, value_length, end + line_length(&text[end..]))
+        }
+        _ => {
+            let value = value_text.find(" #").map_or(value_text, |at| &value_text[..at]);
+            (Quote::None, value.trim_end().len(), line.len())
+        }
+    };
+    let end = value_at + value_length;
+    Some((
+        Entry {
+            key,
+            head,
+            value: Some(text[value_at..end].to_owned()),
+            quote,
+            tail: text[end..total].to_owned(),
+        },
+        total,
+    ))
+}
+
+/// The length of the quoted text at the beginning of `text`, both quotes included.
+fn closing(text: &str, mark: char) -> Option<usize> {
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            _ if c == mark => return Some(at + c.len_utf8()),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// What is between the quotes, with the escaped quote itself resolved and every other escape kept.
+fn unquote(raw: &str, mark: char) -> String {
+    let inner = raw
+        .strip_prefix(mark)
+        .and_then(|text| text.strip_suffix(mark))
+        .unwrap_or(raw);
+    inner.replace(&format!("\\{mark}"), &mark.to_string())
+}
+
+/// The escapes of double quotes. `\$` becomes what [`expand`] takes for a dollar.
+fn escapes(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if c != '\\' {
+            out.push(c);
+            continue;
+        }
+        match chars.next() {
+            Some('n') => out.push('\n'),
+            Some('r') => out.push('\r'),
+            Some('t') => out.push('\t'),
+            Some('\\') => out.push('\\'),
+            Some('"') => out.push('"'),
+            Some('$') => out.push_str("$$"),
+            Some(other) => out.extend(['\\', other]),
+            None => out.push('\\'),
+        }
+    }
+    out
+}
+
+fn lookup(
+    name: &str,
+    environment: &BTreeMap<String, String>,
+    values: &BTreeMap<String, String>,
+) -> Option<String> {
+    environment.get(name).or_else(|| values.get(name)).cloned()
+}
+
+/// Fills in `$NAME`, `${NAME}` and the forms with a default; `$$` is a dollar.
+fn expand(text: &str, value_of: &dyn Fn(&str) -> Option<String>) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('$') {
+            out.push('$');
+            rest = after;
+        } else if let Some(braced) = braced(rest) {
+            let value = value_of(braced.name).filter(|value| !(braced.replaces_empty && value.is_empty()));
+            out.push_str(&value.unwrap_or_else(|| braced.default.to_owned()));
+            rest = braced.after;
+        } else {
+            let length = name_length(rest);
+            if length == 0 {
+                out.push('$');
+            } else {
+                out.push_str(&value_of(&rest[..length]).unwrap_or_default());
+            }
+            rest = &rest[length..];
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// `{NAME}`, `{NAME-default}` or `{NAME:-default}`.
+struct Braced<'a> {
+    name: &'a str,
+    default: &'a str,
+    /// The default also stands for an empty value.
+    replaces_empty: bool,
+    /// What follows the brace.
+    after: &'a str,
+}
+
+fn braced(text: &str) -> Option<Braced<'_>> {
+    let inner = text.strip_prefix('{')?;
+    let (name, rest) = inner.split_at(name_length(inner));
+    let (expression, after) = rest.split_once('}')?;
+    let replaces_empty = expression.starts_with(":-");
+    let default = match expression
+        .strip_prefix(":-")
+        .or_else(|| expression.strip_prefix('-'))
+    {
+        Some(default) => default,
+        None if expression.is_empty() => "",
+        None => return None,
+    };
+    (!name.is_empty()).then_some(Braced {
+        name,
+        default,
+        replaces_empty,
+        after,
+    })
+}
+
+fn name_length(text: &str) -> usize {
+    if text.starts_with(|c: char| c.is_ascii_digit()) {
+        return 0;
+    }
+    text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        .unwrap_or(text.len())
+}
+
+/// The value as it is written: in the quotes that were there, if they can hold it.
+fn quoted(value: &str, before: Quote) -> (String, Quote) {
+    let plain = !value.is_empty()
+        && value
+            .chars()
+            .all(|c| c.is_alphanumeric() || "_./:,@%+=~-".contains(c));
+    match before {
+        Quote::None if plain => (value.to_owned(), Quote::None),
+        Quote::None | Quote::Single if !value.contains(['\'', '\\']) => (format!("'{value}'"), Quote::Single),
+        _ => {
+            let escaped = value
+                .replace('\\', "\\\\")
+                .replace('"', "\\\"")
+                .replace('$', "$$");
+            (format!("\"{escaped}\""), Quote::Double)
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const REAL: &str = "# KMS-Connect – production\nSECRET_KEY='a$$b#c'\nDEBUG=False # never\n\nexport SQL_USER=\"postgres\"\nCOMPOSE_FILE=old.yml\nCERT=\"-----BEGIN\nCOMPOSE_FILE=inside a value\n-----END\"\nLAST=1";
-
-    #[test]
-    fn a_value_is_replaced_where_it_stands_and_the_rest_stays() {
-        let mut env = Dotenv::from_text(REAL);
-        assert_eq!(env.get("COMPOSE_FILE").as_deref(), Some("old.yml"));
-        env.set("COMPOSE_FILE", "a.yml:b.yml");
-        assert_eq!(
-            env.text,
-            REAL.replace("COMPOSE_FILE=old.yml", "COMPOSE_FILE=a.yml:b.yml")
-        );
-        assert_eq!(env.get("COMPOSE_FILE").as_deref(), Some("a.yml:b.yml"));
-    }
-
-    #[test]
-    fn a_new_name_goes_to_the_end_and_unset_restores_the_text() {
-        for text in ["", "A=1\n", "A=1\r\nB=2\r\n", "# only a comment\n"] {
-            let mut env = Dotenv::from_text(text);
-            env.set("COMPOSE_FILE", "a.yml:b c.yml");
-            assert_eq!(
-                env.get("COMPOSE_FILE").as_deref(),
-                Some("a.yml:b c.yml"),
-                "{text:?}"
-            );
-            assert_eq!(
-                env.text.contains("\r\n"),
-                text.contains("\r\n"),
-                "line ends of {text:?}"
-            );
-            env.unset("COMPOSE_FILE");
-            assert_eq!(env.text, text);
-        }
-    }
-
-    #[test]
-    fn the_last_assignment_wins_and_is_the_one_that_is_edited() {
-        let mut env = Dotenv::from_text("X=1\nexport X=\"2\"\nY=3\n");
-        assert_eq!(env.get("X").as_deref(), Some("2"));
-        env.set("X", "9");
-        assert_eq!(env.text, "X=1\nexport X=9\nY=3\n");
-        env.unset("X");
-        assert_eq!(env.text, "Y=3\n");
-    }
-
-    #[test]
-    fn a_line_goes_back_byte_for_byte() {
-        for line in [
-            "COMPOSE_FILE=\"a.yml:b.yml\" # both",
-            "export COMPOSE_FILE = a.yml",
-            "COMPOSE_FILE='it is'",
-        ] {
-            let text = format!("A=1\r\n{line}\r\nB=2");
-            let mut env = Dotenv::from_text(text.clone());
-            assert_eq!(env.line("COMPOSE_FILE").as_deref(), Some(line));
-            env.set("COMPOSE_FILE", "new.yml");
-            assert_eq!(env.get("COMPOSE_FILE").as_deref(), Some("new.yml"));
-            env.set_line("COMPOSE_FILE", line);
-            assert_eq!(env.text, text);
-        }
-    }
-
-    #[test]
-    fn a_value_with_a_quote_reads_back() {
-        let mut env = Dotenv::from_text("");
-        env.set("X", "it's $5 \"x\"");
-        assert_eq!(env.get("X").as_deref(), Some("it's $5 \"x\""));
-    }
-
-    #[test]
-    fn a_comment_is_no_assignment_and_a_bad_line_elsewhere_does_no_harm() {
-        let env = Dotenv::from_text("#COMPOSE_FILE=no\nbad line 'x\nCOMPOSE_FILE=yes.yml\n");
-        assert_eq!(env.get("COMPOSE_FILE").as_deref(), Some("yes.yml"));
-    }
-
-    #[test]
-    fn writing_keeps_the_mode_and_follows_a_link() {
-        use std::os::unix::fs::PermissionsExt;
-        let dir = tempfile::tempdir().unwrap();
-        let (real, link) = (dir.path().join("shared.env"), dir.path().join(".env"));
-        std::fs::write(&real, "A=1\n").unwrap();
-        std::fs::set_permissions(&real, std::fs::Permissions::from_mode(0o640)).unwrap();
-        std::os::unix::fs::symlink("shared.env", &link).unwrap();
-        let mut env = Dotenv::read(&link).unwrap();
-        env.set("B", "2");
-        env.write(&link).unwrap();
-        assert_eq!(std::fs::read_to_string(&real).unwrap(), "A=1\nB=2\n");
-        assert!(link.is_symlink());
-        assert_eq!(real.metadata().unwrap().permissions().mode() & 0o777, 0o640);
-    }
-}
+mod tests;

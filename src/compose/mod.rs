@@ -1,18 +1,24 @@
-//! Docker Compose: where the project is, what it resolves to, the override, `.env`, and running `docker compose`.
+//! All that concerns Docker Compose: finding a project's files, running `docker compose`, the resolved project,
+//! the override, and the `.env`.
 //!
-//! The project model and the creation of containers are Compose's own; nothing here reimplements them. What is read
-//! is what `docker compose config` prints, and what is written is one override file and one line of `.env`.
+//! Compose itself resolves the project; nothing here reimplements that. What lives here decides nothing about a
+//! move and talks to no engine: it reads, renders and runs.
 
+mod compose_file;
 mod dotenv;
 mod locate;
-mod override_file;
-mod project;
-mod project_file;
+pub mod override_file;
+pub mod project;
+mod replace;
 mod runner;
+mod trouble;
+mod yaml;
 
+pub use compose_file::{compose_file_with, compose_file_without};
 pub use dotenv::Dotenv;
 pub use locate::{FoundBy, Located, Wanted, locate};
-pub use override_file::{BindMount, Entry, Place, is_our_override, parse, render_binds, render_volumes};
-pub use project::{Condition, Mount, Project, Service, Volume};
-pub use project_file::write_project_file;
-pub use runner::{Runner, Version};
+pub use override_file::{Override, Style};
+pub use project::Project;
+pub use replace::replace_file;
+pub use runner::{Call, Compose, Ended, Version};
+pub use trouble::Trouble;

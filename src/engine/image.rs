@@ -58,6 +58,13 @@ impl Engine {
     /// # Errors
     /// When the engine has another architecture, or refuses the import.
     pub async fn helper_image(&self) -> Result<String> {
+        self.helper_image
+            .get_or_try_init(|| self.load_helper_image())
+            .await
+            .cloned()
+    }
+
+    async fn load_helper_image(&self) -> Result<String> {
         if !same_architecture(&self.architecture) {
             return Err(Failure::refused(format!(
                 "the engine's host is {}, this rehome is built for {}",

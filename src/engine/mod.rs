@@ -12,9 +12,11 @@ mod image;
 mod passwd;
 mod volumes;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::Docker;
+use tokio::sync::OnceCell;
 
 use crate::model::{Failure, Result};
 
@@ -45,6 +47,8 @@ pub struct Engine {
     version: String,
     data_root: String,
     architecture: String,
+    /// The helper image, once it was made sure that the engine has it.
+    helper_image: Arc<OnceCell<String>>,
 }
 
 impl Engine {
@@ -81,6 +85,7 @@ impl Engine {
             version,
             data_root: info.docker_root_dir.unwrap_or_default(),
             architecture: info.architecture.unwrap_or_default(),
+            helper_image: Arc::default(),
         })
     }
 

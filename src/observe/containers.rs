@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{ContainerSeen, Observer, ServiceSeen, VolumeMount};
+use crate::compose::project::{Condition, Mount, Service, VolumesSource, would_remake};
 use crate::datastore::{Kind, PostgresVersion};
 use crate::engine::{Container, MountKind};
-use crate::model::{Result, ServiceName};
+use crate::model::{ProjectName, Result, ServiceName};
 
 /// A server that does not answer in this time is not asked again.
 const ASK_LIMIT: Duration = Duration::from_secs(15);
@@ -14,23 +15,25 @@ const ASK_LIMIT: Duration = Duration::from_secs(15);
 impl Observer<'_> {
     pub(super) async fn services(&self, all: &[Container], ask: bool) -> Result<Vec<ServiceSeen>> {
         let mut services = Vec::new();
+        let has_container = |name: &&ServiceName| {
+            all.iter()
+                .any(|c| !c.one_off && c.service.as_ref() == Some(*name))
+        };
         let made: Vec<ServiceName> = self
             .project
-            .services()
-            .map(|(name, _)| name)
-            .filter(|name| {
-                all.iter()
-                    .any(|c| !c.one_off && c.service.as_ref() == Some(*name))
-            })
+            .services
+            .keys()
+            .filter(has_container)
             .cloned()
             .collect();
         let outdated = if ask {
-            self.compose.would_remake(self.located, &made).await?
+            would_remake(self.compose, self.located, &made).await?
         } else {
             BTreeSet::new()
         };
-        for name in self.project.start_order()? {
-            let Some(service) = self.project.service(&name) else {
+        let every = self.project.services.keys().cloned().collect();
+        for name in self.project.start_order(&every)? {
+            let Some(service) = self.project.services.get(&name) else {
                 continue;
             };
             let own: Vec<_> = all
@@ -38,7 +41,7 @@ impl Observer<'_> {
                 .filter(|c| !c.one_off && c.service.as_ref() == Some(&name))
                 .collect();
             let image = own.first().map_or_else(
-                || service.image_name(&name, self.project_name()),
+                || image_of(service, self.project_name()),
                 // What Compose made the container from: also right for images that it builds itself.
                 |c| c.image_name.clone(),
             );
@@ -64,22 +67,15 @@ impl Observer<'_> {
                 containers.push(self.container(container, server, ask, outdated).await?);
             }
             services.push(ServiceSeen {
-                depends_on: self.project.waits_for(&name),
-                attached_to: self.project.attached_to(&name),
+                depends_on: waits_for(service),
+                attached_to: attached_to(service),
                 image,
                 image_now: image_now.map(|i| i.id),
                 definition: service.definition.clone(),
-                stop_grace: service.stop_grace,
+                stop_grace: service.stop_grace_period,
                 server,
                 server_version,
-                mounts: service
-                    .volume_mounts()
-                    .map(|(volume, target, read_only)| VolumeMount {
-                        volume: volume.clone(),
-                        target: target.to_owned(),
-                        read_only,
-                    })
-                    .collect(),
+                mounts: service.mounts.iter().filter_map(volume_mount).collect(),
                 containers,
                 name,
             });
@@ -191,6 +187,49 @@ impl Observer<'_> {
             }
         }
     }
+}
+
+/// What a service waits for: what the files say, and links and shared containers that older versions of Compose do not
+/// list as dependencies.
+fn waits_for(service: &Service) -> Vec<(ServiceName, Condition)> {
+    let condition = |name: &ServiceName| {
+        service
+            .depends_on
+            .get(name)
+            .map_or(Condition::Started, |d| d.condition)
+    };
+    service
+        .dependencies()
+        .into_iter()
+        .map(|name| (name.clone(), condition(name)))
+        .collect()
+}
+
+/// The services whose containers it lives in or with.
+fn attached_to(service: &Service) -> Vec<ServiceName> {
+    let taken_from = service.volumes_from.iter().filter_map(|from| match &from.source {
+        VolumesSource::Service(name) => Some(name),
+        VolumesSource::Container(_) => None,
+    });
+    let all: BTreeSet<_> = service.namespaces_of.iter().chain(taken_from).cloned().collect();
+    all.into_iter().collect()
+}
+
+/// The image that its containers are made from; Compose names one that it builds after project and service.
+fn image_of(service: &Service, project: &ProjectName) -> String {
+    service
+        .image
+        .clone()
+        .unwrap_or_else(|| format!("{project}-{}", service.name))
+}
+
+fn volume_mount(mount: &Mount) -> Option<VolumeMount> {
+    let volume = mount.volume()?.clone();
+    Some(VolumeMount {
+        volume,
+        target: mount.target.clone(),
+        read_only: mount.read_only,
+    })
 }
 
 /// Docker names anonymous volumes by 64 hex digits.

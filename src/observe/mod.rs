@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::compose::{Located, Project, Runner};
+use crate::compose::{Compose, Dotenv, Located, Override, Project};
 use crate::engine::{Engine, HelperJob, HelperMount, Network};
 use crate::event::{Event, Events};
 use crate::helper::protocol::{Answer, Line, Request};
-use crate::model::{Failure, ProjectName, Result, RunId, VolumeKey};
+use crate::model::{Failure, Kind, ProjectName, Result, RunId, VolumeKey};
 
 pub use world::{
     ContainerSeen, DestinationSeen, ForeignUse, OverrideSeen, ServiceSeen, VolumeMount, VolumeSeen, World,
@@ -25,7 +25,7 @@ pub struct Observer<'a> {
     /// The engine.
     pub engine: &'a Engine,
     /// `docker compose`.
-    pub compose: &'a Runner,
+    pub compose: &'a Compose,
     /// Where the project is.
     pub located: &'a Located,
     /// The resolved project.
@@ -57,7 +57,7 @@ impl Observer<'_> {
     /// # Errors
     /// When the engine, Compose or the helper does not answer.
     pub async fn look(&self, depth: &Depth) -> Result<World> {
-        let name = self.project.name().clone();
+        let name = self.project_name().clone();
         let all = self.engine.project_containers(&name).await?;
         let services = self.services(&all, depth.ask_servers).await?;
         let volumes = self.volumes(&services, depth.scan.as_deref()).await?;
@@ -71,8 +71,8 @@ impl Observer<'_> {
             services,
             volumes,
             destination,
-            override_file: override_seen(&depth.override_path)?,
-            dotenv_compose_file: self.located.dotenv_compose_file()?,
+            override_file: override_seen(&depth.override_path, self.project_name())?,
+            dotenv_compose_file: Dotenv::read(&self.located.dotenv)?.get("COMPOSE_FILE", self.env),
             shell_compose_file: self.env.get("COMPOSE_FILE").filter(|v| !v.is_empty()).cloned(),
             engine_volumes: self
                 .engine
@@ -93,7 +93,7 @@ impl Observer<'_> {
     ) -> Result<Answer> {
         let job = HelperJob {
             run: self.run.clone(),
-            project: self.project.name().clone(),
+            project: self.project_name().clone(),
             request,
             mounts,
             network: Network::None,
@@ -121,20 +121,20 @@ impl Observer<'_> {
     }
 
     fn project_name(&self) -> &ProjectName {
-        self.project.name()
+        &self.project.name
     }
 }
 
 /// Reads what lies where the override would be written.
-fn override_seen(path: &Path) -> Result<OverrideSeen> {
+fn override_seen(path: &Path, project: &ProjectName) -> Result<OverrideSeen> {
     if path.as_os_str().is_empty() {
         return Ok(OverrideSeen::Missing);
     }
-    match std::fs::read_to_string(path) {
-        Ok(text) if crate::compose::is_our_override(&text) => Ok(OverrideSeen::Ours(text)),
-        Ok(_) => Ok(OverrideSeen::Foreign),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(OverrideSeen::Missing),
-        Err(error) => Err(Failure::environment(format!("cannot read {}", path.display())).because(&error)),
+    match Override::read(path, project) {
+        Ok(None) => Ok(OverrideSeen::Missing),
+        Ok(Some(found)) => Ok(OverrideSeen::Ours(found.content)),
+        Err(failure) if failure.kind == Kind::Refused => Ok(OverrideSeen::Foreign(failure)),
+        Err(failure) => Err(failure),
     }
 }
 

@@ -14,7 +14,7 @@ impl Observer<'_> {
         scan: Option<&[VolumeKey]>,
     ) -> Result<Vec<VolumeSeen>> {
         let mut seen = Vec::new();
-        for declared in self.project.volumes() {
+        for declared in self.project.volumes.values() {
             let found = self.engine.find_volume(&declared.name).await?;
             let mut volume = VolumeSeen {
                 key: declared.key.clone(),
@@ -74,7 +74,7 @@ impl Observer<'_> {
     /// made by hand, of `docker compose run`, or of a service that the files no longer have.
     async fn foreign(
         &self,
-        declared: &crate::compose::Volume,
+        declared: &crate::compose::project::Volume,
         services: &[ServiceSeen],
     ) -> Result<Vec<ForeignUse>> {
         let mut users = self.engine.containers_with_volume(&declared.name).await?;

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::compose::Condition;
+use crate::compose::Override;
+use crate::compose::project::Condition;
 use crate::datastore::{Datastore, Kind};
 use crate::engine::State;
 use crate::helper::protocol::{Place, Probe, Scan};
-use crate::model::{ContainerId, Home, ImageId, ProjectName, ServiceName, VolumeKey, VolumeName};
+use crate::model::{ContainerId, Failure, Home, ImageId, ProjectName, ServiceName, VolumeKey, VolumeName};
 
 /// All that a plan is made from.
 #[derive(Debug, Clone)]
@@ -187,8 +188,8 @@ pub struct DestinationSeen {
 pub enum OverrideSeen {
     /// Nothing.
     Missing,
-    /// An override that Rehome wrote, with the definitions in it by volume.
-    Ours(String),
-    /// Somebody else's file.
-    Foreign,
+    /// An override that Rehome wrote.
+    Ours(Override),
+    /// Somebody else's file, or one for another project: why it is not used.
+    Foreign(Failure),
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Settings;
-use crate::compose::{self, Located, Project, Runner};
+use crate::compose::{self, Compose, Located, Project};
 use crate::engine::{self, Engine};
 use crate::event::Events;
 use crate::model::{Failure, ProjectName, Result, RunId};
@@ -40,7 +40,7 @@ pub struct App {
     /// The engine.
     pub engine: Engine,
     /// Compose, pointed at the same engine.
-    pub compose: Runner,
+    pub compose: Compose,
     /// The project's files as they are now, the override included if it is active.
     pub located: Located,
     /// The project as those resolve.
@@ -60,13 +60,12 @@ impl App {
         let located = compose::locate(&options.project)?;
         let host = engine::resolve_host(&options.engine)?;
         let engine = Engine::connect(host).await?;
-        let compose = Runner::find(&engine.host().url).await?;
-        let mut located = located;
-        let project = compose.config(&located).await?;
+        let compose = Compose::find(&options.project.env, Some(&engine.host().url)).await?;
+        let project = compose::project::load(&compose, &located).await?;
         // From here on the name is said, and not found out again.
-        located.project_name = Some(project.name().to_string());
+        let located = located.named(&project.name);
         let settings = Settings::load(options.config.as_deref(), &located)?;
-        let state = state_of(&options, project.name(), &engine)?;
+        let state = state_of(&options, &project.name, &engine)?;
         Ok(Self {
             options,
             engine,

@@ -123,7 +123,7 @@ pub(super) fn world(app: &App, header: &Header, dir: &RunDir) -> Cx {
         run_dir: dir.path().to_owned(),
         events: Arc::clone(&app.options.events),
         interrupt: app.options.interrupt.clone(),
-        downtime: Downtime::default(),
+        downtime: Downtime::of_run(dir.path()),
     }
 }
 

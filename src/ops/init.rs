@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::App;
-use crate::compose::write_project_file;
+use crate::compose::replace_file;
 use crate::datastore::Kind;
 use crate::model::config::{self, Config, Subdir, default_subdir};
 use crate::model::{Failure, Home, Result, VolumeKey};
@@ -47,7 +47,7 @@ pub async fn init(app: &App, force: bool, dry_run: bool) -> Result<InitReport> {
     let text = config::write_commented(&config);
     if !dry_run {
         let _lock = app.lock()?;
-        write_project_file(&path, text.as_bytes())?;
+        replace_file(&path, text.as_bytes())?;
     }
     Ok(InitReport { path, text, found })
 }

@@ -18,7 +18,9 @@ pub use execute::{CrashPoint, Finish};
 pub use history::{Line, history, show};
 pub use init::{InitReport, init};
 pub use move_::{MoveRequest, Planned, plan_move};
-pub use override_::{EnvReport, OverrideRequest, env_setting, override_check, override_text, override_write};
+pub use override_::{
+    EnvReport, OverrideRequest, env_setting, override_check, override_content, override_write,
+};
 pub use recover::{Recovery, recover};
 pub use settings::{Setting, Settings, Source};
 pub use status::{Status, VolumeStatus, status};

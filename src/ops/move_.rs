@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::App;
 use super::app::entropy;
 use super::execute::{Finish, Running};
-use crate::compose::{Entry, Located, Place, parse, render_volumes};
+use crate::compose::override_file::Definition;
+use crate::compose::{Located, Override, compose_file_with, compose_file_without, project};
 use crate::model::{Failure, Owner, Result, VolumeKey};
 use crate::observe::{Depth, OverrideSeen, World};
 use crate::plan::{Destination, MovePlan, SwitchWanted, Wanted, move_plan};
@@ -88,15 +89,15 @@ pub async fn plan_move(app: &App, request: &MoveRequest) -> Result<Planned> {
     if !request.no_hooks {
         wanted.hooks = hooks;
     }
-    let base = app.compose.config(&app.base_files()).await?;
-    let base_names: BTreeMap<_, _> = base
-        .volumes()
-        .iter()
+    let base = project::load(&app.compose, &app.base_files()).await?;
+    let base_names = base
+        .volumes
+        .values()
         .map(|v| (v.key.clone(), v.name.clone()))
         .collect();
     let mut after = app.located.clone();
     let plan = move_plan(&world, &wanted, &base_names, |volumes| {
-        let (switch, files) = switch(app, &world, volumes, &base_names)?;
+        let (switch, files) = switch(app, &world, volumes, &base)?;
         after = files;
         Ok(switch)
     })?;
@@ -121,8 +122,8 @@ fn wanted(app: &App, request: &MoveRequest, to: Destination) -> Wanted {
         // A map says which volumes live on the block volume: those that it does not name stay.
         for volume in app
             .project
-            .volumes()
-            .iter()
+            .volumes
+            .values()
             .filter(|v| !settings.volumes.contains_key(&v.key))
         {
             exclude
@@ -168,7 +169,7 @@ fn wanted(app: &App, request: &MoveRequest, to: Destination) -> Wanted {
 }
 
 fn depth(app: &App, wanted: &Wanted) -> Depth {
-    let keys: BTreeSet<_> = app.project.volumes().iter().map(|v| v.key.clone()).collect();
+    let keys: BTreeSet<_> = app.project.volumes.values().map(|v| v.key.clone()).collect();
     let scan = if wanted.only.is_empty() {
         keys.iter()
             .filter(|k| !wanted.exclude.contains_key(*k))
@@ -198,48 +199,51 @@ fn depth(app: &App, wanted: &Wanted) -> Depth {
 }
 
 /// What the switch writes, and the project's files afterwards.
-pub(super) fn switch(
+fn switch(
     app: &App,
     world: &World,
     volumes: &[Moving],
-    base_names: &BTreeMap<VolumeKey, crate::model::VolumeName>,
+    base: &project::Project,
 ) -> Result<(Switch, Located)> {
     let path = &app.settings.override_path;
-    let mut entries = match &world.override_file {
-        OverrideSeen::Ours(text) if app.located.files.contains(path) => parse(text, path)?,
+    let mut content = match &world.override_file {
+        OverrideSeen::Ours(content) if app.located.files.contains(path) => content.clone(),
         // One that nothing points at says nothing about where the data lives.
-        _ => Vec::new(),
+        _ => Override::empty(app.project.name.clone()),
     };
     for moving in volumes {
-        entries.retain(|e| e.key != moving.key);
+        content = content.without(&moving.key);
+        let volume = base.volumes.get(&moving.key);
         let name = moving.target.volume_name().clone();
-        let place = match &moving.target {
-            Target::Directory { root, sub, .. } => Place::Directory(root.join(sub)),
+        let device = match &moving.target {
+            Target::Directory { root, sub, .. } => Some(root.join(sub)),
             // Under its own name the files' definition is all that is needed.
-            Target::Volume { .. } if base_names.get(&moving.key) == Some(&name) => continue,
-            Target::Volume { .. } => Place::Volume,
+            Target::Volume { .. } if volume.map(|v| &v.name) == Some(&name) => continue,
+            Target::Volume { .. } => None,
         };
-        entries.push(Entry {
-            key: moving.key.clone(),
-            name,
-            place,
-        });
+        let labels = volume.into_iter().flat_map(|v| &v.labels);
+        let labels = labels.map(|(k, v)| (k.clone(), v.reveal().to_owned())).collect();
+        content
+            .volumes
+            .insert(moving.key.clone(), Definition { name, device, labels });
     }
-    entries.sort_by(|a, b| a.key.cmp(&b.key));
-    let after = if entries.is_empty() {
-        app.located.without_file(path)
+    let (after, compose_file) = if content.is_empty() {
+        (
+            app.located.without_file(path),
+            compose_file_without(&app.located, path)?,
+        )
     } else {
-        app.located.with_file(path)
+        (
+            app.located.with_file(path),
+            Some(compose_file_with(&app.located, path)?),
+        )
     };
     let switch = Switch {
         override_path: path.clone(),
-        override_text: (!entries.is_empty()).then(|| render_volumes(app.project.name(), &entries)),
+        content,
         dotenv: app.located.dotenv.clone(),
-        compose_file: after.compose_file_value(),
-        volumes: volumes
-            .iter()
-            .map(|m| (m.key.clone(), m.target.volume_name().clone()))
-            .collect(),
+        compose_file,
+        volumes: volumes.len(),
     };
     Ok((switch, after))
 }

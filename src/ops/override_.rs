@@ -1,16 +1,17 @@
 //! `override` and `env`: prints or writes the override without moving any data, says whether the stack runs with it,
 //! and gives the `COMPOSE_FILE` setting that keeps it active.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
 use super::App;
 use super::app::entropy;
-use crate::compose::write_project_file;
-use crate::compose::{BindMount, Dotenv, Entry, Place, is_our_override, parse, render_binds, render_volumes};
+use crate::compose::override_file::Destination;
+use crate::compose::{Dotenv, Override, Style, compose_file_with, compose_file_without, project};
 use crate::engine::MountKind;
-use crate::model::{Failure, Home, Result, VolumeName};
+use crate::model::{Failure, Home, Result, config};
 use crate::observe::{Depth, World};
 
 /// What the command line asks for.
@@ -18,8 +19,8 @@ use crate::observe::{Depth, World};
 pub struct OverrideRequest {
     /// `--to`; the configuration's block root if `None`.
     pub to: Option<PathBuf>,
-    /// `--style bind`.
-    pub bind: bool,
+    /// `--style`.
+    pub style: Style,
 }
 
 /// The `COMPOSE_FILE` setting.
@@ -35,24 +36,20 @@ pub struct EnvReport {
     pub current: bool,
 }
 
-/// The text of the override: what is there stays, and volumes that still live in Docker's own directory are pointed at
-/// `to`.
+/// The override: what is there stays, and volumes that still live in Docker's own directory are pointed at `to`.
 ///
 /// # Errors
 /// When nobody says where to, or a volume cannot be expressed.
-pub async fn override_text(app: &App, request: &OverrideRequest) -> Result<String> {
-    let path = &app.settings.override_path;
-    let mut entries = existing(app)?;
+pub async fn override_content(app: &App, request: &OverrideRequest) -> Result<Override> {
+    let older = existing(app)?;
     let root = request.to.as_ref().or(app.settings.block_root.as_ref());
-    let base = app.compose.config(&app.base_files()).await?;
-    let mut binds = Vec::new();
-    let suffix = entropy();
-    for volume in base.volumes() {
-        let chosen = app.settings.volumes.is_empty() || app.settings.volumes.contains_key(&volume.key);
-        if !chosen
-            || app.settings.exclude.contains(&volume.key)
-            || entries.iter().any(|e| e.key == volume.key)
-        {
+    let base = project::load(&app.compose, &app.base_files()).await?;
+    let settings = &app.settings;
+    let maps = settings.maps();
+    let mut wanted = BTreeMap::new();
+    for key in base.volumes.keys() {
+        let chosen = settings.volumes.is_empty() || settings.volumes.contains_key(key);
+        if !chosen || settings.exclude.contains(key) || older.keys().contains(key) {
             continue;
         }
         let Some(root) = root else {
@@ -61,126 +58,77 @@ pub async fn override_text(app: &App, request: &OverrideRequest) -> Result<Strin
                     .hint("rehome override --to /mnt/DIRECTORY"),
             );
         };
-        let sub = app.settings.maps().get(&volume.key).cloned();
-        let dir = root.join(sub.unwrap_or_else(|| crate::model::config::default_subdir(&volume.key).into()));
-        if request.bind {
-            for (service, definition) in base.services() {
-                for mount in definition
-                    .mounts
-                    .iter()
-                    .filter(|m| m.volume.as_ref() == Some(&volume.key))
-                {
-                    binds.push(BindMount {
-                        service: service.clone(),
-                        source: mount.subpath.as_ref().map_or(dir.clone(), |sub| dir.join(sub)),
-                        target: mount.target.clone(),
-                        read_only: mount.read_only,
-                    });
-                }
-            }
-            continue;
-        }
-        if volume.external {
-            return Err(Failure::refused(format!(
-                "volume `{}` is external: Compose does not let an override define it",
-                volume.key
-            ))
-            .hint(format!(
-                "leave it out (`block.exclude: [{}]`), or use --style bind",
-                volume.key
-            )));
-        }
-        let name = format!(
-            "{}_{}_block_{:02x}{:02x}",
-            app.project.name(),
-            volume.key,
-            suffix[0],
-            suffix[1]
-        );
-        entries.push(Entry {
-            key: volume.key.clone(),
-            name: VolumeName::new(name)
-                .map_err(|e| Failure::bug("a new volume name that is none").because(&e))?,
-            place: Place::Directory(dir),
-        });
+        let sub = maps
+            .get(key)
+            .cloned()
+            .unwrap_or_else(|| config::default_subdir(key).into());
+        wanted.insert(key.clone(), Destination::Directory(root.join(sub)));
     }
-    if request.bind {
-        binds.sort_by(|a, b| (&a.service, &a.target).cmp(&(&b.service, &b.target)));
-        return Ok(render_binds(app.project.name(), &binds));
+    let [first, second, ..] = entropy();
+    let suffix = u16::from_le_bytes([first, second]);
+    let content = Override::build(&base, request.style, suffix, &wanted)?.over(&older);
+    if content.is_empty() {
+        return Err(Failure::refused(format!(
+            "there is nothing to write into {}",
+            settings.override_path.display()
+        ))
+        .cause("no volume of the project is to live on the block volume"));
     }
-    if entries.is_empty() {
-        return Err(
-            Failure::refused(format!("there is nothing to write into {}", path.display()))
-                .cause("no volume of the project is to live on the block volume"),
-        );
-    }
-    entries.sort_by(|a, b| a.key.cmp(&b.key));
-    Ok(render_volumes(app.project.name(), &entries))
+    Ok(content)
 }
 
-fn existing(app: &App) -> Result<Vec<Entry>> {
-    let path = &app.settings.override_path;
-    match std::fs::read_to_string(path) {
-        Ok(text) if is_our_override(&text) => parse(&text, path),
-        Ok(_) => Err(
-            Failure::refused(format!("{} exists and was not written by Rehome", path.display()))
-                .data("nothing was changed")
-                .hint("name another file with `block.override` in rehome.yml, or move this one away"),
-        ),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(Failure::environment(format!("cannot read {}", path.display())).because(&error)),
-    }
+fn existing(app: &App) -> Result<Override> {
+    let found = Override::read(&app.settings.override_path, &app.project.name)?;
+    Ok(found.map_or_else(
+        || Override::empty(app.project.name.clone()),
+        |found| found.content,
+    ))
 }
 
 /// Writes the override and `COMPOSE_FILE`. Refused while a volume that it would point elsewhere holds data: that is a
 /// move.
 ///
 /// # Errors
-/// As [`override_text`], and when data would be left behind.
+/// As [`override_content`], and when data would be left behind.
 pub async fn override_write(app: &App, request: &OverrideRequest) -> Result<PathBuf> {
-    let text = override_text(app, request).await?;
+    let content = override_content(app, request).await?;
     let path = app.settings.override_path.clone();
     let _lock = app.lock()?;
     app.no_unfinished_run()?;
-    if !request.bind {
-        for entry in parse(&text, &path)? {
-            let now = app.project.volume(&entry.key).map(|v| v.name.clone());
-            if now.as_ref() == Some(&entry.name) {
-                continue;
-            }
-            let Some(name) = now else { continue };
-            if app
-                .engine
-                .find_volume(&name)
-                .await?
-                .is_some_and(|v| v.home() == Home::Volume)
-            {
-                return Err(Failure::refused(format!(
-                    "volume `{}` exists already and its data would be left behind",
-                    entry.key
-                ))
-                .cause(format!("it is {name}, in Docker's own directory"))
-                .data("nothing was changed")
-                .hint("move it with its data: rehome move")
-                .hint(format!(
-                    "or let it start empty: rehome move --without-data {}",
-                    entry.key
-                )));
-            }
+    for key in content.keys() {
+        let Some(now) = app.project.volumes.get(key) else {
+            continue;
+        };
+        if content
+            .volumes
+            .get(key)
+            .is_some_and(|definition| definition.name == now.name)
+        {
+            continue;
+        }
+        let found = app.engine.find_volume(&now.name).await?;
+        if !now.external && found.is_some_and(|v| v.home() == Home::Volume) {
+            return Err(Failure::refused(format!(
+                "volume `{key}` exists already and its data would be left behind"
+            ))
+            .cause(format!("it is {}, in Docker's own directory", now.name))
+            .data("nothing was changed")
+            .hint("move it with its data: rehome move")
+            .hint(format!("or let it start empty: rehome move --without-data {key}")));
         }
     }
-    write_project_file(&path, text.as_bytes())?;
-    write_env(app, &app.located.with_file(&path).compose_file_value())?;
+    content.write(&path)?;
+    write_env(app, Some(&compose_file_with(&app.located, &path)?))?;
     Ok(path)
 }
 
-fn write_env(app: &App, value: &Option<String>) -> Result<()> {
+fn write_env(app: &App, value: Option<&str>) -> Result<()> {
     let mut dotenv = Dotenv::read(&app.located.dotenv)?;
     match value {
-        Some(value) => dotenv.set("COMPOSE_FILE", value),
+        Some(value) => dotenv.set("COMPOSE_FILE", value)?,
         None => dotenv.unset("COMPOSE_FILE"),
     }
-    if dotenv.is_empty() && !app.located.dotenv.exists() {
+    if dotenv.to_text().is_empty() && !app.located.dotenv.exists() {
         return Ok(());
     }
     dotenv.write(&app.located.dotenv)
@@ -192,21 +140,23 @@ fn write_env(app: &App, value: &Option<String>) -> Result<()> {
 /// When `.env` cannot be read or written.
 pub fn env_setting(app: &App, write: bool) -> Result<EnvReport> {
     let path = &app.settings.override_path;
-    let ours = std::fs::read_to_string(path).is_ok_and(|text| is_our_override(&text));
-    let files = if ours {
-        app.located.with_file(path)
+    let ours = matches!(Override::read(path, &app.project.name), Ok(Some(_)));
+    let (files, value) = if ours {
+        (
+            app.located.with_file(path),
+            Some(compose_file_with(&app.located, path)?),
+        )
     } else {
-        app.located.clone()
+        (app.located.clone(), compose_file_without(&app.located, path)?)
     };
-    let value = files.compose_file_value();
     if write {
         let _lock = app.lock()?;
         app.no_unfinished_run()?;
-        write_env(app, &value)?;
+        write_env(app, value.as_deref())?;
     }
     let absolute: Vec<_> = files.files.iter().map(|f| f.display().to_string()).collect();
     Ok(EnvReport {
-        current: app.located.dotenv_compose_file()? == value,
+        current: Dotenv::read(&app.located.dotenv)?.get("COMPOSE_FILE", &app.options.project.env) == value,
         compose_file: value,
         export: format!(
             "export COMPOSE_FILE={}",

@@ -159,7 +159,7 @@ async fn closed(app: &App, id: &RunId, state: &State, way: Way) -> Result<Recove
     let mut only = Vec::new();
     for (key, old, new) in homes(state) {
         // A volume that was moved again since is another run's business.
-        if app.project.volume(&key).map(|v| &v.name) != Some(&new) {
+        if app.project.volumes.get(&key).map(|v| &v.name) != Some(&new) {
             continue;
         }
         since.push(match compare(app, &old, &new).await? {
@@ -216,7 +216,7 @@ async fn compare(app: &App, old: &VolumeName, new: &VolumeName) -> Result<Option
     }
     let job = HelperJob {
         run: app.looking(),
-        project: app.project.name().clone(),
+        project: app.project.name.clone(),
         request: Request::Compare {
             left: FROM.into(),
             right: TO.into(),

@@ -174,7 +174,7 @@ fn mounted_by(world: &World, key: &VolumeKey) -> Vec<String> {
 async fn probe(app: &App, run: &RunId, name: &VolumeName) -> Result<Probe> {
     let job = HelperJob {
         run: run.clone(),
-        project: app.project.name().clone(),
+        project: app.project.name.clone(),
         request: Request::Probe {
             dir: FROM.into(),
             below: Vec::new(),

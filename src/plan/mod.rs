@@ -340,7 +340,7 @@ fn starting(world: &World, stack: &Stack) -> Vec<Starting> {
         world.services.iter().any(|s| {
             s.depends_on
                 .iter()
-                .any(|(on, c)| on == name && *c == crate::compose::Condition::Completed)
+                .any(|(on, c)| on == name && *c == crate::compose::project::Condition::CompletedSuccessfully)
         })
     };
     running

@@ -25,12 +25,8 @@ pub(super) fn check(
     volumes: &[Moving],
 ) -> Result<()> {
     let checked = || -> Result<()> {
-        if world.override_file == OverrideSeen::Foreign {
-            return Err(Failure::refused(format!(
-                "{} exists and was not written by Rehome",
-                wanted.switch.override_path.display()
-            ))
-            .hint("name another file with `block.override` in rehome.yml, or move this one away"));
+        if let OverrideSeen::Foreign(failure) = &world.override_file {
+            return Err(failure.clone());
         }
         for seen in chosen {
             volume(wanted, seen)?;

@@ -273,3 +273,66 @@ pub(super) fn damaged(name: &str, why: String) -> Failure {
             "otherwise bring the stack to where it shall be by hand, then set the run aside: mv {dir} {dir}.damaged"
         ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::saga::Reason;
+
+    /// Refuses the first line, after half of it.
+    #[derive(Default)]
+    struct Faulty {
+        bytes: Vec<u8>,
+        refused: bool,
+    }
+
+    impl Store for Faulty {
+        fn name(&self) -> String {
+            "a faulty disk".into()
+        }
+        fn reader(&mut self) -> io::Result<Box<dyn BufRead + '_>> {
+            Ok(Box::new(io::Cursor::new(&self.bytes)))
+        }
+        fn append(&mut self, line: &[u8]) -> io::Result<()> {
+            let half = if self.refused { line.len() } else { line.len() / 2 };
+            self.bytes.extend_from_slice(&line[..half]);
+            if std::mem::replace(&mut self.refused, true) {
+                Ok(())
+            } else {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+        }
+        fn truncate(&mut self, len: u64) -> io::Result<()> {
+            self.bytes.truncate(len as usize);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_behind_a_line_that_failed() {
+        let mut journal = Journal::begin(Faulty::default());
+        let line = |journal: &Journal<Faulty>| {
+            journal
+                .encode(Record::UnwindBegan {
+                    reason: Reason::Asked,
+                })
+                .unwrap()
+        };
+        let first = line(&journal);
+        let half = first.bytes.len() / 2;
+        assert_eq!(
+            journal.write(first).unwrap_err().kind(),
+            io::ErrorKind::StorageFull
+        );
+        // The disk would take it now, and the half line before it would make the whole journal unreadable.
+        let second = line(&journal);
+        assert!(journal.write(second).is_err());
+        assert_eq!(journal.store.bytes.len(), half);
+        assert_eq!(journal.records(), 0);
+        let (mut journal, contents) = Journal::open(journal.store).unwrap();
+        assert_eq!((contents.entries.len(), contents.torn), (0, half as u64));
+        let third = line(&journal);
+        journal.write(third).unwrap();
+        assert_eq!(Journal::read(journal.store).unwrap().entries.len(), 1);
+    }
+}

@@ -14,6 +14,8 @@ use crate::model::{Failure, Result, RunId};
 
 /// The longest note that is read.
 const MAX_NOTE: u64 = 4096;
+/// How often the lock is tried while others look at it.
+const LOOKERS: usize = 1000;
 
 /// Who holds a lock, since when, doing what. For people; the lock itself does not depend on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,10 +123,8 @@ impl Lock {
             .mode(0o644)
             .open(path)
             .map_err(|e| cannot(&e))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(held(read_note(&mut file).as_ref())),
-            Err(TryLockError::Error(e)) => return Err(cannot(&e)),
+        if !acquire(&file).map_err(|e| cannot(&e))? {
+            return Err(held(read_note(&mut file).as_ref()));
         }
         let mut lock = Self {
             file,
@@ -159,6 +159,26 @@ impl Drop for Lock {
             tracing::debug!("cannot clear the note in {}: {e}", self.path.display());
         }
     }
+}
+
+/// Takes the lock if nobody has it. Somebody who only looks ([`ProjectDir::locked_by`]) shares it for a moment, which
+/// is no reason to refuse a run.
+fn acquire(file: &File) -> std::io::Result<bool> {
+    for _ in 0..LOOKERS {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(e)) => return Err(e),
+        }
+        match file.try_lock_shared() {
+            // No holder, only others who look: they are gone in a moment.
+            Ok(()) => file.unlock()?,
+            Err(TryLockError::WouldBlock) => return Ok(false),
+            Err(TryLockError::Error(e)) => return Err(e),
+        }
+        std::thread::yield_now();
+    }
+    Ok(false)
 }
 
 fn read_note(file: &mut File) -> Option<LockNote> {
@@ -256,6 +276,26 @@ mod tests {
         holder.kill().unwrap();
         holder.wait().unwrap();
         project.lock(&note()).unwrap();
+    }
+
+    #[test]
+    fn who_only_looks_is_in_nobodys_way() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+
+        let root = tempfile::tempdir().unwrap();
+        let project = project(root.path());
+        project.create().unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    project.locked_by().unwrap();
+                }
+            });
+            let taken: Result<Vec<()>> = (0..300).map(|_| project.lock(&note()).map(drop)).collect();
+            done.store(true, Ordering::Relaxed);
+            assert_eq!(taken.unwrap().len(), 300);
+        });
     }
 
     #[test]

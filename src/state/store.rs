@@ -219,6 +219,23 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_was_written_but_not_synced_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        // A pipe takes bytes and cannot be synced: fsync(2), EINVAL.
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(&path)
+                .status()
+                .unwrap()
+                .success()
+        );
+        let mut store = FileStore::open(&path).unwrap();
+        let error = store.append(b"one\n").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
     fn room_is_taken_on_the_disk_without_changing_the_length() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::compose::Condition;
+use crate::compose::project::Condition;
 use crate::datastore::Kind;
 use crate::engine::HelperMount;
 use crate::model::{ContainerId, Owner, ServiceName, VolumeKey, VolumeName};

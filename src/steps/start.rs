@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::spec::{ExpectedMount, FROM, Moving, Starting, Stopping, TO, Target};
 use super::stop::quiet;
 use super::world::{Cx, wrong_answer};
-use crate::compose::Condition;
-use crate::compose::Located;
+use crate::compose::project::Condition;
+use crate::compose::{Call, Located, project};
 use crate::engine::{Container, Gate, HelperMount, Meant, MountKind};
 use crate::helper::protocol::{Answer, Place, Request};
 use crate::model::{ByteSize, Failure, Home, Result, ServiceName, VolumeKey, count};
@@ -21,6 +21,9 @@ use crate::saga::Step;
 
 /// A container without rules of its own may take this long to stop on the way back.
 const STOP_GRACE: Duration = Duration::from_secs(30);
+
+/// Making containers pulls nothing and builds nothing; many of them take a while all the same.
+const MAKE_LIMIT: Duration = Duration::from_secs(600);
 
 /// See the module.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -133,9 +136,9 @@ impl Step for Start {
 impl Start {
     /// The files must still say what they said when the plan was made.
     async fn unchanged(&self, cx: &Cx) -> Result<()> {
-        let now = cx.compose.config(&cx.files.before).await?;
+        let now = project::load(&cx.compose, &cx.files.before).await?;
         for (service, hash) in &self.definitions {
-            if now.service(service).map(|s| &s.definition) != Some(hash) {
+            if now.services.get(service).map(|s| &s.definition) != Some(hash) {
                 return Err(Failure::environment(format!(
                     "the definition of service `{service}` was changed since the plan was made"
                 ))
@@ -197,7 +200,8 @@ pub(super) async fn make_containers(
         ]);
     }
     arguments.extend(services.iter().map(|m| m.service.to_string()));
-    cx.compose.act(files, &arguments).await
+    let call = Call::new(&arguments).limit(MAKE_LIMIT);
+    cx.compose.run(files, call).await.map(|_| ())
 }
 
 /// Every container of a service, running or not, has the expected volumes where they are expected.
@@ -277,7 +281,7 @@ pub(super) async fn bring_up(cx: &Cx, services: &[Starting], limit: Duration) ->
             let gate = match condition {
                 Condition::Started => continue,
                 Condition::Healthy => up,
-                Condition::Completed => ended,
+                Condition::CompletedSuccessfully => ended,
             };
             for container in chosen(dependency) {
                 cx.engine.wait_until_up(&container.id, dependency, gate).await?;

@@ -1,6 +1,7 @@
 //! Stops the services that write to a moved volume, and those that depend on them, dependents first; databases by
 //! their own rules. Undo brings exactly those back that ran, on the old homes.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use super::world::{Cx, wrong_answer};
 use crate::datastore::{Kind, is_clean_state};
 use crate::engine::HelperMount;
 use crate::helper::protocol::{Answer, PgControl, Request};
-use crate::model::{Failure, Result, Span};
+use crate::model::{ContainerId, Failure, Result, Span};
 use crate::saga::Step;
 
 /// See the module.
@@ -64,6 +65,7 @@ impl Step for Stop {
             cx.downtime.begin(&*cx.events);
         }
         for container in &self.containers {
+            self.note_asked(cx, container).await?;
             let ended = cx
                 .engine
                 .stop(
@@ -121,11 +123,12 @@ impl Step for Stop {
     async fn undo(&self, cx: &Cx, (): &()) -> Result<()> {
         cx.engine_answers().await?;
         cx.engine.remove_helpers(&cx.run).await?;
-        // A container that was told to stop and still runs may be on its way down: what state it is in is only known
+        // A container that was asked to stop and still runs may be on its way down: what state it is in is only known
         // after a restart.
+        let asked = asked(&cx.run_dir)?;
         for container in self.containers.iter().rev() {
             let now = cx.engine.find_container(container.id.as_str()).await?;
-            if now.is_some_and(|c| c.state.is_up()) && cx.downtime.running().is_some() {
+            if now.is_some_and(|c| c.state.is_up() && asked.get(&c.id) == Some(&c.started_at)) {
                 cx.engine.restart(&container.id, container.grace).await?;
             }
         }
@@ -137,6 +140,31 @@ impl Step for Stop {
         bring_up(cx, &self.start, self.start_limit).await?;
         cx.downtime.end(&*cx.events);
         Ok(())
+    }
+}
+
+const ASKED: &str = "asked-to-stop.json";
+
+impl Stop {
+    /// Writes down that a container is asked to stop, before it is: by its id and when it was started.
+    async fn note_asked(&self, cx: &Cx, container: &Stopping) -> Result<()> {
+        let mut asked = asked(&cx.run_dir)?;
+        if let Some(now) = cx.engine.find_container(container.id.as_str()).await? {
+            asked.insert(now.id, now.started_at);
+        }
+        let text = serde_json::to_vec(&asked).map_err(|e| Failure::bug("cannot write ids").because(&e))?;
+        crate::state::write_durably(&cx.run_dir.join(ASKED), &text)
+    }
+}
+
+/// The containers that this run asked to stop, and when each had been started.
+fn asked(run_dir: &std::path::Path) -> Result<BTreeMap<ContainerId, String>> {
+    let path = run_dir.join(ASKED);
+    match std::fs::read(&path) {
+        Ok(text) => serde_json::from_slice(&text)
+            .map_err(|e| Failure::environment(format!("{} is damaged", path.display())).because(&e)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+        Err(error) => Err(Failure::environment(format!("cannot read {}", path.display())).because(&error)),
     }
 }
 

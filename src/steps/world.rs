@@ -1,10 +1,13 @@
 //! What steps work on: one engine, one project, one run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::compose::{Located, Runner};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::compose::{Compose, Located};
 use crate::engine::{Engine, HelperJob, HelperMount, Network};
 use crate::event::{Event, Events};
 use crate::helper::protocol::{Answer, Line, Request};
@@ -21,7 +24,7 @@ pub struct Cx {
     /// The engine.
     pub engine: Engine,
     /// `docker compose` against the same engine.
-    pub compose: Runner,
+    pub compose: Compose,
     /// The project.
     pub project: ProjectName,
     /// The project's files before and after the switch.
@@ -47,46 +50,88 @@ pub struct StackFiles {
     pub after: Located,
 }
 
-/// The clock of the downtime.
-#[derive(Debug, Default)]
-pub struct Downtime(Mutex<(Option<Instant>, Option<Duration>)>);
+/// The clock of the downtime. It is kept beside the journal, so that it is right after a crash too; losing it costs a
+/// figure in the report and nothing else.
+#[derive(Debug)]
+pub struct Downtime {
+    path: PathBuf,
+    clock: Mutex<Clock>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+struct Clock {
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+}
 
 impl Downtime {
+    /// The clock of a run, as an earlier process may have left it.
+    #[must_use]
+    pub fn of_run(run_dir: &Path) -> Self {
+        let path = run_dir.join("downtime.json");
+        let kept = std::fs::read(&path)
+            .ok()
+            .and_then(|text| serde_json::from_slice(&text).ok());
+        Self {
+            path,
+            clock: Mutex::new(kept.unwrap_or_default()),
+        }
+    }
+
     /// The services go down now.
     pub fn begin(&self, events: &dyn Events) {
-        let mut clock = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if clock.0.is_none() {
-            clock.0 = Some(Instant::now());
+        let mut clock = self.lock();
+        if clock.since.is_none() || clock.until.is_some() {
+            *clock = Clock {
+                since: Some(clock.since.unwrap_or_else(Timestamp::now)),
+                until: None,
+            };
+            self.keep(*clock, events);
             events.tell(Event::DowntimeBegan);
         }
     }
 
     /// The services are up again.
     pub fn end(&self, events: &dyn Events) {
-        let mut clock = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(began) = clock.0.take() {
-            clock.1 = Some(began.elapsed());
-            events.tell(Event::DowntimeEnded {
-                millis: began.elapsed().as_millis() as u64,
-            });
+        let mut clock = self.lock();
+        if clock.since.is_some() && clock.until.is_none() {
+            clock.until = Some(Timestamp::now());
+            self.keep(*clock, events);
+            let millis = span(*clock).map_or(0, |d| d.as_millis() as u64);
+            events.tell(Event::DowntimeEnded { millis });
         }
     }
 
     /// How long they are down by now, if they are.
     #[must_use]
     pub fn running(&self) -> Option<Duration> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .0
-            .map(|began| began.elapsed())
+        let clock = *self.lock();
+        if clock.until.is_some() { None } else { span(clock) }
     }
 
     /// How long they were down, once they are up again.
     #[must_use]
     pub fn measured(&self) -> Option<Duration> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).1
+        let clock = *self.lock();
+        clock.until.and_then(|_| span(clock))
     }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Clock> {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep(&self, clock: Clock, events: &dyn Events) {
+        let text = serde_json::to_vec(&clock).unwrap_or_default();
+        if let Err(failure) = crate::state::write_durably(&self.path, &text) {
+            events.warn(failure.to_string());
+        }
+    }
+}
+
+/// From the beginning to the end, or to now; nothing when the system's clock was set back meanwhile.
+fn span(clock: Clock) -> Option<Duration> {
+    let until = clock.until.unwrap_or_else(Timestamp::now);
+    Duration::try_from(until.duration_since(clock.since?)).ok()
 }
 
 impl Cx {

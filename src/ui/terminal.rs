@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
+use super::lines::{Columns, INDENT, cut, finished, indented};
 use super::words::{self, Amount, beside, fill};
 use super::{Paint, Verbosity, clean, out, render, width};
 use crate::event::{Event, Events, Level};
@@ -14,39 +15,6 @@ use crate::model::{ByteSize, Span, VolumeKey};
 
 /// How often the moving parts move; also while no event comes, so that the clock of the downtime runs.
 const TICK: Duration = Duration::from_millis(120);
-
-/// The longest name before a bar; a longer one is cut.
-const NAME: usize = 22;
-
-/// The same on a narrow terminal.
-const SHORT_NAME: usize = 14;
-
-/// Amount, rate and time left, when all of them are shown.
-const BESIDE: usize = 39;
-
-/// Where the second line of something begins.
-const INDENT: usize = 6;
-
-/// How the columns of a bar's line are shared out.
-struct Columns {
-    name: usize,
-    bar: usize,
-    beside: usize,
-}
-
-impl Columns {
-    fn of(width: usize) -> Self {
-        let name = if width < 60 { SHORT_NAME } else { NAME };
-        // Indent, blanks between, and percents: `  NAME BAR 100 %  BESIDE`; the last column stays free.
-        let taken = 2 + name + 1 + 1 + 5 + 2 + 1;
-        let bar = width.saturating_sub(taken + BESIDE).clamp(6, 32);
-        Self {
-            name,
-            bar,
-            beside: width.saturating_sub(taken + bar),
-        }
-    }
-}
 
 /// Shows a run on a terminal.
 pub(super) struct Terminal {
@@ -66,6 +34,8 @@ struct State {
     step: Option<ProgressBar>,
     /// The clock of the downtime; always the lowest line.
     clock: Option<ProgressBar>,
+    /// The last line that a hook printed; all of them are in its log.
+    hook: Option<ProgressBar>,
     /// One bar a volume; the phase says what it counts.
     bars: BTreeMap<Option<VolumeKey>, Bar>,
 }
@@ -208,6 +178,20 @@ impl Terminal {
         state.step = Some(line);
     }
 
+    /// Shows the last line of a hook below its step: hundreds of "copied …" would push the plan out of sight.
+    fn hook_line(&self, state: &mut State, text: String) {
+        let line = state.hook.get_or_insert_with(|| {
+            let line = ProgressBar::no_length();
+            let line = match &state.step {
+                Some(step) => self.live.insert_after(step, line),
+                None => self.live.add(line),
+            };
+            line.set_style(self.style("{wide_msg}"));
+            line
+        });
+        line.set_message(text);
+    }
+
     fn downtime_began(&self, state: &mut State) {
         state.end_clock();
         let clock = self.live.add(ProgressBar::no_length());
@@ -318,9 +302,14 @@ impl Terminal {
                 }
             },
             Event::HookOutput { service, line } => {
-                let before = INDENT + service.as_str().chars().count() + 3;
-                let line = fill(&clean(&line), width(), before, before);
-                self.say(&paint.dim(&format!("{:INDENT$}{service} │ {line}", "")));
+                if self.verbosity == Verbosity::Verbose {
+                    let before = INDENT + service.as_str().chars().count() + 3;
+                    let line = fill(&clean(&line), width(), before, before);
+                    self.say(&paint.dim(&format!("{:INDENT$}{service} │ {line}", "")));
+                } else {
+                    let text = format!("{:INDENT$}{service} │ {}", "", clean(&line));
+                    self.hook_line(state, paint.dim(&text));
+                }
             }
             Event::Finished {
                 run,
@@ -353,7 +342,7 @@ impl State {
         for bar in std::mem::take(&mut self.bars).into_values() {
             bar.bar.finish_and_clear();
         }
-        if let Some(line) = self.step.take() {
+        for line in [self.hook.take(), self.step.take()].into_iter().flatten() {
             line.finish_and_clear();
         }
     }
@@ -379,57 +368,6 @@ impl Drop for Terminal {
         state.end_step();
         state.end_clock();
     }
-}
-
-/// The line of a finished step, its time at the right; the detail on a line of its own below.
-fn finished(
-    paint: Paint,
-    mark: &str,
-    place: &str,
-    title: &str,
-    millis: u64,
-    detail: Option<&str>,
-    width: usize,
-) -> String {
-    let took = Span(Duration::from_millis(millis)).to_string();
-    let title = clean(title);
-    let before = 2 + place.chars().count() + 1;
-    let used = before + title.chars().count();
-    let needed = used + 2 + took.chars().count();
-    let mut line = if width > 0 && needed >= width {
-        // Too long for a column of times: the time follows the last word, and is not torn apart.
-        const GLUE: &str = "\u{a0}";
-        let text = format!("{title} {}", format!("· {took}").replace(' ', GLUE));
-        let text = fill(&text, width, before, before).replace(GLUE, " ");
-        format!("{mark} {} {text}", paint.dim(place))
-    } else {
-        let gap = width
-            .saturating_sub(used + took.chars().count() + 1)
-            .clamp(2, 70_usize.saturating_sub(used).max(2));
-        format!(
-            "{mark} {} {title}{}{}",
-            paint.dim(place),
-            " ".repeat(gap),
-            paint.dim(&took)
-        )
-    };
-    if let Some(detail) = detail {
-        let detail = fill(&clean(detail), width, INDENT, INDENT);
-        line.push_str(&format!("\n{:INDENT$}{}", "", paint.dim(&detail)));
-    }
-    line
-}
-
-/// Text below a step.
-fn indented(text: &str) -> String {
-    format!("{:INDENT$}{}", "", fill(text, width(), INDENT, INDENT))
-}
-
-fn cut(text: &str, length: usize) -> String {
-    if text.chars().count() <= length {
-        return text.to_owned();
-    }
-    text.chars().take(length.saturating_sub(1)).chain(['…']).collect()
 }
 
 fn speed(per_second: f64) -> String {
@@ -463,56 +401,5 @@ mod tests {
         ] {
             assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
         }
-    }
-
-    #[test]
-    fn a_finished_step_has_its_time_in_a_column_and_its_detail_below() {
-        let line = |title, detail, width| finished(Paint(false), "✓", " 1/12", title, 420, detail, width);
-        assert_eq!(
-            line("stop api", None, 40),
-            "✓  1/12 stop api                  0.4 s"
-        );
-        assert_eq!(
-            line("stop api", Some("clean"), 24),
-            "✓  1/12 stop api  0.4 s\n      clean"
-        );
-        assert!(line("stop api", None, 200).chars().count() < 80);
-    }
-
-    #[test]
-    fn a_line_of_a_bar_fits_whatever_the_width() {
-        for width in 40..200 {
-            let Columns { name, bar, beside } = Columns::of(width);
-            let line = 2 + name + 1 + bar + 1 + 5 + 2 + beside;
-            assert!(line < width, "{width}: {line}");
-        }
-        assert_eq!(
-            Columns::of(80).beside,
-            BESIDE,
-            "all of it is shown on the usual terminal"
-        );
-        assert_eq!(Columns::of(120).bar, 32);
-    }
-
-    #[test]
-    fn a_step_too_long_for_the_terminal_is_broken_between_words() {
-        assert_eq!(
-            finished(
-                Paint(false),
-                "✓",
-                " 2/12",
-                "copy while the stack runs",
-                420,
-                Some("14 212 files, 32 GB"),
-                24
-            ),
-            "✓  2/12 copy while the\n        stack runs\n        · 0.4 s\n      14 212 files, 32\n      GB"
-        );
-    }
-
-    #[test]
-    fn a_long_name_is_cut() {
-        assert_eq!(cut("copy a", 8), "copy a");
-        assert_eq!(cut("copy abcdef", 8), "copy ab…");
     }
 }

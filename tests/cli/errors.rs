@@ -1,6 +1,6 @@
 //! What is said, where, and with which exit code, when a call cannot do what it was asked.
 
-use rehome::compose::{FoundBy, Located};
+use rehome::compose;
 use rehome::ops::Settings;
 use rehome::ui;
 
@@ -52,11 +52,7 @@ fn where_there_is_no_project_it_says_what_it_looked_for() {
     for arguments in [&["status"][..], &["move", "--to", "/mnt/x"], &["history"]] {
         let said = anywhere(arguments);
         assert_eq!((said.code, said.out.as_str()), (1, ""), "{arguments:?}");
-        assert!(
-            said.err.starts_with("error: there is no Compose project in "),
-            "{}",
-            said.err
-        );
+        assert!(said.err.starts_with("error: no Compose file in "), "{}", said.err);
         assert!(said.err.contains("\nhint: "), "{}", said.err);
     }
     let said = anywhere(&["status", "--json"]);
@@ -92,16 +88,13 @@ fn an_unknown_key_of_rehome_yml_names_the_nearest_known_one() {
     let directory = tempfile::tempdir().unwrap();
     let text = "version: 1\nblock:\n  root: /mnt/kms-data\n  volumes:\n    media: { paht: uploads }\n";
     std::fs::write(directory.path().join("rehome.yml"), text).unwrap();
-    let located = Located {
-        files: vec![directory.path().join("compose.yaml")],
-        directory: directory.path().to_owned(),
-        env_files: Vec::new(),
-        profiles: Vec::new(),
-        project_name: None,
-        found_by: FoundBy::Default,
-        dotenv: directory.path().join(".env"),
-        separator: ":".to_owned(),
-    };
+    std::fs::write(directory.path().join("compose.yaml"), COMPOSE).unwrap();
+    let cwd = directory.path().to_owned();
+    let located = compose::locate(&compose::Wanted {
+        cwd,
+        ..compose::Wanted::default()
+    })
+    .unwrap();
     let failure = Settings::load(None, &located).unwrap_err();
     let text = ui::render(&failure, false, 0).replace(&directory.path().display().to_string(), "DIR");
     insta::assert_snapshot!(text, @r"

@@ -94,7 +94,7 @@ fn as_a_plugin_it_is_called_with_a_word_more() {
         said(called(&plugin, directory.path()).args(["--context", "prod", "rehome", "status"]));
     assert_eq!(with_context.code, 1, "{}", with_context.err);
     assert!(
-        with_context.err.contains("no Compose project"),
+        with_context.err.contains("no Compose file"),
         "{}",
         with_context.err
     );

@@ -26,6 +26,13 @@ pub(super) async fn run(cx: &Cx, args: Compose) -> Result<Ending> {
         );
     }
     let app = cx.open().await?;
-    let code = app.compose.hand_over(&app.located, &words).await?;
+    let status = app
+        .compose
+        .interactive(&app.located, &words)
+        .status()
+        .await
+        .map_err(|e| Failure::environment("cannot start Compose").because(&e))?;
+    // A shell says 128 + signal for a program that a signal ended.
+    let code = status.code().unwrap_or(130);
     Ok(Ending::Code(u8::try_from(code).unwrap_or(1)))
 }

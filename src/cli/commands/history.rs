@@ -14,7 +14,7 @@ pub(super) async fn list(cx: &Cx) -> Result<Ending> {
     let lines = ops::history(&app)?;
     cx.answer(&lines, || {
         if lines.is_empty() {
-            return format!("no runs of {} yet", app.project.name());
+            return format!("no runs of {} yet", app.project.name);
         }
         let mut table = ui::Table::new(&["RUN", "BEGAN", ">TOOK", ">DOWN", "OUTCOME", "WHAT"]);
         let span = |millis: Option<u64>| {

@@ -3,7 +3,7 @@
 use super::super::args::{Override, Style};
 use super::super::{Cx, Ending};
 use crate::model::{Failure, Result};
-use crate::ops::{OverrideRequest, override_check, override_text, override_write};
+use crate::ops::{OverrideRequest, override_check, override_content, override_write};
 
 pub(super) async fn run(cx: &Cx, args: Override) -> Result<Ending> {
     let app = cx.open().await?;
@@ -33,10 +33,11 @@ pub(super) async fn run(cx: &Cx, args: Override) -> Result<Ending> {
             }
         };
     }
-    let request = OverrideRequest {
-        to: args.to,
-        bind: args.style == Style::Bind,
+    let style = match args.style {
+        Style::Volume => crate::compose::Style::Volume,
+        Style::Bind => crate::compose::Style::Bind,
     };
+    let request = OverrideRequest { to: args.to, style };
     if args.write && !args.dry_run {
         let path = override_write(&app, &request).await?;
         cx.talk(&format!(
@@ -46,7 +47,7 @@ pub(super) async fn run(cx: &Cx, args: Override) -> Result<Ending> {
         ));
         return Ok(Ending::Done);
     }
-    let text = override_text(&app, &request).await?;
+    let text = override_content(&app, &request).await?.render();
     cx.answer(
         &serde_json::json!({ "path": app.settings.override_path, "text": text }),
         || text.clone(),

@@ -89,7 +89,7 @@ impl App {
         {
             Source::Environment("COMPOSE_PROJECT_NAME")
         } else if dotenv
-            .get("COMPOSE_PROJECT_NAME")
+            .get("COMPOSE_PROJECT_NAME", &wanted.env)
             .is_some_and(|name| !name.is_empty())
         {
             Source::Dotenv
@@ -97,7 +97,7 @@ impl App {
             Source::Compose
         };
         let files = match self.located.found_by {
-            FoundBy::Flag => Source::Flag("--file"),
+            FoundBy::Flags => Source::Flag("--file"),
             FoundBy::Environment => Source::Environment("COMPOSE_FILE"),
             FoundBy::Dotenv => Source::Dotenv,
             FoundBy::Default => Source::Default,
@@ -117,7 +117,7 @@ impl App {
             from,
         };
         let mut settings = vec![
-            setting("project", json!(self.project.name()), name),
+            setting("project", json!(self.project.name), name),
             setting("files", json!(self.located.files), files),
             setting("engine", json!(host.url), engine),
             setting(
@@ -191,19 +191,17 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::compose::Located;
+    use crate::compose::{Located, Wanted, locate};
 
     fn located(directory: &Path) -> Located {
-        Located {
-            files: vec![directory.join("docker-compose.prod.yml")],
-            directory: directory.to_owned(),
-            env_files: Vec::new(),
-            profiles: Vec::new(),
-            project_name: None,
-            found_by: FoundBy::Default,
-            dotenv: directory.join(".env"),
-            separator: ":".to_owned(),
-        }
+        let file = "docker-compose.prod.yml";
+        std::fs::write(directory.join(file), "services: {}\n").unwrap();
+        let wanted = Wanted {
+            files: vec![file.into()],
+            cwd: directory.to_owned(),
+            ..Wanted::default()
+        };
+        locate(&wanted).unwrap()
     }
 
     fn shown(settings: &Settings) -> Vec<(String, String, String)> {

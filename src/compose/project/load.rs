@@ -1,0 +1,201 @@
+//! Asks `docker compose config` for the project, with the care that its output needs (trap 38).
+
+use std::collections::BTreeSet;
+use std::io::Write;
+
+use crate::model::{Failure, Result, ServiceName};
+
+use super::super::locate::Located;
+use super::super::runner::{Call, Compose, Ended};
+use super::super::trouble::Trouble;
+use super::raw::{RawTargets, json, project, undouble};
+use super::{Project, unused};
+
+const MODEL: [&str; 3] = ["config", "--format", "json"];
+
+/// Resolves the project: the services of every profile, unused volumes, the targets as they were written.
+///
+/// # Errors
+/// When Compose cannot resolve it, in Compose's own words.
+pub async fn load(compose: &Compose, located: &Located) -> Result<Project> {
+    // First alone: of all that Compose could complain about, this says it best.
+    let model = model(compose, located).await?;
+    let (active, written) = tokio::try_join!(active(compose, located), written(compose, located))?;
+    let mut project = project(&undouble(&model))?;
+    if let Some(name) = &located.project_name
+        && *name != project.name
+    {
+        return Err(Failure::bug(format!(
+            "Compose resolved project {} where {name} was asked for",
+            project.name
+        )));
+    }
+    let mut written: RawTargets = json(&undouble(&written))?;
+    for (name, service) in &mut project.services {
+        service.active = active.contains(name);
+        let raw = written
+            .services
+            .remove(name.as_str())
+            .map(|service| service.volumes)
+            .unwrap_or_default();
+        if raw.len() != service.mounts.len() {
+            return Err(Failure::bug(format!(
+                "Compose lists the volumes of service {name} in two ways"
+            )));
+        }
+        for (mount, raw) in service.mounts.iter_mut().zip(raw) {
+            mount.written_target = raw.target;
+        }
+    }
+    Ok(project)
+}
+
+/// The containers of these services that Compose would make anew if it were asked to start them now: those that were
+/// made from another definition or image than the files name.
+///
+/// Compose is asked itself, as a dry run: what `config --hash` prints is another hash than that of the label as soon
+/// as a service has an `env_file`.
+///
+/// # Errors
+/// In Compose's own words.
+pub async fn would_remake(
+    compose: &Compose,
+    located: &Located,
+    services: &[ServiceName],
+) -> Result<BTreeSet<String>> {
+    if services.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let mut remade = BTreeSet::new();
+    // " DRY-RUN MODE -  Container kms-connect-backend  Recreate"
+    let mut on_line = |line: &str| {
+        let mut words = line
+            .split_once("Container ")
+            .map(|(_, rest)| rest.split_whitespace());
+        if let (Some(name), Some("Recreate")) = (
+            words.as_mut().and_then(Iterator::next),
+            words.as_mut().and_then(Iterator::next),
+        ) {
+            remade.insert(name.to_owned());
+        }
+    };
+    let arguments = ["create", "--no-build", "--pull", "never"].into_iter();
+    let call = Call::new(arguments.chain(services.iter().map(ServiceName::as_str)))
+        .global("--dry-run")
+        .lines(&mut on_line);
+    compose.run(located, call).await?;
+    Ok(remade)
+}
+
+/// The model's JSON. A Compose before `--all-resources` leaves unused volumes out; they are made used then.
+async fn model(compose: &Compose, located: &Located) -> Result<String> {
+    let ended = compose
+        .attempt(
+            located,
+            Call::new(MODEL).every_profile().global("--all-resources"),
+        )
+        .await?;
+    if ended.success {
+        return Ok(ended.stdout);
+    }
+    if Trouble::of(&ended.stderr) != Trouble::UnknownFlag {
+        return Err(Trouble::failure("config", &ended.status, &ended.stderr));
+    }
+    let plain = compose
+        .run(located, Call::new(MODEL).every_profile())
+        .await?
+        .stdout;
+    let seen: BTreeSet<String> = project(&undouble(&plain))?
+        .volumes
+        .into_keys()
+        .map(|key| key.as_str().to_owned())
+        .collect();
+    let hidden: Vec<String> = unused::declared(&located.files)?
+        .into_iter()
+        .filter(|key| !seen.contains(key))
+        .collect();
+    if hidden.is_empty() {
+        return Ok(plain);
+    }
+    let all = with_probe(compose, located, &hidden).await?;
+    if all.success {
+        return Ok(all.stdout);
+    }
+    // A key may be gone after merging (`!reset`): each by itself then.
+    let mut present = Vec::new();
+    for key in hidden {
+        if with_probe(compose, located, std::slice::from_ref(&key))
+            .await?
+            .success
+        {
+            present.push(key);
+        }
+    }
+    if present.is_empty() {
+        return Ok(plain);
+    }
+    let ended = with_probe(compose, located, &present).await?;
+    if ended.success {
+        Ok(ended.stdout)
+    } else {
+        Err(Trouble::failure("config", &ended.status, &ended.stderr))
+    }
+}
+
+/// Resolves the project with one service more, which mounts these volumes.
+async fn with_probe(compose: &Compose, located: &Located, keys: &[String]) -> Result<Ended> {
+    let failed =
+        |error: std::io::Error| Failure::environment("cannot write a temporary file").because(&error);
+    let mut file = tempfile::Builder::new()
+        .suffix(".yaml")
+        .tempfile()
+        .map_err(failed)?;
+    file.write_all(unused::probe(keys).as_bytes()).map_err(failed)?;
+    let mut ended = compose
+        .attempt(located, Call::new(MODEL).every_profile().with_file(file.path()))
+        .await?;
+    if ended.success {
+        ended.stdout = unused::without_probe(&ended.stdout)?;
+    }
+    Ok(ended)
+}
+
+/// The services of the active profiles.
+async fn active(compose: &Compose, located: &Located) -> Result<BTreeSet<ServiceName>> {
+    let ended = compose.run(located, Call::new(["config", "--services"])).await;
+    let ended = ended.map_err(|failure| {
+        let is_gated = failure
+            .causes
+            .iter()
+            .any(|words| words.contains("undefined service"));
+        if is_gated {
+            failure.hint("does it belong to a profile? activate that with --profile")
+        } else {
+            failure
+        }
+    })?;
+    let names = ended
+        .stdout
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty());
+    names
+        .map(|name| ServiceName::new(name).map_err(|error| Failure::bug("odd service name").because(&error)))
+        .collect()
+}
+
+/// The model as it is before Compose cleans the targets: an override has to repeat them as they were (trap 39).
+async fn written(compose: &Compose, located: &Located) -> Result<String> {
+    let args = [
+        "config",
+        "--no-normalize",
+        "--no-path-resolution",
+        "--no-consistency",
+        "--format",
+        "json",
+    ];
+    Ok(compose
+        .run(located, Call::new(args).every_profile())
+        .await?
+        .stdout)
+}
