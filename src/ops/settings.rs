@@ -199,3 +199,211 @@ fn detect(world: &World) -> Vec<Hook> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compose::FoundBy;
+    use crate::engine::{Health, State};
+    use crate::model::{ContainerId, ImageId, ProjectName, ServiceName};
+    use crate::observe::{ContainerSeen, OverrideSeen};
+
+    fn located(directory: &Path, file: &str) -> Located {
+        Located {
+            files: vec![directory.join(file)],
+            written: vec![file.to_owned()],
+            directory: directory.to_owned(),
+            env_files: Vec::new(),
+            profiles: Vec::new(),
+            project_name: None,
+            found_by: FoundBy::Default,
+            dotenv: directory.join(".env"),
+            separator: ":".to_owned(),
+        }
+    }
+
+    fn settings(yaml: &str) -> Settings {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("rehome.yml"), yaml).unwrap();
+        Settings::load(None, &located(directory.path(), "compose.yaml")).unwrap()
+    }
+
+    /// A running service with this image and command, and a `manage.py` or none.
+    fn service(name: &str, image: &str, command: &str, django: bool) -> ServiceSeen {
+        let image = ImageId::new(image).unwrap();
+        ServiceSeen {
+            name: ServiceName::new(name).unwrap(),
+            depends_on: Vec::new(),
+            attached_to: Vec::new(),
+            image: String::new(),
+            image_now: Some(image.clone()),
+            definition: String::new(),
+            stop_grace: None,
+            server: None,
+            server_version: None,
+            mounts: Vec::new(),
+            containers: vec![ContainerSeen {
+                id: ContainerId::new(name).unwrap(),
+                name: name.to_owned(),
+                state: State::Running(Health::None),
+                image,
+                outdated: false,
+                anonymous: Vec::new(),
+                data_directory: None,
+                manage_py: django.then(|| "/app/manage.py".to_owned()),
+                command: command.split(' ').map(str::to_owned).collect(),
+            }],
+        }
+    }
+
+    fn world(services: Vec<ServiceSeen>) -> World {
+        World {
+            project: ProjectName::new("p").unwrap(),
+            directory: "/srv/p".into(),
+            services,
+            volumes: Vec::new(),
+            destination: None,
+            override_file: OverrideSeen::Missing,
+            dotenv_compose_file: None,
+            shell_compose_file: None,
+            engine_volumes: Vec::new(),
+        }
+    }
+
+    fn commands(hooks: &[Hook]) -> Vec<String> {
+        hooks
+            .iter()
+            .map(|h| format!("{}: {} {:?}", h.service, h.run.join(" "), h.on_failure))
+            .collect()
+    }
+
+    #[test]
+    fn without_a_configuration_everything_is_defaulted() {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = Settings::load(None, &located(directory.path(), "compose.yaml")).unwrap();
+        assert_eq!((&settings.path, &settings.block_root), (&None, &None));
+        assert_eq!(
+            settings.override_path,
+            directory.path().join("compose.block.yaml")
+        );
+        let shown = settings.show();
+        for key in [
+            "block.root",
+            "block.override",
+            "block.volumes",
+            "block.exclude",
+            "checks",
+        ] {
+            assert_eq!(shown[key]["from"], "default", "{key}");
+        }
+    }
+
+    #[test]
+    fn the_override_is_named_after_the_first_compose_file() {
+        for (file, name) in [
+            ("docker-compose.prod.yml", "docker-compose.prod.block.yml"),
+            ("compose.yaml", "compose.block.yaml"),
+            ("stack", "stack.block.yml"),
+            ("deploy/base.yml", "base.block.yml"),
+        ] {
+            let path = default_override(&located(Path::new("/srv/p"), file));
+            assert_eq!(path, Path::new("/srv/p").join(name), "{file}");
+        }
+    }
+
+    #[test]
+    fn what_the_configuration_says_is_taken_and_shown_as_such() {
+        let settings = settings(
+            "version: 1\nblock:\n  root: /mnt/data\n  override: block.yml\n  volumes:\n    a: { path: x/y, owner: '70:71' }\n    b: {}\n  exclude: [c]\nstop_timeout: 2m\nchecks:\n  - { service: web, http: 'http://localhost/', status: 204 }\n",
+        );
+        let key = |name: &str| VolumeKey::new(name).unwrap();
+        assert_eq!(settings.block_root.as_deref(), Some(Path::new("/mnt/data")));
+        assert!(settings.override_path.ends_with("block.yml"));
+        assert_eq!(settings.maps(), BTreeMap::from([(key("a"), "x/y".into())]));
+        assert_eq!(
+            settings.owners(),
+            BTreeMap::from([(key("a"), Owner { uid: 70, gid: 71 })])
+        );
+        assert_eq!(settings.exclude, [key("c")]);
+        assert_eq!(settings.stop_timeout, Some(Duration::from_secs(120)));
+        let check = &settings.checks[0];
+        assert_eq!((check.status, check.within), (204, Duration::from_secs(60)));
+        let shown = settings.show();
+        for (key, value) in [
+            ("block.root", json!("/mnt/data")),
+            ("block.exclude", json!(["c"])),
+            ("stop_timeout", json!("120s")),
+        ] {
+            assert_eq!(shown[key], json!({ "value": value, "from": "file" }), "{key}");
+        }
+        assert_eq!(
+            shown["hooks.after_start"],
+            json!({ "value": null, "from": "default" })
+        );
+    }
+
+    #[test]
+    fn a_file_that_was_named_must_be_there_and_be_no_monster() {
+        let directory = tempfile::tempdir().unwrap();
+        let located = located(directory.path(), "compose.yaml");
+        let missing = directory.path().join("other.yml");
+        let failure = Settings::load(Some(&missing), &located).unwrap_err();
+        assert_eq!(failure.kind, crate::model::Kind::Usage);
+        assert_eq!(failure.what, format!("cannot read {}", missing.display()));
+        let large = directory.path().join("rehome.yml");
+        std::fs::write(&large, "#".repeat(LIMIT as usize + 1)).unwrap();
+        let failure = Settings::load(None, &located).unwrap_err();
+        assert_eq!(failure.what, format!("{} is larger than 1 MiB", large.display()));
+    }
+
+    #[test]
+    fn hooks_that_are_configured_are_all_that_runs() {
+        let django = world(vec![service("web", "i", "gunicorn app", true)]);
+        let none = settings("version: 1\nhooks: { after_start: [] }\n");
+        assert_eq!(none.hooks(&django), []);
+        let one = settings(
+            "version: 1\nhooks:\n  after_start:\n    - { service: db, run: [psql, -c, ANALYZE], timeout: 90s, on_failure: warn, user: postgres }\n",
+        );
+        let hooks = one.hooks(&django);
+        assert_eq!(commands(&hooks), ["db: psql -c ANALYZE Warn"]);
+        assert_eq!(hooks[0].limit, Duration::from_secs(90));
+        assert_eq!(hooks[0].user.as_deref(), Some("postgres"));
+    }
+
+    #[test]
+    fn django_is_migrated_once_in_the_service_that_serves() {
+        let stack = world(vec![
+            service("beat", "app", "celery -A kms beat", true),
+            service("api", "app", "gunicorn kms.wsgi", true),
+            service("admin", "app", "uvicorn kms.asgi", true),
+            service("nginx", "nginx", "nginx -g daemon", false),
+        ]);
+        assert_eq!(
+            commands(&settings("version: 1\n").hooks(&stack)),
+            [
+                "api: python3 manage.py migrate --noinput Stop",
+                "api: python3 manage.py collectstatic --noinput Warn",
+            ]
+        );
+    }
+
+    #[test]
+    fn two_code_bases_are_migrated_each() {
+        let stack = world(vec![
+            service("shop", "shop", "python3 manage.py runserver", true),
+            service("blog", "blog", "/entrypoint.sh", true),
+        ]);
+        let hooks = detect(&stack);
+        let services: Vec<_> = hooks.iter().map(|h| h.service.as_str()).collect();
+        assert_eq!(services, ["shop", "shop", "blog", "blog"]);
+    }
+
+    #[test]
+    fn without_a_server_nothing_is_guessed() {
+        let stack = world(vec![
+            service("worker", "app", "celery worker", true),
+            service("node", "web", "gunicorn", false),
+        ]);
+        assert_eq!(detect(&stack), []);
+    }
+}
