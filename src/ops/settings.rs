@@ -202,6 +202,8 @@ fn detect(world: &World) -> Vec<Hook> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::compose::FoundBy;
     use crate::engine::{Health, State};
@@ -270,6 +272,12 @@ mod tests {
         }
     }
 
+    /// A setting as `rehome config show` has it: its value, and where it came from.
+    fn shown(settings: &Settings, name: &str) -> (serde_json::Value, String) {
+        let setting = settings.show().into_iter().find(|s| s.name == name).unwrap();
+        (setting.value, setting.from.to_string())
+    }
+
     fn commands(hooks: &[Hook]) -> Vec<String> {
         hooks
             .iter()
@@ -286,15 +294,8 @@ mod tests {
             settings.override_path,
             directory.path().join("compose.block.yaml")
         );
-        let shown = settings.show();
-        for key in [
-            "block.root",
-            "block.override",
-            "block.volumes",
-            "block.exclude",
-            "checks",
-        ] {
-            assert_eq!(shown[key]["from"], "default", "{key}");
+        for name in ["block.root", "block.override", "block.exclude", "checks"] {
+            assert_eq!(shown(&settings, name).1, "default", "{name}");
         }
     }
 
@@ -328,18 +329,14 @@ mod tests {
         assert_eq!(settings.stop_timeout, Some(Duration::from_secs(120)));
         let check = &settings.checks[0];
         assert_eq!((check.status, check.within), (204, Duration::from_secs(60)));
-        let shown = settings.show();
-        for (key, value) in [
-            ("block.root", json!("/mnt/data")),
-            ("block.exclude", json!(["c"])),
-            ("stop_timeout", json!("120s")),
+        for (name, value, from) in [
+            ("block.root", json!("/mnt/data"), "rehome.yml:3"),
+            ("block.exclude", json!(["c"]), "rehome.yml:8"),
+            ("stop_timeout", json!("120s"), "rehome.yml:9"),
+            ("hooks.after_start", json!(null), "default"),
         ] {
-            assert_eq!(shown[key], json!({ "value": value, "from": "file" }), "{key}");
+            assert_eq!(shown(&settings, name), (value, from.to_owned()), "{name}");
         }
-        assert_eq!(
-            shown["hooks.after_start"],
-            json!({ "value": null, "from": "default" })
-        );
     }
 
     #[test]
