@@ -26,7 +26,7 @@ fn the_environment_is_missing() {
     let b = bin.display();
     sh(&format!(
         "mkdir -p {b}/empty && ln -s $(command -v docker) {b}/docker && \
-         printf '#!/bin/sh\\necho docker-compose version 1.29.2, build 5becea4c\\n' > {b}/docker-compose && chmod +x {b}/docker-compose"
+         printf '#!/bin/sh\\necho 1.29.2\\n' > {b}/docker-compose && chmod +x {b}/docker-compose"
     ));
     // The engine is answered for by the API; only Compose is looked for in PATH.
     let no_plugin = [
