@@ -235,6 +235,7 @@ mod tests {
     fn located(directory: &Path, file: &str) -> Located {
         Located {
             files: vec![directory.join(file)],
+            written: vec![file.to_owned()],
             directory: directory.to_owned(),
             env_files: Vec::new(),
             profiles: Vec::new(),

@@ -196,10 +196,10 @@ mod tests {
                 MoveStep::Verify(Verify { volumes: Vec::new() }),
                 MoveStep::Switch(Switch {
                     override_path: "/srv/p/compose.block.yml".into(),
-                    override_text: None,
+                    content: crate::compose::Override::empty(crate::model::ProjectName::new("p").unwrap()),
                     dotenv: "/srv/p/.env".into(),
                     compose_file: None,
-                    volumes: Vec::new(),
+                    volumes: 2,
                 }),
                 MoveStep::Start(Start {
                     services: vec![starting("db"), starting("web")],

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use rehome::compose::Condition;
 use rehome::engine::{Health, State};
 use rehome::observe::{ServiceSeen, World};
 use rehome::plan::{Stack, stack_of};
@@ -125,7 +124,7 @@ fn what_a_started_service_waits_for_is_only_what_is_started_with_it() {
 fn trap_31_a_service_that_others_wait_for_to_complete_is_meant_to_end() {
     let world = world_of(vec![
         service("init").mounting("files", "/files"),
-        service("web").after("init", Condition::Completed),
+        service("web").after("init", Condition::CompletedSuccessfully),
     ]);
     let plan = plan(&world, &wanted()).unwrap();
     let ends: Vec<_> = start_of(&plan)

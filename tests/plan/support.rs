@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rehome::compose::Condition;
+use rehome::compose::Override;
+use rehome::compose::override_file::Definition;
+pub use rehome::compose::project::Condition;
 use rehome::datastore::{Datastore, Kind};
 use rehome::engine::{Health, State};
 use rehome::helper::protocol::{Place, Probe, Scan};
@@ -239,7 +241,7 @@ pub fn kms() -> World {
 pub fn kms_on_block() -> World {
     let mut world = kms();
     world.destination = None;
-    world.override_file = OverrideSeen::Ours("…".to_owned());
+    world.override_file = OverrideSeen::Ours(Override::empty(world.project.clone()));
     for (volume, sub) in world
         .volumes
         .iter_mut()
@@ -331,22 +333,32 @@ pub fn base_names(world: &World) -> BTreeMap<VolumeKey, VolumeName> {
 
 /// Plans; the switch's contents are not what these tests are about.
 pub fn plan(world: &World, wanted: &Wanted) -> Result<MovePlan> {
-    move_plan(world, wanted, &base_names(world), |volumes| {
-        let base = base_names(world);
-        // A volume under its own name is what the Compose files say without an override.
-        let needed = volumes.iter().any(|v| match &v.target {
-            Target::Directory { .. } => true,
-            Target::Volume { name } => base.get(&v.key) != Some(name),
-        });
+    let base = base_names(world);
+    move_plan(world, wanted, &base, |volumes| {
+        let mut content = Override::empty(world.project.clone());
+        for moving in volumes {
+            let name = moving.target.volume_name().clone();
+            let device = match &moving.target {
+                Target::Directory { root, sub, .. } => Some(root.join(sub)),
+                Target::Volume { .. } => None,
+            };
+            // A volume under its own name is what the Compose files say without an override.
+            if device.is_some() || base.get(&moving.key) != Some(&name) {
+                let definition = Definition {
+                    name,
+                    device,
+                    labels: BTreeMap::new(),
+                };
+                content.volumes.insert(moving.key.clone(), definition);
+            }
+        }
+        let needed = !content.is_empty();
         Ok(Switch {
             override_path: wanted.switch.override_path.clone(),
-            override_text: needed.then(|| "volumes: {}\n".to_owned()),
+            content,
             dotenv: wanted.switch.dotenv.clone(),
             compose_file: needed.then(|| "docker-compose.prod.yml:docker-compose.prod.block.yml".to_owned()),
-            volumes: volumes
-                .iter()
-                .map(|m| (m.key.clone(), m.target.volume_name().clone()))
-                .collect(),
+            volumes: volumes.len(),
         })
     })
 }

@@ -1,7 +1,6 @@
 //! Whole plans as people read them before they say yes.
 
 use insta::assert_snapshot;
-use rehome::compose::Condition;
 use rehome::engine::State;
 use rehome::model::Owner;
 use rehome::observe::ForeignUse;
@@ -533,7 +532,7 @@ fn one_shot_services_that_have_ended_are_made_anew_and_not_started() {
             .in_state(State::Exited(0)),
         service("web")
             .mounting("files", "/files")
-            .after("init", Condition::Completed),
+            .after("init", Condition::CompletedSuccessfully),
     ]);
     assert_snapshot!(text(&world, &wanted()), @r"
         Move 1 volume of kms-connect to /mnt/kms-data
