@@ -30,6 +30,25 @@ pub fn of(outcome: Outcome) -> u8 {
     }
 }
 
+/// A panic is a bug in Rehome: it says so and how to report it, and ends with the exit code of one.
+pub fn install_panic_hook() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        let text = info
+            .payload()
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| info.payload().downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no message");
+        let failure = crate::model::Failure::bug(format!("rehome has a bug: {text}"))
+            .cause(format!("at {place}, version {}", env!("CARGO_PKG_VERSION")))
+            .data("the journal says what was done; `rehome status` shows where everything is")
+            .hint("please report it with these lines, and what you typed");
+        crate::ui::out::talk(&crate::ui::render(&failure, false, 0));
+        std::process::exit(i32::from(code(Kind::Bug)));
+    }));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,18 +75,12 @@ mod tests {
         ];
         assert_eq!(outcomes.map(of), [0, 1, 3, 10, 11, 12]);
     }
-}
 
-/// A panic is a bug in Rehome: it says so and how to report it, and ends with the exit code of one.
-pub fn install_panic_hook() {
-    std::panic::set_hook(Box::new(|info| {
-        let place = info.location().map(ToString::to_string).unwrap_or_default();
-        let text = info.payload_as_str().unwrap_or("no message");
-        let failure = crate::model::Failure::bug(format!("rehome has a bug: {text}"))
-            .cause(format!("at {place}, version {}", env!("CARGO_PKG_VERSION")))
-            .data("the journal says what was done; `rehome status` shows where everything is")
-            .hint("please report it with these lines, and what you typed");
-        crate::ui::out::talk(&crate::ui::render(&failure, false, 0));
-        std::process::exit(i32::from(code(Kind::Bug)));
-    }));
+    #[test]
+    fn trap_36_going_back_is_no_success() {
+        // Also where the way back itself went well: scripts go by the code alone.
+        assert_eq!(of(Outcome::RolledBack), 10);
+        let failure = crate::model::Failure::environment("the check failed").with_kind(Kind::RolledBack);
+        assert_eq!(code(failure.kind), 10);
+    }
 }

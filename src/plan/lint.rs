@@ -99,6 +99,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::compose::Override;
     use crate::model::{ContainerId, VolumeKey};
     use crate::plan::{Facts, VolumeFacts};
     use crate::steps::{
@@ -196,10 +197,10 @@ mod tests {
                 MoveStep::Verify(Verify { volumes: Vec::new() }),
                 MoveStep::Switch(Switch {
                     override_path: "/srv/p/compose.block.yml".into(),
-                    content: crate::compose::Override::empty(crate::model::ProjectName::new("p").unwrap()),
+                    content: Override::empty(crate::model::ProjectName::new("p").unwrap()),
                     dotenv: "/srv/p/.env".into(),
                     compose_file: None,
-                    volumes: 2,
+                    volumes: 0,
                 }),
                 MoveStep::Start(Start {
                     services: vec![starting("db"), starting("web")],

@@ -2,6 +2,8 @@
 //!
 //! They need root, an engine with Compose v2 and the images of `scripts/images`; `scripts/test` sees to that.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod happy;
 mod stacks;
 mod support;
