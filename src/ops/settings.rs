@@ -1,11 +1,10 @@
-//! The effective settings, and where each came from.
+//! The effective settings of a project.
+
+mod show;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use serde::Serialize;
-use serde_json::{Value, json};
 
 use crate::compose::Located;
 use crate::model::config::{self, Config};
@@ -13,20 +12,12 @@ use crate::model::{Failure, Owner, Result, VolumeKey};
 use crate::observe::{ServiceSeen, World};
 use crate::steps::{Hook, HttpCheck, OnFailure};
 
+pub use show::{Setting, Source};
+
 /// A configuration above this is none.
 const LIMIT: u64 = 1 << 20;
 /// A hook without a limit of its own.
 const HOOK_LIMIT: Duration = Duration::from_secs(1800);
-
-/// Where a setting came from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Source {
-    /// Nobody said anything.
-    Default,
-    /// The configuration.
-    File,
-}
 
 /// The settings of a project.
 #[derive(Debug, Clone)]
@@ -46,7 +37,8 @@ pub struct Settings {
     /// What must answer after the start.
     pub checks: Vec<HttpCheck>,
     hooks: Option<Vec<Hook>>,
-    override_said: bool,
+    /// The text of the configuration: knows on which line each value stands.
+    text: String,
 }
 
 impl Settings {
@@ -56,32 +48,39 @@ impl Settings {
     /// When a named file does not exist, or cannot be understood.
     pub fn load(named: Option<&Path>, located: &Located) -> Result<Self> {
         let path = named.map_or_else(|| located.directory.join("rehome.yml"), Path::to_owned);
-        let config = match std::fs::metadata(&path) {
+        let text = match std::fs::metadata(&path) {
+            Ok(meta) if !meta.is_file() => {
+                return Err(Failure::usage(format!("{} is no file", path.display())));
+            }
             Ok(meta) if meta.len() > LIMIT => {
                 return Err(Failure::usage(format!("{} is larger than 1 MiB", path.display())));
             }
-            Ok(_) => Some(read(&path)?),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => None,
-            Err(error) => {
-                return Err(Failure::usage(format!("cannot read {}", path.display())).because(&error));
-            }
+            Ok(_) => std::fs::read_to_string(&path),
+            Err(error) => Err(error),
         };
-        let path = config.is_some().then_some(path);
-        Self::from_config(path, config.unwrap_or_default(), located)
+        match text {
+            Ok(text) => {
+                let config = config::parse(&text).map_err(|error| error.into_failure(&path))?;
+                Ok(Self::from_config(Some(path), text, config, located))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => {
+                Ok(Self::from_config(None, String::new(), Config::default(), located))
+            }
+            Err(error) => Err(Failure::usage(format!("cannot read {}", path.display())).because(&error)),
+        }
     }
 
-    fn from_config(path: Option<PathBuf>, config: Config, located: &Located) -> Result<Self> {
+    fn from_config(path: Option<PathBuf>, text: String, config: Config, located: &Located) -> Self {
         let block = config.block;
-        let override_said = block.override_file.is_some();
         let override_path = match block.override_file {
             Some(file) => located.directory.join(file),
             None => default_override(located),
         };
-        Ok(Self {
+        Self {
             path,
+            text,
             block_root: block.root,
             override_path,
-            override_said,
             volumes: block.volumes,
             exclude: block.exclude,
             stop_timeout: config.stop_timeout,
@@ -98,7 +97,7 @@ impl Settings {
             hooks: config
                 .hooks
                 .map(|hooks| hooks.after_start.into_iter().map(hook).collect()),
-        })
+        }
     }
 
     /// The sub-directories that the configuration names.
@@ -125,29 +124,6 @@ impl Settings {
     pub fn hooks(&self, world: &World) -> Vec<Hook> {
         self.hooks.clone().unwrap_or_else(|| detect(world))
     }
-
-    /// The settings as `rehome config show` prints them: each with where it came from.
-    #[must_use]
-    pub fn show(&self) -> Value {
-        let said = |value: Value, said: bool| json!({ "value": value, "from": if said { Source::File } else { Source::Default } });
-        let in_file = self.path.is_some();
-        json!({
-            "file": self.path,
-            "block.root": said(json!(self.block_root), self.block_root.is_some()),
-            "block.override": said(json!(self.override_path), self.override_said),
-            "block.volumes": said(json!(self.volumes), in_file && !self.volumes.is_empty()),
-            "block.exclude": said(json!(self.exclude), in_file && !self.exclude.is_empty()),
-            "stop_timeout": said(json!(self.stop_timeout.map(|t| format!("{}s", t.as_secs()))), self.stop_timeout.is_some()),
-            "hooks.after_start": said(json!(self.hooks), self.hooks.is_some()),
-            "checks": said(json!(self.checks), !self.checks.is_empty()),
-        })
-    }
-}
-
-fn read(path: &Path) -> Result<Config> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| Failure::usage(format!("cannot read {}", path.display())).because(&e))?;
-    config::parse(&text).map_err(|error| error.into_failure(path))
 }
 
 fn hook(hook: config::Hook) -> Hook {
@@ -226,6 +202,8 @@ fn detect(world: &World) -> Vec<Hook> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::compose::FoundBy;
     use crate::engine::{Health, State};
@@ -294,6 +272,12 @@ mod tests {
         }
     }
 
+    /// A setting as `rehome config show` has it: its value, and where it came from.
+    fn shown(settings: &Settings, name: &str) -> (serde_json::Value, String) {
+        let setting = settings.show().into_iter().find(|s| s.name == name).unwrap();
+        (setting.value, setting.from.to_string())
+    }
+
     fn commands(hooks: &[Hook]) -> Vec<String> {
         hooks
             .iter()
@@ -310,15 +294,8 @@ mod tests {
             settings.override_path,
             directory.path().join("compose.block.yaml")
         );
-        let shown = settings.show();
-        for key in [
-            "block.root",
-            "block.override",
-            "block.volumes",
-            "block.exclude",
-            "checks",
-        ] {
-            assert_eq!(shown[key]["from"], "default", "{key}");
+        for name in ["block.root", "block.override", "block.exclude", "checks"] {
+            assert_eq!(shown(&settings, name).1, "default", "{name}");
         }
     }
 
@@ -352,18 +329,14 @@ mod tests {
         assert_eq!(settings.stop_timeout, Some(Duration::from_secs(120)));
         let check = &settings.checks[0];
         assert_eq!((check.status, check.within), (204, Duration::from_secs(60)));
-        let shown = settings.show();
-        for (key, value) in [
-            ("block.root", json!("/mnt/data")),
-            ("block.exclude", json!(["c"])),
-            ("stop_timeout", json!("120s")),
+        for (name, value, from) in [
+            ("block.root", json!("/mnt/data"), "rehome.yml:3"),
+            ("block.exclude", json!(["c"]), "rehome.yml:8"),
+            ("stop_timeout", json!("120s"), "rehome.yml:9"),
+            ("hooks.after_start", json!(null), "default"),
         ] {
-            assert_eq!(shown[key], json!({ "value": value, "from": "file" }), "{key}");
+            assert_eq!(shown(&settings, name), (value, from.to_owned()), "{name}");
         }
-        assert_eq!(
-            shown["hooks.after_start"],
-            json!({ "value": null, "from": "default" })
-        );
     }
 
     #[test]

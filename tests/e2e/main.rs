@@ -4,6 +4,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod before;
+mod failures;
 mod happy;
+mod refusals;
 mod stacks;
 mod support;
