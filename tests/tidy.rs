@@ -79,12 +79,13 @@ fn code(text: &str) -> Vec<(usize, &str)> {
     let mut lines = text.lines().enumerate();
     while let Some((i, line)) = lines.next() {
         if line.trim() == "#[cfg(test)]" {
-            let indent = line.len() - line.trim_start().len();
-            for (_, inside) in lines.by_ref() {
-                let as_far_left = inside.len() - inside.trim_start().len() == indent;
-                if as_far_left && (inside.trim() == "}" || inside.ends_with(';')) {
-                    break;
-                }
+            let indent = &line[..line.len() - line.trim_start().len()];
+            let end = format!("{indent}}}");
+            let mut item = lines
+                .by_ref()
+                .skip_while(|(_, l)| l.trim_start().starts_with("#["));
+            if item.next().is_some_and(|(_, first)| !first.ends_with(';')) {
+                item.find(|(_, inside)| *inside == end);
             }
         } else if !line.trim_start().starts_with("//") {
             found.push((i + 1, line));
@@ -477,7 +478,7 @@ fn the_rules_find_what_they_look_for() {
         ["a", "b", "c", "e", "h"].map(str::to_owned).into()
     );
     let lines: Vec<_> = code(
-        "one\n// comment\n#[cfg(test)]\nmod tests;\ntwo\n#[cfg(test)]\nmod more {\n    fn f() {\n    }\n    x;\n}\nthree",
+        "one\n// comment\n#[cfg(test)]\nmod tests;\ntwo\n#[cfg(test)]\nmod more {\n    fn f() {\n    }\n\"text;\n}\nthree",
     );
     assert_eq!(lines, [(1, "one"), (5, "two"), (12, "three")]);
     assert!(says("x.unwrap()", ".unwrap()") && says("a print!(", "print!"));

@@ -109,6 +109,14 @@ mod tests {
     }
 
     #[test]
+    fn trap_36_going_back_is_no_success() {
+        // Also where the way back itself went well: scripts go by the code alone.
+        assert_eq!(of(Outcome::RolledBack), 10);
+        let failure = crate::model::Failure::environment("the check failed").with_kind(Kind::RolledBack);
+        assert_eq!(code(failure.kind), 10);
+    }
+
+    #[test]
     fn json_is_asked_for_before_the_words_of_another_program() {
         let asks = |line: &str| asks_for_json(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
         assert!(asks("rehome mvoe --json"));

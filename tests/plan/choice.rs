@@ -102,13 +102,13 @@ fn back_goes_to_the_name_that_the_compose_files_give() {
     names.insert(key("redis_data"), volume_name("cache-of-2019"));
     names.remove(&key("static_volume"));
     let wanted = back();
-    let plan = move_plan(&world, &wanted, &names, |_| {
+    let plan = move_plan(&world, &wanted, &names, |volumes| {
         Ok(rehome::steps::Switch {
             override_path: wanted.switch.override_path.clone(),
             content: rehome::compose::Override::empty(world.project.clone()),
             dotenv: wanted.switch.dotenv.clone(),
             compose_file: None,
-            volumes: 0,
+            volumes: volumes.len(),
         })
     })
     .unwrap();

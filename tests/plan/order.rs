@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use rehome::compose::project::Condition;
 use rehome::engine::{Health, State};
 use rehome::observe::{ServiceSeen, World};
 use rehome::plan::{Stack, stack_of};

@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 use rehome::datastore::{Datastore, Kind};
 use rehome::engine::{Health, State};
 use rehome::helper::protocol::{Place, Scan};
-use rehome::model::Home;
+use rehome::model::{Failure, Home};
 use rehome::observe::{ForeignUse, OverrideSeen, World};
 
 use crate::support::*;
@@ -71,10 +71,11 @@ fn nothing_to_move() {
 
 #[test]
 fn an_override_of_somebody_else() {
-    // What is wrong with it is said by whoever read it; the plan adds that nothing was changed.
-    let why = rehome::model::Failure::refused("docker-compose.prod.block.yml cannot be used as the override");
-    assert_snapshot!(with(|w| w.override_file = OverrideSeen::Foreign(why)), @r"
+    let why = Failure::refused("docker-compose.prod.block.yml cannot be used as the override")
+        .cause("it was not written by Rehome");
+    assert_snapshot!(with(|w| w.override_file = OverrideSeen::Foreign(why.clone())), @r"
         error: docker-compose.prod.block.yml cannot be used as the override
+        caused by: it was not written by Rehome
         data: nothing was changed
     ");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rehome::compose::Override;
 use rehome::compose::override_file::Definition;
-use rehome::compose::project::Condition;
+pub use rehome::compose::project::Condition;
 use rehome::datastore::{Datastore, Kind};
 use rehome::engine::{Health, State};
 use rehome::helper::protocol::{Place, Probe, Scan};
@@ -333,23 +333,26 @@ pub fn base_names(world: &World) -> BTreeMap<VolumeKey, VolumeName> {
 
 /// Plans; the switch's contents are not what these tests are about.
 pub fn plan(world: &World, wanted: &Wanted) -> Result<MovePlan> {
-    move_plan(world, wanted, &base_names(world), |volumes| {
-        let base = base_names(world);
-        // A volume under its own name is what the Compose files say without an override.
-        let needed = volumes.iter().any(|v| match &v.target {
-            Target::Directory { .. } => true,
-            Target::Volume { name } => base.get(&v.key) != Some(name),
-        });
+    let base = base_names(world);
+    move_plan(world, wanted, &base, |volumes| {
         let mut content = Override::empty(world.project.clone());
-        if needed {
-            let first = &volumes[0];
-            let definition = Definition {
-                name: first.target.volume_name().clone(),
-                device: None,
-                labels: BTreeMap::new(),
+        for moving in volumes {
+            let name = moving.target.volume_name().clone();
+            let device = match &moving.target {
+                Target::Directory { root, sub, .. } => Some(root.join(sub)),
+                Target::Volume { .. } => None,
             };
-            content.volumes.insert(first.key.clone(), definition);
+            // A volume under its own name is what the Compose files say without an override.
+            if device.is_some() || base.get(&moving.key) != Some(&name) {
+                let definition = Definition {
+                    name,
+                    device,
+                    labels: BTreeMap::new(),
+                };
+                content.volumes.insert(moving.key.clone(), definition);
+            }
         }
+        let needed = !content.is_empty();
         Ok(Switch {
             override_path: wanted.switch.override_path.clone(),
             content,

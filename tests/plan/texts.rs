@@ -1,7 +1,6 @@
 //! Whole plans as people read them before they say yes.
 
 use insta::assert_snapshot;
-use rehome::compose::project::Condition;
 use rehome::engine::State;
 use rehome::model::Owner;
 use rehome::observe::ForeignUse;
