@@ -3,6 +3,9 @@
 #
 # REHOME_LAB  downloads, root file systems, engines of the version tests (/var/tmp/rehome-lab)
 
+# Without this a failure inside $(…) goes on.
+shopt -s inherit_errexit
+
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export REHOME_LAB=${REHOME_LAB:-/var/tmp/rehome-lab}
 lab=$REHOME_LAB
