@@ -72,8 +72,11 @@ need() {
   [[ ${#missing[@]} == 0 ]] || add "${missing[@]}"
 }
 
-# What the build needs besides Rust.
-need_build() { need cc=gcc; command -v cargo >/dev/null || die "cargo is missing: please install Rust"; }
+# What the build needs besides Rust: a linker, and what it links every program with.
+need_build() {
+  command -v cargo >/dev/null || die "cargo is missing: please install Rust"
+  if ! command -v cc >/dev/null || [[ ! -e $(cc -print-file-name=Scrt1.o) ]]; then add gcc libc6-dev; fi
+}
 
 has_nextest() { cargo nextest --version >/dev/null 2>&1; }
 
