@@ -2,6 +2,11 @@
 //!
 //! They need root, an engine with Compose v2 and the images of `scripts/images`; `scripts/test` sees to that.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod before;
+mod failures;
 mod happy;
+mod refusals;
 mod stacks;
 mod support;
