@@ -3,6 +3,9 @@
 #
 # REHOME_LAB  downloads, root file systems, engines of the version tests (/var/tmp/rehome-lab)
 
+# Without this a failure inside $(…) goes on.
+shopt -s inherit_errexit
+
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export REHOME_LAB=${REHOME_LAB:-/var/tmp/rehome-lab}
 lab=$REHOME_LAB
@@ -69,8 +72,11 @@ need() {
   [[ ${#missing[@]} == 0 ]] || add "${missing[@]}"
 }
 
-# What the build needs besides Rust.
-need_build() { need cc=gcc; command -v cargo >/dev/null || die "cargo is missing: please install Rust"; }
+# What the build needs besides Rust: a linker, and what it links every program with.
+need_build() {
+  command -v cargo >/dev/null || die "cargo is missing: please install Rust"
+  if ! command -v cc >/dev/null || [[ ! -e $(cc -print-file-name=Scrt1.o) ]]; then add gcc libc6-dev; fi
+}
 
 has_nextest() { cargo nextest --version >/dev/null 2>&1; }
 
