@@ -35,12 +35,15 @@ pub(super) fn check(
         if let Some(destination) = &world.destination {
             space(destination, chosen, volumes)?;
         }
+        // Before drift, whose advice is to bring the service up as the files say.
+        for service in &world.services {
+            databases(world, service, volumes)?;
+        }
         for service in &world.services {
             if volumes.iter().any(|v| service.mounts_volume(&v.key)) {
                 drift(service)?;
                 fit(service)?;
             }
-            databases(world, service, volumes)?;
         }
         Ok(())
     };

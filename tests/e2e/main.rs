@@ -5,3 +5,4 @@
 mod happy;
 mod stacks;
 mod support;
+mod traps;
