@@ -2,6 +2,7 @@
 //!
 //! They need root, an engine with Compose v2 and the images of `scripts/images`; `scripts/test` sees to that.
 
+mod commands;
 mod happy;
 mod stacks;
 mod support;

@@ -40,7 +40,10 @@ impl Drop for Image {
     fn drop(&mut self) {
         let output = try_sh(&format!("docker rmi -f {}", self.0));
         if !output.status.success() && !std::thread::panicking() {
-            panic!("the image could not be removed: {}", String::from_utf8_lossy(&output.stderr));
+            panic!(
+                "the image could not be removed: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
     }
 }
@@ -92,7 +95,11 @@ fn trap_03_a_mistyped_a_missing_and_an_empty_volume_are_refused_and_none_is_crea
         .exits(3)
         .says("does not exist")
         .says(&format!("{other}_data"));
-    assert_eq!((volumes(&stack), ids(&stack)), before, "something was made or changed");
+    assert_eq!(
+        (volumes(&stack), ids(&stack)),
+        before,
+        "something was made or changed"
+    );
 
     let empty = small();
     empty.compose("create");
@@ -118,7 +125,11 @@ fn trap_04_a_namesake_of_another_project_is_pointed_out_and_not_touched() {
         .rehome(&format!("move --to {} --dry-run", block.path()))
         .exits(0);
     let line = run.out.lines().find(|l| l.contains(&other)).unwrap_or_default();
-    assert!(line.starts_with("! ") && line.contains("make sure"), "{}", run.out);
+    assert!(
+        line.starts_with("! ") && line.contains("make sure"),
+        "{}",
+        run.out
+    );
     stack.rehome(&format!("move --to {} -y", block.path())).exits(0);
     assert_eq!(
         sh(&format!("docker run --rm -v {other}:/v {BUSYBOX} cat /v/file")),
@@ -210,9 +221,12 @@ fn trap_08_a_postgres_that_does_not_end_cleanly_stops_the_move_and_comes_back() 
     assert_eq!(stack.running(), ["api", "db"]);
     assert_eq!(stack.mounted("db", "/var/lib/postgresql/data"), home);
     wait_for("the server to answer", || {
-        try_sh(&format!("cd {} && docker compose exec -T db pg_isready -U app", stack.dir.display()))
-            .status
-            .success()
+        try_sh(&format!(
+            "cd {} && docker compose exec -T db pg_isready -U app",
+            stack.dir.display()
+        ))
+        .status
+        .success()
     });
     assert_eq!(table_sum(&stack), rows);
     stack.assert_tidy();
@@ -290,7 +304,10 @@ fn trap_22_nothing_is_chowned_unless_it_is_configured_and_then_once() {
     stack.compose("stop app");
     let source = stack.volume_dir("data");
     let owners = |dir: &std::path::Path, format: &str| {
-        sh(&format!("cd {} && find . -printf '%p {format}\\n' | sort", dir.display()))
+        sh(&format!(
+            "cd {} && find . -printf '%p {format}\\n' | sort",
+            dir.display()
+        ))
     };
     // The change time of an inode moves with every chown, even one that changes nothing.
     let before = owners(&source, "%U:%G %m %C@");
@@ -315,18 +332,30 @@ fn trap_29_an_override_that_a_start_from_elsewhere_dropped_is_found_and_rehome_n
     let below = stack.dir.join("deep/er");
     std::fs::create_dir_all(&below).expect("a directory");
     let rehome = |dir: &std::path::Path, arguments: &str| {
-        let output = stack.command(arguments, &[]).current_dir(dir).output().expect("rehome runs");
+        let output = stack
+            .command(arguments, &[])
+            .current_dir(dir)
+            .output()
+            .expect("rehome runs");
         crate::support::Run::of(output)
     };
     // From a sub-directory, and from anywhere with the project's directory or file named.
     let file = stack.dir.join("docker-compose.yml");
     for (dir, global) in [
         (below.as_path(), String::new()),
-        (std::path::Path::new("/"), format!("--project-directory {}", stack.dir.display())),
+        (
+            std::path::Path::new("/"),
+            format!("--project-directory {}", stack.dir.display()),
+        ),
     ] {
         rehome(dir, &format!("{global} override --check")).exits(0);
         rehome(dir, &format!("{global} compose -- up -d")).exits(0);
-        assert_eq!(stack.mounted("app", "/data"), home, "{global:?} in {}", dir.display());
+        assert_eq!(
+            stack.mounted("app", "/data"),
+            home,
+            "{global:?} in {}",
+            dir.display()
+        );
     }
     let first = log(&stack);
 
@@ -338,7 +367,11 @@ fn trap_29_an_override_that_a_start_from_elsewhere_dropped_is_found_and_rehome_n
         "the trap is set"
     );
     let run = stack.rehome("override --check").exits(3);
-    assert!(run.err.contains(&home) && run.err.contains("the files say"), "{}", run.err);
+    assert!(
+        run.err.contains(&home) && run.err.contains("the files say"),
+        "{}",
+        run.err
+    );
     stack.rehome("status").exits(0);
     let status = stack.rehome("status --json").exits(0).json();
     let warnings = status["warnings"].to_string();
@@ -419,7 +452,10 @@ volumes:
         assert_eq!(stack.exec("app", "cat /data/schema"), before, "to {to}");
         stack.compose("up -d");
         assert_eq!(stack.running(), ["app"], "to {to}");
-        assert_eq!(stack.exec("app", "cat /data/schema"), format!("{before}\nmigrated"));
+        assert_eq!(
+            stack.exec("app", "cat /data/schema"),
+            format!("{before}\nmigrated")
+        );
     }
 }
 
@@ -447,7 +483,10 @@ fn trap_36_a_rollback_is_never_reported_as_a_success() {
     assert_eq!(history[0]["outcome"], "rolled_back");
     let id = history[0]["run"].as_str().expect("a run").to_owned();
     let text = stack.rehome(&format!("show {id}")).exits(0).out;
-    assert!(text.contains("rolled_back") && text.contains("Failed: "), "{text}");
+    assert!(
+        text.contains("rolled_back") && text.contains("Failed: "),
+        "{text}"
+    );
     assert!(stack.rehome("history").exits(0).out.contains("rolled back"));
     assert!(stack.rehome("status").exits(0).out.contains("rolled back"));
 }
@@ -466,7 +505,9 @@ volumes:
   data:
 "#
     ));
-    wait_for("the first word", || stack.volume_dir("data").join("file").exists());
+    wait_for("the first word", || {
+        stack.volume_dir("data").join("file").exists()
+    });
     stack.rehome(&format!("move --to {} -y", block.path())).exits(0);
     assert_eq!(
         sh(&format!("cat {}/file", stack.volume_dir("data").display())),
@@ -485,13 +526,24 @@ fn trap_38_dollars_arrive_once_and_secrets_are_nowhere_but_in_the_containers() {
         "    environment: { PRICE: \"a$$b $${c} $$$$\", PASSWORD: \"pw-$${x}-7f3a-secret\" }\n    env_file: [app.env]",
         "",
     );
-    stack.file("app.env", "TOKEN=token-91c2-secret\nINTERPOLATED=${FROM_DOTENV}\n");
+    stack.file(
+        "app.env",
+        "TOKEN=token-91c2-secret\nINTERPOLATED=${FROM_DOTENV}\n",
+    );
     stack.file(".env", "# kept\nFROM_DOTENV='dotenv-55d1-secret'\n");
     stack.compose("up -d");
-    let environment = |stack: &Stack| stack.exec("app", "env | grep -E '^(PRICE|PASSWORD|TOKEN|INTERPOLATED)=' | sort");
+    let environment = |stack: &Stack| {
+        stack.exec(
+            "app",
+            "env | grep -E '^(PRICE|PASSWORD|TOKEN|INTERPOLATED)=' | sort",
+        )
+    };
     let before = environment(&stack);
     assert!(before.contains("PRICE=a$b ${c} $$"), "{before}");
-    assert!(before.contains("token-91c2-secret") && before.contains("dotenv-55d1-secret"), "{before}");
+    assert!(
+        before.contains("token-91c2-secret") && before.contains("dotenv-55d1-secret"),
+        "{before}"
+    );
 
     // Whatever a helper is given, from its birth to its end.
     let watch = format!(
@@ -522,7 +574,10 @@ fn trap_38_dollars_arrive_once_and_secrets_are_nowhere_but_in_the_containers() {
         said.push_str(&run.out);
         said.push_str(&run.err);
     }
-    let id = stack.rehome("history --json").json()[0]["run"].as_str().expect("a run").to_owned();
+    let id = stack.rehome("history --json").json()[0]["run"]
+        .as_str()
+        .expect("a run")
+        .to_owned();
     said.push_str(&stack.rehome(&format!("show {id} --json")).exits(0).out);
     sh(&format!("kill {}", watcher.id()));
     let inspected = watcher.wait_with_output().expect("it ends").stdout;
@@ -531,14 +586,25 @@ fn trap_38_dollars_arrive_once_and_secrets_are_nowhere_but_in_the_containers() {
     let kept = sh(&format!("cd {} && grep -rh . . ", stack.state.display()));
     assert!(kept.contains("data"), "the state directory is somewhere else");
     for secret in ["7f3a-secret", "token-91c2", "dotenv-55d1"] {
-        for (text, place) in [(said.as_str(), "output"), (&inspected, "a helper"), (&kept, "the state directory")] {
+        for (text, place) in [
+            (said.as_str(), "output"),
+            (&inspected, "a helper"),
+            (&kept, "the state directory"),
+        ] {
             let line = text.lines().find(|line| line.contains(secret));
             assert!(line.is_none(), "{secret} is in {place}: {line:?}");
         }
     }
-    assert_eq!(environment(&stack), before, "the containers have another environment");
+    assert_eq!(
+        environment(&stack),
+        before,
+        "the containers have another environment"
+    );
     let dotenv = stack.read(".env");
-    assert!(dotenv.starts_with("# kept\nFROM_DOTENV='dotenv-55d1-secret'\n"), "{dotenv}");
+    assert!(
+        dotenv.starts_with("# kept\nFROM_DOTENV='dotenv-55d1-secret'\n"),
+        "{dotenv}"
+    );
 }
 
 #[test]
@@ -626,10 +692,16 @@ fn trap_40_twice_nested_and_shared_by_ten_services_all_follow() {
     for i in 0..10 {
         assert_eq!(stack.mounted(&format!("s{i}"), "/data"), home);
     }
-    assert_eq!(stack.exec("twice", "cat /data/file /again/file /data/inner/file"), "outer\nouter\ninner");
+    assert_eq!(
+        stack.exec("twice", "cat /data/file /again/file /data/inner/file"),
+        "outer\nouter\ninner"
+    );
     let read_only = stack.exec("twice", "sh -c 'touch /again/x 2>&1 || true'");
     assert!(read_only.contains("Read-only"), "{read_only}");
-    assert_eq!(sh(&format!("cat {0}/data/file {0}/inner/file", block.path())), "outer\ninner");
+    assert_eq!(
+        sh(&format!("cat {0}/data/file {0}/inner/file", block.path())),
+        "outer\ninner"
+    );
     stack.assert_tidy();
 }
 
@@ -660,19 +732,34 @@ volumes:
     ));
     stack.compose("up -d");
     wait_for("the file", || stack.volume_dir("data").join("file").exists());
-    for (key, words) in [("theirs", "is external"), ("options", "lives on a block volume already")] {
+    for (key, words) in [
+        ("theirs", "is external"),
+        ("options", "lives on a block volume already"),
+    ] {
         stack
             .rehome(&format!("move --to {} -y --only {key}", block.path()))
             .exits(3)
             .says(words);
     }
-    let plan = stack.rehome(&format!("move --to {} --dry-run", block.path())).exits(0).out;
+    let plan = stack
+        .rehome(&format!("move --to {} --dry-run", block.path()))
+        .exits(0)
+        .out;
     assert!(plan.contains("stays: external"), "{plan}");
-    assert!(plan.contains(&format!("stays: lives in {} already", elsewhere.path())), "{plan}");
+    assert!(
+        plan.contains(&format!("stays: lives in {} already", elsewhere.path())),
+        "{plan}"
+    );
     stack.rehome(&format!("move --to {} -y", block.path())).exits(0);
-    assert_eq!(stack.exec("app", "cat /data/file /theirs/file /options/file"), "mine\ntheirs\nthere");
+    assert_eq!(
+        stack.exec("app", "cat /data/file /theirs/file /options/file"),
+        "mine\ntheirs\nthere"
+    );
     assert_eq!(stack.mounted("app", "/theirs"), format!("{}_theirs", stack.name));
-    assert_eq!(stack.mounted("app", "/options"), format!("{}_options", stack.name));
+    assert_eq!(
+        stack.mounted("app", "/options"),
+        format!("{}_options", stack.name)
+    );
     assert!(stack.mounted("app", "/data").contains("_data_block_"));
     stack.compose("up -d");
     assert!(stack.mounted("app", "/data").contains("_data_block_"));
@@ -701,9 +788,12 @@ volumes:
 "#
     ));
     wait_for("the file", || {
-        try_sh(&format!("cd {} && docker compose exec -T reader test -s /other/file", stack.dir.display()))
-            .status
-            .success()
+        try_sh(&format!(
+            "cd {} && docker compose exec -T reader test -s /other/file",
+            stack.dir.display()
+        ))
+        .status
+        .success()
     });
     let before = (ids(&stack), stack.shape());
     for only in ["", " --only one"] {
