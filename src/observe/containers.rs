@@ -57,8 +57,13 @@ impl Observer<'_> {
             };
             let command = own.first().map(|c| c.command.clone()).unwrap_or_default();
             let server = Kind::of_service(&image, &command, &env_names);
-            let server_version = match (&image_now, server) {
-                (Some(now), Some(Kind::Postgres)) if ask => self.postgres_version(now).await?,
+            // What the next container would run: the files may name another image than the container was made from.
+            let image_next = match &service.image {
+                Some(named) if *named != image => self.engine.find_image(named).await?,
+                _ => image_now.clone(),
+            };
+            let server_version = match (&image_next, server) {
+                (Some(next), Some(Kind::Postgres)) if ask => self.postgres_version(next).await?,
                 _ => None,
             };
             let mut containers = Vec::new();

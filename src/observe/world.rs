@@ -70,7 +70,7 @@ pub struct ServiceSeen {
     pub stop_grace: Option<Duration>,
     /// The database server that it looks like.
     pub server: Option<Kind>,
-    /// The major version of the server in `image_now`, if it is PostgreSQL and said so.
+    /// The major version of the server in the image that the files name now, if it is PostgreSQL and said so.
     pub server_version: Option<String>,
     /// Where it mounts which volume.
     pub mounts: Vec<VolumeMount>,

@@ -212,6 +212,7 @@ fn switch(
         _ => Override::empty(app.project.name.clone()),
     };
     for moving in volumes {
+        Override::check_movable(base, &moving.key).map_err(|failure| failure.data("nothing was changed"))?;
         content = content.without(&moving.key);
         let volume = base.volumes.get(&moving.key);
         let name = moving.target.volume_name().clone();

@@ -36,6 +36,10 @@ pub(super) fn check(
         if let Some(destination) = &world.destination {
             space(destination, chosen, volumes)?;
         }
+        // Before drift, whose advice is to bring the service up as the files say.
+        for service in &world.services {
+            databases(world, service, volumes, stack.remake.contains(&service.name))?;
+        }
         for service in &world.services {
             let remade = stack.remake.contains(&service.name);
             if remade {
@@ -44,7 +48,6 @@ pub(super) fn check(
             if remade || stack.stop.contains(&service.name) {
                 fit(service)?;
             }
-            databases(world, service, volumes, remade)?;
         }
         Ok(())
     };

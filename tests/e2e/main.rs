@@ -5,9 +5,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod before;
+mod commands;
 mod crash;
 mod failures;
 mod happy;
 mod refusals;
 mod stacks;
 mod support;
+mod traps;

@@ -58,6 +58,14 @@ impl Override {
         }
         Ok(made)
     }
+
+    /// Whether a volume of the project can be pointed elsewhere, all of its users with it.
+    ///
+    /// # Errors
+    /// Refuses what would part them, naming the way out.
+    pub fn check_movable(project: &Project, key: &VolumeKey) -> Result<()> {
+        refuse_unmovable(project, volume(project, key)?)
+    }
 }
 
 fn volume<'a>(project: &'a Project, key: &VolumeKey) -> Result<&'a Volume> {
