@@ -1,13 +1,23 @@
 //! The arguments. The doc comments of these types are the help text.
 
+mod examples;
+mod values;
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use crate::model::config::Subdir;
-use crate::model::{ByteSize, Owner, RunId, VolumeKey, parse_span};
+use self::examples::{
+    COMPOSE_EXAMPLES, ENV_EXAMPLES, EXAMPLES, INIT_EXAMPLES, MOVE_EXAMPLES, OVERRIDE_EXAMPLES,
+};
+use self::values::rate;
+pub use self::values::{Destination, Pair};
+use crate::model::config::{Subdir, absolute_dir};
+use crate::model::{ByteSize, Failure, Owner, RunId, VolumeKey, parse_span};
 
 /// Gives the data of a Docker Compose stack a new home, and proves that it arrived
 ///
@@ -19,7 +29,8 @@ use crate::model::{ByteSize, Owner, RunId, VolumeKey, parse_span};
     bin_name = "rehome",
     version,
     max_term_width = 100,
-    disable_help_subcommand = true
+    disable_help_subcommand = true,
+    after_long_help = EXAMPLES
 )]
 pub struct Cli {
     /// What every command understands.
@@ -171,6 +182,7 @@ pub enum Command {
 
 /// `rehome init`.
 #[derive(Debug, Clone, Args)]
+#[command(after_long_help = INIT_EXAMPLES)]
 pub struct Init {
     /// Replace a rehome.yml that is there
     #[arg(long)]
@@ -183,9 +195,10 @@ pub struct Init {
 
 /// `rehome override`.
 #[derive(Debug, Clone, Args)]
+#[command(after_long_help = OVERRIDE_EXAMPLES)]
 pub struct Override {
     /// The directory on the block volume that holds the volumes' directories [default: block.root of rehome.yml]
-    #[arg(long, value_name = "DIR", value_parser = directory)]
+    #[arg(long, value_name = "DIR", value_parser = absolute_dir)]
     pub to: Option<PathBuf>,
 
     /// How volumes are pointed at their home
@@ -217,6 +230,7 @@ pub enum Style {
 
 /// `rehome env`.
 #[derive(Debug, Clone, Args)]
+#[command(after_long_help = ENV_EXAMPLES)]
 pub struct Env {
     /// Put COMPOSE_FILE into .env instead of printing the export line
     #[arg(long)]
@@ -226,24 +240,6 @@ pub struct Env {
     #[arg(long)]
     pub dry_run: bool,
 }
-
-const MOVE_EXAMPLES: &str = "\
-Examples:
-  Say what would be done, and change nothing:
-    rehome move --to /mnt/kms-data --dry-run
-
-  Move every volume of the project to the block volume mounted at /mnt/kms-data:
-    rehome move --to /mnt/kms-data
-
-  Move only the uploads, into /mnt/kms-data/uploads, and give them to user 1000:
-    rehome move --to /mnt/kms-data --only media_volume \\
-        --map media_volume=uploads --owner media_volume=1000:1000
-
-  Copy gently, and give up (stack up, nothing changed) if it would be down for longer than two minutes:
-    rehome move --to /mnt/kms-data --bandwidth 50MB --max-downtime 2m
-
-  Go back to Docker's own volumes, with everything that was written since:
-    rehome move --to volumes";
 
 /// `rehome move`.
 #[derive(Debug, Clone, Args)]
@@ -290,7 +286,7 @@ pub struct Move {
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub bandwidth: Option<ByteSize>,
 
-    /// Give this volume an empty new home, without its data (a cache); may be repeated, or a list with commas
+    /// Start this volume empty on its new home; its data stays in the old one. May be repeated, or a list with commas
     #[arg(long, value_name = "VOLUME", value_delimiter = ',')]
     pub without_data: Vec<VolumeKey>,
 
@@ -322,7 +318,7 @@ pub enum ConfigCommand {
 
 /// `rehome compose`.
 #[derive(Debug, Clone, Args)]
-#[command(override_usage = "rehome compose [OPTIONS] -- ARGS...")]
+#[command(override_usage = "rehome compose [OPTIONS] -- ARGS...", after_long_help = COMPOSE_EXAMPLES)]
 pub struct Compose {
     /// Run it even if it destroys data
     #[arg(long)]
@@ -338,79 +334,88 @@ pub struct Compose {
     pub args: Vec<std::ffi::OsString>,
 }
 
-/// Where a move goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Destination {
-    /// A directory of the engine's host; always absolute.
-    Directory(PathBuf),
-    /// Docker's own volumes.
-    Volumes,
-}
-
-impl FromStr for Destination {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "volumes" {
-            return Ok(Self::Volumes);
+impl Cli {
+    /// Reads a command line, the program's name first. Help and version come as an error too, as clap has it.
+    ///
+    /// # Errors
+    /// What clap refuses, and what contradicts itself.
+    pub fn read<T: Into<OsString> + Clone>(
+        arguments: impl IntoIterator<Item = T>,
+    ) -> Result<Self, clap::Error> {
+        let mut command = Self::command();
+        let mut matches = command.try_get_matches_from_mut(arguments)?;
+        let cli = Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))?;
+        if let Command::Move(args) = &cli.command
+            && let Err(contradiction) = args.check()
+        {
+            // The usage that is shown with it is that of the command it is about.
+            let about = command.find_subcommand_mut("move");
+            return Err(match about {
+                Some(about) => about.error(ErrorKind::ArgumentConflict, contradiction),
+                None => command.error(ErrorKind::ArgumentConflict, contradiction),
+            });
         }
-        directory(text).map(Self::Directory).map_err(|error| {
-            // `--to volume` must not become a directory of that name.
-            format!("{error}, or `volumes` for Docker's own")
-        })
+        Ok(cli)
     }
 }
 
-/// A volume and what is said about it, written `VOLUME=VALUE`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pair<T> {
-    /// The volume.
-    pub volume: VolumeKey,
-    /// What is said about it.
-    pub value: T,
-}
-
-impl<T> FromStr for Pair<T>
-where
-    T: FromStr,
-    T::Err: std::fmt::Display,
-{
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (volume, value) = text
-            .split_once('=')
-            .ok_or_else(|| format!("{text:?} has no `=`: write it as VOLUME=VALUE"))?;
-        Ok(Self {
-            volume: volume
-                .parse()
-                .map_err(|e: crate::model::ParseNameError| e.to_string())?,
-            value: value.parse().map_err(|e: T::Err| e.to_string())?,
-        })
+impl Move {
+    /// What the arguments say against each other. A later one never wins silently: what is meant decides where data
+    /// goes.
+    fn check(&self) -> Result<(), String> {
+        no_repeats("--map", self.maps.iter().map(|map| &map.volume))?;
+        no_repeats("--owner", self.owners.iter().map(|owner| &owner.volume))?;
+        if let Some(volume) = self.only.iter().find(|volume| self.exclude.contains(volume)) {
+            return Err(format!(
+                "volume `{volume}` is asked for with --only and left out with --exclude"
+            ));
+        }
+        if self.to == Some(Destination::Volumes)
+            && let Some(map) = self.maps.first()
+        {
+            return Err(format!(
+                "--map {}={} has no meaning with --to volumes: there the data goes into Docker's own directory",
+                map.volume, map.value
+            ));
+        }
+        let maps = self.maps.iter().map(|map| ("--map", &map.volume));
+        let owners = self.owners.iter().map(|owner| ("--owner", &owner.volume));
+        let fresh = self.without_data.iter().map(|volume| ("--without-data", volume));
+        for (option, volume) in maps.chain(owners).chain(fresh) {
+            let asked_for = self.only.is_empty() || self.only.contains(volume);
+            if !asked_for || self.exclude.contains(volume) {
+                return Err(format!(
+                    "{option} names volume `{volume}`, which is left out of this move"
+                ));
+            }
+        }
+        Ok(())
     }
 }
 
-/// The engine may be on another host, where the directory that Rehome runs in means nothing.
-fn directory(text: &str) -> Result<PathBuf, String> {
-    if text.starts_with('/') {
-        Ok(PathBuf::from(text))
-    } else {
-        Err(format!(
-            "{text:?} is no absolute path: give a directory of the engine's host"
-        ))
+fn no_repeats<'a>(option: &str, volumes: impl IntoIterator<Item = &'a VolumeKey>) -> Result<(), String> {
+    let mut seen = BTreeSet::new();
+    match volumes.into_iter().find(|volume| !seen.insert(*volume)) {
+        Some(volume) => Err(format!("{option} names volume `{volume}` twice")),
+        None => Ok(()),
     }
 }
 
-fn rate(text: &str) -> Result<ByteSize, String> {
-    let size: ByteSize = text
-        .strip_suffix("/s")
-        .unwrap_or(text)
-        .parse()
-        .map_err(|e: crate::model::ParseSizeError| e.to_string())?;
-    if size.0 == 0 {
-        return Err("a rate of nothing would never end".to_owned());
+/// A refusal of clap's as the failure that `--json` prints: the whole sentence, and clap's tips as hints.
+#[must_use]
+pub fn usage_failure(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    let mut paragraphs = text.split("\n\n").map(str::trim);
+    let first = paragraphs.next().unwrap_or_default();
+    let first = first.strip_prefix("error: ").unwrap_or(first);
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return Failure::usage("no command is given").hint("rehome --help");
     }
-    Ok(size)
+    let what = first.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    let tips = paragraphs
+        .flat_map(str::lines)
+        .filter_map(|line| line.trim().strip_prefix("tip: "));
+    tips.fold(Failure::usage(what), |failure, tip| failure.hint(tip))
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
+//! The command line as people type it.
+
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 
 use super::*;
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
-    Cli::try_parse_from(line.split_whitespace())
+    Cli::read(line.split_whitespace())
 }
 
 fn moved(line: &str) -> Move {
@@ -48,7 +50,7 @@ fn a_move_is_read_in_full() {
     let args = moved(
         "rehome move --to /mnt/kms-data --only postgres_data,media_volume --only x --exclude redis_data \
          --map media_volume=up/loads --owner media_volume=1000:1000 --offline --no-hooks --stop-timeout 10m \
-         --max-downtime 90s --bandwidth 50MB/s --without-data cache --dry-run",
+         --max-downtime 90s --bandwidth 50MB/s --without-data x --dry-run",
     );
     assert_eq!(args.to, Some(Destination::Directory("/mnt/kms-data".into())));
     assert_eq!(args.only.len(), 3);
@@ -111,4 +113,64 @@ fn the_helper_is_hidden_and_the_move_has_examples() {
         .render_long_help()
         .to_string();
     assert!(help.contains("rehome move --to volumes"), "{help}");
+}
+
+#[test]
+fn a_move_that_contradicts_itself_is_refused() {
+    for (line, words) in [
+        ("rehome move --map a=x --map a=y", "--map names volume `a` twice"),
+        (
+            "rehome move --owner a=1:1,a=2:2",
+            "--owner names volume `a` twice",
+        ),
+        (
+            "rehome move --only a --exclude b,a",
+            "volume `a` is asked for with --only and left out",
+        ),
+        (
+            "rehome move --to volumes --map a=x",
+            "--map a=x has no meaning with --to volumes",
+        ),
+        (
+            "rehome move --exclude a --owner a=1:1",
+            "--owner names volume `a`, which is left out",
+        ),
+        (
+            "rehome move --only b --without-data a",
+            "--without-data names volume `a`, which is left out",
+        ),
+        ("rehome move --to /", "root disk itself"),
+        ("rehome override --to /mnt/../etc", "goes up"),
+    ] {
+        let error = parse(line).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{line}");
+        assert!(error.to_string().contains(words), "{line}: {error}");
+    }
+    assert!(parse("rehome move --only a --only a --map a=x --without-data a").is_ok());
+}
+
+#[test]
+fn a_usage_error_is_a_whole_failure() {
+    for (line, what, hint) in [
+        (
+            "rehome mvoe",
+            "unrecognized subcommand 'mvoe'",
+            Some("a similar subcommand exists: 'move'"),
+        ),
+        (
+            "rehome show",
+            "the following required arguments were not provided: <RUN>",
+            None,
+        ),
+        ("rehome", "no command is given", Some("rehome --help")),
+        (
+            "rehome move --max-downtime",
+            "a value is required for '--max-downtime <DURATION>' but none was supplied",
+            None,
+        ),
+    ] {
+        let failure = usage_failure(&parse(line).unwrap_err());
+        assert_eq!(failure.what, what);
+        assert_eq!(failure.hints.first().map(String::as_str), hint, "{line}");
+    }
 }

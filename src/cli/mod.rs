@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 
 use self::args::{Cli, ColorWhen, Command, Global};
 use crate::event::{Event, Events, Outcome};
@@ -45,7 +45,7 @@ pub fn main() -> ExitCode {
     if arguments.get(1).is_some_and(|a| a == plugin::METADATA_COMMAND) {
         return printed(&plugin::plugin_metadata().to_string());
     }
-    let cli = match Cli::try_parse_from(&arguments) {
+    let cli = match Cli::read(&arguments) {
         Ok(cli) => cli,
         Err(error) => return usage(&error, &arguments),
     };
@@ -84,14 +84,8 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     if !error.use_stderr() {
         return printed(error.render().to_string().trim_end());
     }
-    if arguments.iter().any(|a| a == "--json") {
-        let what = error.render().to_string();
-        let failure = Failure::usage(
-            what.lines()
-                .next()
-                .unwrap_or_default()
-                .trim_start_matches("error: "),
-        );
+    if exit::asks_for_json(arguments) {
+        let failure = args::usage_failure(error);
         let exit = exit::code(failure.kind);
         let event = Event::Finished {
             run: None,

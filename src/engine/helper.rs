@@ -86,6 +86,21 @@ pub struct HelperJob {
     pub user: Option<Owner>,
 }
 
+impl HelperJob {
+    /// A request that runs as root, with the copier's capabilities and no network.
+    #[must_use]
+    pub fn new(run: &RunId, project: &ProjectName, request: Request, mounts: Vec<HelperMount>) -> Self {
+        Self {
+            run: run.clone(),
+            project: project.clone(),
+            request,
+            mounts,
+            network: Network::None,
+            user: None,
+        }
+    }
+}
+
 impl Engine {
     /// Runs a request in a helper container and returns its answer; the container is removed afterwards. Lines other
     /// than the last go to `on_line`. When the future is dropped the container may stay: [`Engine::remove_helpers`].

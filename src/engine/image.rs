@@ -192,7 +192,7 @@ fn libraries(program: &Path) -> Result<BTreeSet<PathBuf>> {
         return Err(cannot(&String::from_utf8_lossy(&output.stderr).trim()));
     }
     let mut found = BTreeSet::from([loader]);
-    // "	libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f…)"
+    // "libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f…)"
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         let path = line
             .split("=>")

@@ -154,3 +154,77 @@ fn is_missing(error: &bollard::errors::Error) -> bool {
         bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::model::ContainerId;
+
+    /// How long the client waits for an ordinary answer, and how long this engine takes for one. The client counts
+    /// whole seconds.
+    const ORDINARY: Duration = Duration::from_secs(1);
+    const SLOW: Duration = Duration::from_millis(1800);
+
+    /// An engine that answers every request with 204, late.
+    fn slow_engine() -> Engine {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                std::thread::spawn(move || {
+                    let head = BufReader::new(stream.try_clone().unwrap()).lines();
+                    let _asked = head.map_while(|l| l.ok().filter(|l| !l.is_empty())).count();
+                    std::thread::sleep(SLOW);
+                    // Whoever gave up is not there any more.
+                    stream
+                        .write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+                        .ok();
+                });
+            }
+        });
+        let docker = Docker::connect_with_http(&url, 120, bollard::API_DEFAULT_VERSION).unwrap();
+        Engine {
+            docker: docker.with_timeout(ORDINARY),
+            host: EngineHost {
+                url,
+                source: HostSource::Flag,
+            },
+            version: String::new(),
+            data_root: String::new(),
+            architecture: String::new(),
+            helper_image: Arc::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn trap_37_the_client_does_not_give_up_on_a_stop_before_the_engine() {
+        let engine = slow_engine();
+        let id = ContainerId::new("db").unwrap();
+        // An ordinary request gives up on this engine …
+        assert_eq!(
+            engine.signal(&id, "SIGINT").await.unwrap_err().causes,
+            ["Timeout error"]
+        );
+        // … a stop does not, and the patience is not left behind for what follows.
+        assert!(
+            engine
+                .stop(&id, None, Duration::from_secs(30), true)
+                .await
+                .unwrap()
+        );
+        assert!(
+            engine
+                .stop(&id, None, Duration::from_secs(30), false)
+                .await
+                .unwrap()
+        );
+        assert_eq!(
+            engine.signal(&id, "SIGINT").await.unwrap_err().causes,
+            ["Timeout error"]
+        );
+    }
+}

@@ -72,7 +72,7 @@ impl fmt::Display for ByteSize {
             None => format!("{} B", self.0),
             Some((unit, size)) => {
                 let tenths = (u128::from(self.0) * 10 / u128::from(*size)) as u64;
-                if tenths >= 1000 || tenths % 10 == 0 {
+                if tenths >= 1000 || tenths.is_multiple_of(10) {
                     format!("{} {unit}", tenths / 10)
                 } else {
                     format!("{}.{} {unit}", tenths / 10, tenths % 10)

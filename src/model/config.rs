@@ -2,7 +2,9 @@
 //!
 //! The doc comments of these types are the descriptions in the JSON Schema.
 
+mod lines;
 mod read;
+mod scalar;
 mod subdir;
 mod write;
 
@@ -11,12 +13,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::model::{Owner, ServiceName, VolumeKey};
 
+pub use lines::line_of;
 pub use read::{ConfigError, parse};
-pub use subdir::{ParseSubdirError, Subdir, default_subdir};
+pub use subdir::{ParseSubdirError, Subdir, absolute_dir, default_subdir};
 pub use write::write_commented;
 
 /// The one version of the format that this Rehome reads and writes.
@@ -45,7 +48,12 @@ pub struct Config {
     pub checks: Vec<Check>,
 
     /// How long a service may take to stop, as `90s` or `10m`.
-    #[serde(default, with = "opt_span", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "scalar::some_span",
+        serialize_with = "write_some_span",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schemars(schema_with = "schemas::span")]
     pub stop_timeout: Option<Duration>,
 
@@ -92,7 +100,11 @@ pub struct Block {
     pub volumes: BTreeMap<VolumeKey, Volume>,
 
     /// Volumes that stay where they are.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "scalar::list",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     #[schemars(with = "Vec<String>")]
     pub exclude: Vec<VolumeKey>,
 }
@@ -110,12 +122,20 @@ impl Block {
 #[serde(deny_unknown_fields)]
 pub struct Volume {
     /// Its directory below the root; by default its name without `_data` or `_volume`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "scalar::some",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schemars(schema_with = "schemas::subdir")]
     pub path: Option<Subdir>,
 
     /// The owner of everything in it at its new home, as `UID:GID`; by default what it is at the old one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "scalar::some",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schemars(schema_with = "schemas::owner")]
     pub owner: Option<Owner>,
 }
@@ -134,6 +154,7 @@ pub struct Hooks {
 #[serde(deny_unknown_fields)]
 pub struct Hook {
     /// The service.
+    #[serde(deserialize_with = "scalar::one")]
     #[schemars(with = "String")]
     pub service: ServiceName,
 
@@ -146,7 +167,12 @@ pub struct Hook {
     pub user: Option<String>,
 
     /// How long it may take, as `90s` or `10m`.
-    #[serde(default, with = "opt_span", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "scalar::some_span",
+        serialize_with = "write_some_span",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schemars(schema_with = "schemas::span")]
     pub timeout: Option<Duration>,
 
@@ -173,11 +199,12 @@ pub enum OnFailure {
 #[serde(deny_unknown_fields)]
 pub struct Check {
     /// The service that is asked, from inside its network.
+    #[serde(deserialize_with = "scalar::one")]
     #[schemars(with = "String")]
     pub service: ServiceName,
 
     /// The URL, as the service itself would call it: `http://localhost:8000/health/`.
-    #[schemars(regex(pattern = "^https?://"))]
+    #[schemars(regex(pattern = "^http://"))]
     pub http: String,
 
     /// The status that it must answer with.
@@ -186,7 +213,11 @@ pub struct Check {
     pub status: u16,
 
     /// How long it may take until it does, as `60s` or `2m`.
-    #[serde(default = "default_within", with = "span")]
+    #[serde(
+        default = "default_within",
+        deserialize_with = "scalar::span",
+        serialize_with = "write_span"
+    )]
     #[schemars(schema_with = "schemas::span")]
     pub within: Duration,
 }
@@ -216,48 +247,14 @@ pub(crate) fn span_text(span: Duration) -> String {
     }
 }
 
-mod span {
-    use std::time::Duration;
-
-    use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "a duration is written as 90s, 2m or 1h")]
-    enum Written {
-        Seconds(u32),
-        Text(String),
-    }
-
-    pub fn serialize<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&super::span_text(*span))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        match Written::deserialize(deserializer)? {
-            Written::Seconds(seconds) => Ok(Duration::from_secs(seconds.into())),
-            Written::Text(text) => crate::model::parse_span(&text).map_err(D::Error::custom),
-        }
-    }
+fn write_span<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&span_text(*span))
 }
 
-mod opt_span {
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    #[derive(Deserialize)]
-    struct Wrapped(#[serde(with = "super::span")] Duration);
-
-    pub fn serialize<S: Serializer>(span: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-        match span {
-            Some(span) => super::span::serialize(span, serializer),
-            None => serializer.serialize_none(),
-        }
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-        Ok(Option::<Wrapped>::deserialize(deserializer)?.map(|wrapped| wrapped.0))
+fn write_some_span<S: Serializer>(span: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    match span {
+        Some(span) => write_span(span, serializer),
+        None => serializer.serialize_none(),
     }
 }
 

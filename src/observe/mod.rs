@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::compose::{Compose, Dotenv, Located, Override, Project};
-use crate::engine::{Engine, HelperJob, HelperMount, Network};
+use crate::engine::{Engine, HelperJob, HelperMount};
 use crate::event::{Event, Events};
 use crate::helper::protocol::{Answer, Line, Request};
 use crate::model::{Failure, Kind, ProjectName, Result, RunId, VolumeKey};
@@ -91,14 +91,7 @@ impl Observer<'_> {
         mounts: Vec<HelperMount>,
         volume: Option<&VolumeKey>,
     ) -> Result<Answer> {
-        let job = HelperJob {
-            run: self.run.clone(),
-            project: self.project_name().clone(),
-            request,
-            mounts,
-            network: Network::None,
-            user: None,
-        };
+        let job = HelperJob::new(&self.run, self.project_name(), request, mounts);
         self.engine
             .helper(job, &mut |line| match line {
                 Line::Progress {

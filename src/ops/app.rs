@@ -57,6 +57,13 @@ impl App {
     /// # Errors
     /// No engine, no Compose v2, no project, files that do not parse, a configuration that cannot be understood.
     pub async fn open(options: Options) -> Result<Self> {
+        Self::find(options).await.map_err(|failure| match failure.data {
+            Some(_) => failure,
+            None => failure.data("nothing was changed"),
+        })
+    }
+
+    async fn find(options: Options) -> Result<Self> {
         let located = compose::locate(&options.project)?;
         let host = engine::resolve_host(&options.engine)?;
         let engine = Engine::connect(host).await?;

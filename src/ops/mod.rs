@@ -22,5 +22,5 @@ pub use override_::{
     EnvReport, OverrideRequest, env_setting, override_check, override_content, override_write,
 };
 pub use recover::{Recovery, recover};
-pub use settings::{Settings, Source};
+pub use settings::{Setting, Settings, Source};
 pub use status::{Status, VolumeStatus, status};

@@ -4,7 +4,7 @@
 use super::App;
 use super::MoveRequest;
 use super::execute::{Finish, Header, executor, finish, world};
-use crate::engine::{HelperJob, HelperMount, Network};
+use crate::engine::{HelperJob, HelperMount};
 use crate::event::Outcome;
 use crate::helper::protocol::{Answer, CompareReport, Request};
 use crate::model::{ByteSize, Failure, Result, RunId, VolumeKey, VolumeName};
@@ -25,7 +25,7 @@ pub enum Recovery {
         /// What differs between its old and its new homes.
         since: Vec<String>,
         /// The move that goes back and loses nothing.
-        back: MoveRequest,
+        back: Box<MoveRequest>,
     },
     /// What would be done (`--dry-run`).
     WouldDo(String),
@@ -181,11 +181,11 @@ async fn closed(app: &App, id: &RunId, state: &State, way: Way) -> Result<Recove
         .data("nothing was changed")
         .hint("`rehome status` shows where they live"));
     }
-    let back = MoveRequest {
+    let back = Box::new(MoveRequest {
         to: Some(Destination::Volumes),
         only,
         ..MoveRequest::default()
-    };
+    });
     Ok(Recovery::Offer {
         run: id.clone(),
         since,
@@ -214,28 +214,23 @@ async fn compare(app: &App, old: &VolumeName, new: &VolumeName) -> Result<Option
     if app.engine.find_volume(old).await?.is_none() || app.engine.find_volume(new).await?.is_none() {
         return Ok(None);
     }
-    let job = HelperJob {
-        run: app.looking(),
-        project: app.project.name.clone(),
-        request: Request::Compare {
-            left: FROM.into(),
-            right: TO.into(),
-        },
-        mounts: vec![
-            HelperMount::Volume {
-                name: old.clone(),
-                target: FROM,
-                read_only: true,
-            },
-            HelperMount::Volume {
-                name: new.clone(),
-                target: TO,
-                read_only: true,
-            },
-        ],
-        network: Network::None,
-        user: None,
+    let request = Request::Compare {
+        left: FROM.into(),
+        right: TO.into(),
     };
+    let mounts = vec![
+        HelperMount::Volume {
+            name: old.clone(),
+            target: FROM,
+            read_only: true,
+        },
+        HelperMount::Volume {
+            name: new.clone(),
+            target: TO,
+            read_only: true,
+        },
+    ];
+    let job = HelperJob::new(&app.looking(), &app.project.name, request, mounts);
     match app.engine.helper(job, &mut |_| {}).await? {
         Answer::Compare(report) => Ok(Some(report)),
         other => Err(Failure::bug(format!(

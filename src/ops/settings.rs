@@ -1,11 +1,10 @@
-//! The effective settings, and where each came from.
+//! The effective settings of a project.
+
+mod show;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use serde::Serialize;
-use serde_json::{Value, json};
 
 use crate::compose::Located;
 use crate::model::config::{self, Config};
@@ -13,20 +12,12 @@ use crate::model::{Failure, Owner, Result, VolumeKey};
 use crate::observe::{ServiceSeen, World};
 use crate::steps::{Hook, HttpCheck, OnFailure};
 
+pub use show::{Setting, Source};
+
 /// A configuration above this is none.
 const LIMIT: u64 = 1 << 20;
 /// A hook without a limit of its own.
 const HOOK_LIMIT: Duration = Duration::from_secs(1800);
-
-/// Where a setting came from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Source {
-    /// Nobody said anything.
-    Default,
-    /// The configuration.
-    File,
-}
 
 /// The settings of a project.
 #[derive(Debug, Clone)]
@@ -46,7 +37,8 @@ pub struct Settings {
     /// What must answer after the start.
     pub checks: Vec<HttpCheck>,
     hooks: Option<Vec<Hook>>,
-    override_said: bool,
+    /// The text of the configuration: knows on which line each value stands.
+    text: String,
 }
 
 impl Settings {
@@ -56,32 +48,39 @@ impl Settings {
     /// When a named file does not exist, or cannot be understood.
     pub fn load(named: Option<&Path>, located: &Located) -> Result<Self> {
         let path = named.map_or_else(|| located.directory.join("rehome.yml"), Path::to_owned);
-        let config = match std::fs::metadata(&path) {
+        let text = match std::fs::metadata(&path) {
+            Ok(meta) if !meta.is_file() => {
+                return Err(Failure::usage(format!("{} is no file", path.display())));
+            }
             Ok(meta) if meta.len() > LIMIT => {
                 return Err(Failure::usage(format!("{} is larger than 1 MiB", path.display())));
             }
-            Ok(_) => Some(read(&path)?),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => None,
-            Err(error) => {
-                return Err(Failure::usage(format!("cannot read {}", path.display())).because(&error));
-            }
+            Ok(_) => std::fs::read_to_string(&path),
+            Err(error) => Err(error),
         };
-        let path = config.is_some().then_some(path);
-        Self::from_config(path, config.unwrap_or_default(), located)
+        match text {
+            Ok(text) => {
+                let config = config::parse(&text).map_err(|error| error.into_failure(&path))?;
+                Ok(Self::from_config(Some(path), text, config, located))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => {
+                Ok(Self::from_config(None, String::new(), Config::default(), located))
+            }
+            Err(error) => Err(Failure::usage(format!("cannot read {}", path.display())).because(&error)),
+        }
     }
 
-    fn from_config(path: Option<PathBuf>, config: Config, located: &Located) -> Result<Self> {
+    fn from_config(path: Option<PathBuf>, text: String, config: Config, located: &Located) -> Self {
         let block = config.block;
-        let override_said = block.override_file.is_some();
         let override_path = match block.override_file {
             Some(file) => located.directory.join(file),
             None => default_override(located),
         };
-        Ok(Self {
+        Self {
             path,
+            text,
             block_root: block.root,
             override_path,
-            override_said,
             volumes: block.volumes,
             exclude: block.exclude,
             stop_timeout: config.stop_timeout,
@@ -98,7 +97,7 @@ impl Settings {
             hooks: config
                 .hooks
                 .map(|hooks| hooks.after_start.into_iter().map(hook).collect()),
-        })
+        }
     }
 
     /// The sub-directories that the configuration names.
@@ -125,29 +124,6 @@ impl Settings {
     pub fn hooks(&self, world: &World) -> Vec<Hook> {
         self.hooks.clone().unwrap_or_else(|| detect(world))
     }
-
-    /// The settings as `rehome config show` prints them: each with where it came from.
-    #[must_use]
-    pub fn show(&self) -> Value {
-        let said = |value: Value, said: bool| json!({ "value": value, "from": if said { Source::File } else { Source::Default } });
-        let in_file = self.path.is_some();
-        json!({
-            "file": self.path,
-            "block.root": said(json!(self.block_root), self.block_root.is_some()),
-            "block.override": said(json!(self.override_path), self.override_said),
-            "block.volumes": said(json!(self.volumes), in_file && !self.volumes.is_empty()),
-            "block.exclude": said(json!(self.exclude), in_file && !self.exclude.is_empty()),
-            "stop_timeout": said(json!(self.stop_timeout.map(|t| format!("{}s", t.as_secs()))), self.stop_timeout.is_some()),
-            "hooks.after_start": said(json!(self.hooks), self.hooks.is_some()),
-            "checks": said(json!(self.checks), !self.checks.is_empty()),
-        })
-    }
-}
-
-fn read(path: &Path) -> Result<Config> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| Failure::usage(format!("cannot read {}", path.display())).because(&e))?;
-    config::parse(&text).map_err(|error| error.into_failure(path))
 }
 
 fn hook(hook: config::Hook) -> Hook {
@@ -222,4 +198,209 @@ fn detect(world: &World) -> Vec<Hook> {
             ]
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::compose::FoundBy;
+    use crate::engine::{Health, State};
+    use crate::model::{ContainerId, ImageId, ProjectName, ServiceName};
+    use crate::observe::{ContainerSeen, OverrideSeen};
+
+    fn located(directory: &Path, file: &str) -> Located {
+        Located {
+            files: vec![directory.join(file)],
+            written: vec![file.to_owned()],
+            directory: directory.to_owned(),
+            env_files: Vec::new(),
+            profiles: Vec::new(),
+            project_name: None,
+            found_by: FoundBy::Default,
+            dotenv: directory.join(".env"),
+            separator: ":".to_owned(),
+        }
+    }
+
+    fn settings(yaml: &str) -> Settings {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("rehome.yml"), yaml).unwrap();
+        Settings::load(None, &located(directory.path(), "compose.yaml")).unwrap()
+    }
+
+    /// A running service with this image and command, and a `manage.py` or none.
+    fn service(name: &str, image: &str, command: &str, django: bool) -> ServiceSeen {
+        let image = ImageId::new(image).unwrap();
+        ServiceSeen {
+            name: ServiceName::new(name).unwrap(),
+            depends_on: Vec::new(),
+            attached_to: Vec::new(),
+            image: String::new(),
+            image_now: Some(image.clone()),
+            definition: String::new(),
+            stop_grace: None,
+            server: None,
+            server_version: None,
+            mounts: Vec::new(),
+            containers: vec![ContainerSeen {
+                id: ContainerId::new(name).unwrap(),
+                name: name.to_owned(),
+                state: State::Running(Health::None),
+                image,
+                outdated: false,
+                anonymous: Vec::new(),
+                data_directory: None,
+                manage_py: django.then(|| "/app/manage.py".to_owned()),
+                command: command.split(' ').map(str::to_owned).collect(),
+            }],
+        }
+    }
+
+    fn world(services: Vec<ServiceSeen>) -> World {
+        World {
+            project: ProjectName::new("p").unwrap(),
+            directory: "/srv/p".into(),
+            services,
+            volumes: Vec::new(),
+            destination: None,
+            override_file: OverrideSeen::Missing,
+            dotenv_compose_file: None,
+            shell_compose_file: None,
+            engine_volumes: Vec::new(),
+        }
+    }
+
+    /// A setting as `rehome config show` has it: its value, and where it came from.
+    fn shown(settings: &Settings, name: &str) -> (serde_json::Value, String) {
+        let setting = settings.show().into_iter().find(|s| s.name == name).unwrap();
+        (setting.value, setting.from.to_string())
+    }
+
+    fn commands(hooks: &[Hook]) -> Vec<String> {
+        hooks
+            .iter()
+            .map(|h| format!("{}: {} {:?}", h.service, h.run.join(" "), h.on_failure))
+            .collect()
+    }
+
+    #[test]
+    fn without_a_configuration_everything_is_defaulted() {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = Settings::load(None, &located(directory.path(), "compose.yaml")).unwrap();
+        assert_eq!((&settings.path, &settings.block_root), (&None, &None));
+        assert_eq!(
+            settings.override_path,
+            directory.path().join("compose.block.yaml")
+        );
+        for name in ["block.root", "block.override", "block.exclude", "checks"] {
+            assert_eq!(shown(&settings, name).1, "default", "{name}");
+        }
+    }
+
+    #[test]
+    fn the_override_is_named_after_the_first_compose_file() {
+        for (file, name) in [
+            ("docker-compose.prod.yml", "docker-compose.prod.block.yml"),
+            ("compose.yaml", "compose.block.yaml"),
+            ("stack", "stack.block.yml"),
+            ("deploy/base.yml", "base.block.yml"),
+        ] {
+            let path = default_override(&located(Path::new("/srv/p"), file));
+            assert_eq!(path, Path::new("/srv/p").join(name), "{file}");
+        }
+    }
+
+    #[test]
+    fn what_the_configuration_says_is_taken_and_shown_as_such() {
+        let settings = settings(
+            "version: 1\nblock:\n  root: /mnt/data\n  override: block.yml\n  volumes:\n    a: { path: x/y, owner: '70:71' }\n    b: {}\n  exclude: [c]\nstop_timeout: 2m\nchecks:\n  - { service: web, http: 'http://localhost/', status: 204 }\n",
+        );
+        let key = |name: &str| VolumeKey::new(name).unwrap();
+        assert_eq!(settings.block_root.as_deref(), Some(Path::new("/mnt/data")));
+        assert!(settings.override_path.ends_with("block.yml"));
+        assert_eq!(settings.maps(), BTreeMap::from([(key("a"), "x/y".into())]));
+        assert_eq!(
+            settings.owners(),
+            BTreeMap::from([(key("a"), Owner { uid: 70, gid: 71 })])
+        );
+        assert_eq!(settings.exclude, [key("c")]);
+        assert_eq!(settings.stop_timeout, Some(Duration::from_secs(120)));
+        let check = &settings.checks[0];
+        assert_eq!((check.status, check.within), (204, Duration::from_secs(60)));
+        for (name, value, from) in [
+            ("block.root", json!("/mnt/data"), "rehome.yml:3"),
+            ("block.exclude", json!(["c"]), "rehome.yml:8"),
+            ("stop_timeout", json!("120s"), "rehome.yml:9"),
+            ("hooks.after_start", json!(null), "default"),
+        ] {
+            assert_eq!(shown(&settings, name), (value, from.to_owned()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_named_must_be_there_and_be_no_monster() {
+        let directory = tempfile::tempdir().unwrap();
+        let located = located(directory.path(), "compose.yaml");
+        let missing = directory.path().join("other.yml");
+        let failure = Settings::load(Some(&missing), &located).unwrap_err();
+        assert_eq!(failure.kind, crate::model::Kind::Usage);
+        assert_eq!(failure.what, format!("cannot read {}", missing.display()));
+        let large = directory.path().join("rehome.yml");
+        std::fs::write(&large, "#".repeat(LIMIT as usize + 1)).unwrap();
+        let failure = Settings::load(None, &located).unwrap_err();
+        assert_eq!(failure.what, format!("{} is larger than 1 MiB", large.display()));
+    }
+
+    #[test]
+    fn hooks_that_are_configured_are_all_that_runs() {
+        let django = world(vec![service("web", "i", "gunicorn app", true)]);
+        let none = settings("version: 1\nhooks: { after_start: [] }\n");
+        assert_eq!(none.hooks(&django), []);
+        let one = settings(
+            "version: 1\nhooks:\n  after_start:\n    - { service: db, run: [psql, -c, ANALYZE], timeout: 90s, on_failure: warn, user: postgres }\n",
+        );
+        let hooks = one.hooks(&django);
+        assert_eq!(commands(&hooks), ["db: psql -c ANALYZE Warn"]);
+        assert_eq!(hooks[0].limit, Duration::from_secs(90));
+        assert_eq!(hooks[0].user.as_deref(), Some("postgres"));
+    }
+
+    #[test]
+    fn django_is_migrated_once_in_the_service_that_serves() {
+        let stack = world(vec![
+            service("beat", "app", "celery -A kms beat", true),
+            service("api", "app", "gunicorn kms.wsgi", true),
+            service("admin", "app", "uvicorn kms.asgi", true),
+            service("nginx", "nginx", "nginx -g daemon", false),
+        ]);
+        assert_eq!(
+            commands(&settings("version: 1\n").hooks(&stack)),
+            [
+                "api: python3 manage.py migrate --noinput Stop",
+                "api: python3 manage.py collectstatic --noinput Warn",
+            ]
+        );
+    }
+
+    #[test]
+    fn two_code_bases_are_migrated_each() {
+        let stack = world(vec![
+            service("shop", "shop", "python3 manage.py runserver", true),
+            service("blog", "blog", "/entrypoint.sh", true),
+        ]);
+        let hooks = detect(&stack);
+        let services: Vec<_> = hooks.iter().map(|h| h.service.as_str()).collect();
+        assert_eq!(services, ["shop", "shop", "blog", "blog"]);
+    }
+
+    #[test]
+    fn without_a_server_nothing_is_guessed() {
+        let stack = world(vec![
+            service("worker", "app", "celery worker", true),
+            service("node", "web", "gunicorn", false),
+        ]);
+        assert_eq!(detect(&stack), []);
+    }
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::App;
-use crate::engine::{HelperJob, HelperMount, Network};
+use crate::engine::{HelperJob, HelperMount};
 use crate::helper::protocol::{Answer, Probe, Request};
 use crate::model::{Failure, Home, Owner, ProjectName, Result, RunId, ServiceName, VolumeKey, VolumeName};
 use crate::observe::{Depth, World};
@@ -172,21 +172,16 @@ fn mounted_by(world: &World, key: &VolumeKey) -> Vec<String> {
 }
 
 async fn probe(app: &App, run: &RunId, name: &VolumeName) -> Result<Probe> {
-    let job = HelperJob {
-        run: run.clone(),
-        project: app.project.name.clone(),
-        request: Request::Probe {
-            dir: FROM.into(),
-            below: Vec::new(),
-        },
-        mounts: vec![HelperMount::Volume {
-            name: name.clone(),
-            target: FROM,
-            read_only: true,
-        }],
-        network: Network::None,
-        user: None,
+    let request = Request::Probe {
+        dir: FROM.into(),
+        below: Vec::new(),
     };
+    let mounts = vec![HelperMount::Volume {
+        name: name.clone(),
+        target: FROM,
+        read_only: true,
+    }];
+    let job = HelperJob::new(run, &app.project.name, request, mounts);
     match app.engine.helper(job, &mut |_| {}).await? {
         Answer::Probe(probe) => Ok(probe),
         other => Err(Failure::bug(format!(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Destination, Stack, Wanted};
-use crate::model::{Home, Owner, ProjectName, ServiceName, VolumeKey};
+use crate::model::{Home, Owner, ProjectName, ServiceName, VolumeKey, VolumeName};
 use crate::observe::{VolumeSeen, World};
 use crate::steps::{MoveStep, Moving};
 
@@ -176,10 +176,13 @@ fn warnings(world: &World, chosen: &[&VolumeSeen], volumes: &[Moving]) -> Vec<St
     for seen in chosen {
         // Trap 4: the project's name changes with its directory, and then this is not the volume that people think of.
         let suffix = format!("_{}", seen.key);
+        // What lives on a block volume has its old volume under the plain name: that one is well known.
+        let own = format!("{}_{}", world.project, seen.key);
+        let left_behind = |name: &VolumeName| matches!(seen.home, Home::Block { .. }) && name.as_str() == own;
         let alike: Vec<_> = world
             .engine_volumes
             .iter()
-            .filter(|name| name.as_str().ends_with(&suffix) && **name != seen.name)
+            .filter(|name| name.as_str().ends_with(&suffix) && **name != seen.name && !left_behind(name))
             .map(ToString::to_string)
             .collect();
         if !alike.is_empty() {

@@ -97,9 +97,9 @@ pub fn move_plan(
         .iter()
         .map(|seen| moving(world, wanted, base_names, seen))
         .collect::<Result<Vec<_>>>()?;
-    refuse::check(world, wanted, &chosen, &volumes)?;
     let keys: BTreeSet<_> = volumes.iter().map(|v| v.key.clone()).collect();
     let stack = stack_of(world, &keys)?;
+    refuse::check(world, wanted, &chosen, &volumes, &stack)?;
     let copied: Vec<_> = volumes.iter().filter(|v| !v.fresh).cloned().collect();
 
     let stopping = stopping(world, &stack, wanted);
@@ -118,8 +118,8 @@ pub fn move_plan(
     let mut steps = vec![MoveStep::MakeHomes(MakeHomes {
         volumes: volumes.clone(),
     })];
-    let runs = !stack.stop.is_empty();
-    if runs && !wanted.offline && !copied.is_empty() {
+    let pre_copied = !stack.stop.is_empty() && !wanted.offline && !copied.is_empty();
+    if pre_copied {
         steps.push(MoveStep::PreCopy(PreCopy {
             volumes: copied.clone(),
             bandwidth: wanted.bandwidth,
@@ -144,6 +144,7 @@ pub fn move_plan(
             volumes: copied.clone(),
             bandwidth: wanted.bandwidth,
             max_downtime: wanted.max_downtime,
+            pre_copied,
         }));
         steps.push(MoveStep::Verify(Verify { volumes: copied }));
     }
@@ -219,6 +220,22 @@ fn choose<'a>(world: &'a World, wanted: &Wanted) -> Result<Vec<&'a VolumeSeen>> 
             return Err(match nearest(key.as_str(), known()) {
                 Some(near) => failure.hint(format!("did you mean `{near}`?")),
                 None => failure.hint(format!("it has: {}", known().collect::<Vec<_>>().join(", "))),
+            });
+        }
+    }
+    let services = || world.services.iter().map(|s| s.name.as_str());
+    let hooks = wanted.hooks.iter().map(|h| ("hook", &h.service));
+    let checks = wanted.checks.iter().map(|c| ("check", &c.service));
+    for (what, name) in hooks.chain(checks) {
+        if world.service(name).is_none() {
+            let failure = Failure::refused(format!(
+                "a {what} names service `{name}`, which project {} does not have",
+                world.project
+            ))
+            .data("nothing was changed");
+            return Err(match nearest(name.as_str(), services()) {
+                Some(near) => failure.hint(format!("did you mean `{near}`?")),
+                None => failure.hint(format!("it has: {}", services().collect::<Vec<_>>().join(", "))),
             });
         }
     }

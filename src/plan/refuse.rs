@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path};
 
-use super::{Destination, Wanted};
+use super::{Destination, Stack, Wanted};
 use crate::datastore::{Kind, PostgresVersion};
 use crate::engine::{Health, State};
 use crate::helper::protocol::Place;
@@ -23,6 +23,7 @@ pub(super) fn check(
     wanted: &Wanted,
     chosen: &[&VolumeSeen],
     volumes: &[Moving],
+    stack: &Stack,
 ) -> Result<()> {
     let checked = || -> Result<()> {
         if let OverrideSeen::Foreign(failure) = &world.override_file {
@@ -37,11 +38,14 @@ pub(super) fn check(
         }
         // Before drift, whose advice is to bring the service up as the files say.
         for service in &world.services {
-            databases(world, service, volumes)?;
+            databases(world, service, volumes, stack.remake.contains(&service.name))?;
         }
         for service in &world.services {
-            if volumes.iter().any(|v| service.mounts_volume(&v.key)) {
+            let remade = stack.remake.contains(&service.name);
+            if remade {
                 drift(service)?;
+            }
+            if remade || stack.stop.contains(&service.name) {
                 fit(service)?;
             }
         }
@@ -136,7 +140,7 @@ fn places(volumes: &[Moving]) -> Result<()> {
         .collect();
     for (key, sub) in &subs {
         let plain = sub.components().all(|c| matches!(c, Component::Normal(_)));
-        if !plain || sub.as_os_str().is_empty() || *sub == Path::new("lost+found") {
+        if !plain || sub.as_os_str().is_empty() || sub.starts_with("lost+found") {
             return Err(
                 Failure::refused(format!("{} is no place for volume `{key}`", sub.display()))
                     .cause("it must be a directory below the block volume's root, never the root itself")
@@ -302,13 +306,14 @@ fn fit(service: &ServiceSeen) -> Result<()> {
     Ok(())
 }
 
-fn databases(world: &World, service: &ServiceSeen, volumes: &[Moving]) -> Result<()> {
+fn databases(world: &World, service: &ServiceSeen, volumes: &[Moving], remade: bool) -> Result<()> {
     if service.server != Some(Kind::Postgres) {
         return Ok(());
     }
     let name = &service.name;
     let mounts_moved = volumes.iter().any(|v| service.mounts_volume(&v.key));
-    for container in &service.containers {
+    // A container that is only stopped and started keeps what it has.
+    for container in service.containers.iter().filter(|_| remade) {
         let Some(directory) = &container.data_directory else {
             continue;
         };

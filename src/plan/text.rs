@@ -128,6 +128,8 @@ fn downtime(plan: &MovePlan, out: &mut String) -> std::fmt::Result {
         "  {}",
         if facts.pre_copy {
             "the data is copied while they run; they stand still for what changed since, and to be compared"
+        } else if facts.volumes.iter().all(|v| v.fresh) {
+            "nothing is copied"
         } else {
             "the data is copied while they stand still (--offline)"
         }

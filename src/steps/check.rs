@@ -92,16 +92,13 @@ impl HttpCheck {
             .ok_or_else(|| {
                 Failure::environment(format!("service `{}` has no running container", self.service))
             })?;
+        let request = Request::Http {
+            url: self.url.clone(),
+            timeout_millis: TRY.as_millis() as u64,
+        };
         let job = HelperJob {
-            run: cx.run.clone(),
-            project: cx.project.clone(),
-            request: Request::Http {
-                url: self.url.clone(),
-                timeout_millis: TRY.as_millis() as u64,
-            },
-            mounts: Vec::new(),
             network: Network::Of(container.id.clone()),
-            user: None,
+            ..HelperJob::new(&cx.run, &cx.project, request, Vec::new())
         };
         match cx.run_job(job, "check", None).await? {
             Answer::Http { status } => Ok(status),

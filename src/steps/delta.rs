@@ -20,6 +20,8 @@ pub struct Delta {
     pub bandwidth: u64,
     /// Go back when the services are down for longer.
     pub max_downtime: Option<Duration>,
+    /// Whether the volumes were copied before, while the stack ran; else this is the first and only pass.
+    pub pre_copied: bool,
 }
 
 impl Step for Delta {
@@ -27,7 +29,11 @@ impl Step for Delta {
     type Receipt = ();
 
     fn title(&self) -> String {
-        "copy what changed since".to_owned()
+        if self.pre_copied {
+            return "copy what changed since".to_owned();
+        }
+        let bytes: u64 = self.volumes.iter().map(|v| v.bytes).sum();
+        format!("copy {}", ByteSize(bytes))
     }
 
     async fn prepare(&self, cx: &Cx) -> Result<()> {

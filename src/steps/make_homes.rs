@@ -171,7 +171,7 @@ impl MakeHomes {
         }
         match &moving.target {
             Target::Volume { name } => {
-                if super::start::was_kept(&cx.run_dir, &moving.key)? {
+                if super::keep::was_kept(&cx.run_dir, &moving.key)? {
                     return Ok(());
                 }
                 cx.engine

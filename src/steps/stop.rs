@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::spec::{ExpectedMount, FROM, Moving, Starting, Stopping};
-use super::start::{Making, bring_up, make_containers, prove_mounts};
+use super::stack::{Making, bring_up, make_containers, prove_mounts};
 use super::world::{Cx, wrong_answer};
 use crate::datastore::{Kind, is_clean_state};
 use crate::engine::HelperMount;
@@ -134,7 +134,7 @@ impl Step for Stop {
         }
         // Containers that were made for the new homes are replaced by ones for the old.
         if prove_mounts(cx, &self.mounts).await.is_err() {
-            make_containers(cx, &cx.files.before, &self.mounting, true).await?;
+            make_containers(cx, &cx.files.before, &self.mounting).await?;
             prove_mounts(cx, &self.mounts).await?;
         }
         bring_up(cx, &self.start, self.start_limit).await?;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::compose::{Compose, Located};
-use crate::engine::{Engine, HelperJob, HelperMount, Network};
+use crate::engine::{Engine, HelperJob, HelperMount};
 use crate::event::{Event, Events};
 use crate::helper::protocol::{Answer, Line, Request};
 use crate::model::{Failure, Owner, ProjectName, Result, RunId, VolumeKey, VolumeName};
@@ -202,14 +202,7 @@ impl Cx {
         phase: &str,
         volume: Option<&VolumeKey>,
     ) -> Result<Answer> {
-        let job = HelperJob {
-            run: self.run.clone(),
-            project: self.project.clone(),
-            request,
-            mounts,
-            network: Network::None,
-            user: None,
-        };
+        let job = HelperJob::new(&self.run, &self.project, request, mounts);
         self.run_job(job, phase, volume).await
     }
 
@@ -219,12 +212,8 @@ impl Cx {
     /// As [`Engine::helper`].
     pub async fn as_user(&self, request: Request, mounts: Vec<HelperMount>, user: Owner) -> Result<Answer> {
         let job = HelperJob {
-            run: self.run.clone(),
-            project: self.project.clone(),
-            request,
-            mounts,
-            network: Network::None,
             user: Some(user),
+            ..HelperJob::new(&self.run, &self.project, request, mounts)
         };
         self.run_job(job, "access", None).await
     }

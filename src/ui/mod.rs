@@ -7,6 +7,7 @@
 mod confirm;
 mod failure;
 mod json;
+mod lines;
 pub mod out;
 mod paint;
 mod plain;

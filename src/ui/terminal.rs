@@ -7,19 +7,14 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use super::words::{self, Amount};
+use super::lines::{Columns, INDENT, cut, finished, indented};
+use super::words::{self, Amount, beside, fill};
 use super::{Paint, Verbosity, clean, out, render, width};
 use crate::event::{Event, Events, Level};
 use crate::model::{ByteSize, Span, VolumeKey};
 
 /// How often the moving parts move; also while no event comes, so that the clock of the downtime runs.
 const TICK: Duration = Duration::from_millis(120);
-
-/// The longest name before a bar; a longer one is cut.
-const NAME: usize = 22;
-
-/// What stands beside name and bar: indent, percents, amount, rate, time left.
-const BESIDE: usize = 49;
 
 /// Shows a run on a terminal.
 pub(super) struct Terminal {
@@ -86,11 +81,24 @@ impl Terminal {
             .with_key("share", |state: &ProgressState, out: &mut dyn Write| {
                 drop_result(write!(out, "{:>3} %", (state.fraction() * 100.0) as u32));
             })
-            .with_key("speed", |state: &ProgressState, out: &mut dyn Write| {
-                drop_result(out.write_str(&speed(state.per_sec())));
+            .with_key("bytes", |state: &ProgressState, out: &mut dyn Write| {
+                let amount = format!(
+                    "{} of {}",
+                    ByteSize(state.pos()),
+                    ByteSize(state.len().unwrap_or(0))
+                );
+                let speed = speed(state.per_sec());
+                drop_result(out.write_str(&beside(
+                    &amount,
+                    &speed,
+                    &left(state),
+                    Columns::of(width()).beside,
+                )));
             })
-            .with_key("left", |state: &ProgressState, out: &mut dyn Write| {
-                drop_result(out.write_str(&left(state)));
+            .with_key("files", |state: &ProgressState, out: &mut dyn Write| {
+                let (done, all) = (words::count(state.pos()), words::count(state.len().unwrap_or(0)));
+                let amount = format!("{done} of {all} files");
+                drop_result(out.write_str(&beside(&amount, "", &left(state), Columns::of(width()).beside)));
             })
     }
 
@@ -101,13 +109,11 @@ impl Terminal {
             ("", "")
         };
         // A bar of one length, so that bars and numbers stand below each other.
-        let bar = width().saturating_sub(NAME + BESIDE).clamp(6, 32);
+        let bar = Columns::of(width()).bar;
         let template = match kind {
-            Counts::Bytes => {
-                format!("  {{prefix}} {on}{{bar:{bar}}}{off} {{share}}  {{msg}}{{speed}}{{left}}")
-            }
-            Counts::Files => format!("  {{prefix}} {on}{{bar:{bar}}}{off} {{share}}  {{msg}}{{left}}"),
-            Counts::Unknown => format!("  {{prefix}} {on}{{spinner}}{off} {{msg}}"),
+            Counts::Bytes => format!("  {{prefix}} {on}{{bar:{bar}}}{off} {{share}}  {{bytes}}"),
+            Counts::Files => format!("  {{prefix}} {on}{{bar:{bar}}}{off} {{share}}  {{files}}"),
+            Counts::Unknown => format!("  {{prefix}} {on}{{spinner}}{off} {{wide_msg}}"),
         };
         self.style(&template)
     }
@@ -135,7 +141,8 @@ impl Terminal {
                 None => self.live.add(bar),
             };
             bar.set_style(self.bar_style(kind));
-            bar.set_prefix(format!("{:<NAME$}", cut(&name, NAME)));
+            let longest = Columns::of(width()).name;
+            bar.set_prefix(format!("{:<longest$}", cut(&name, longest)));
             bar.enable_steady_tick(TICK);
             state.bars.insert(
                 volume.clone(),
@@ -205,8 +212,12 @@ impl Terminal {
             } => {
                 state.began = Some(Instant::now());
                 let goes_on = if resumed { " goes on" } else { "" };
-                let run = paint.dim(&format!("run {run}{goes_on} · {project}"));
-                self.say(&format!("{}  {run}", paint.strong(&clean(&title))));
+                let run = format!("run {run}{goes_on} · {project}");
+                let title = clean(&title);
+                let fits = title.chars().count() + 2 + run.chars().count() <= width();
+                let gap = if fits { "  " } else { "\n" };
+                let title = paint.strong(&fill(&title, width(), 0, 2));
+                self.say(&format!("{title}{gap}{}", paint.dim(&run)));
             }
             Event::StepStarted { step, of, title } => self.step_started(state, step, of, &title),
             Event::StepFinished {
@@ -231,12 +242,13 @@ impl Terminal {
                 state.end_step();
                 let place = paint.dim(&state.place(step));
                 self.say(&format!("{} {place} {}", paint.bad("✗"), clean(&title)));
-                self.say(&format!("      {}", paint.bad(&clean(&failure.what))));
+                self.say(&paint.bad(&indented(&clean(&failure.what))));
             }
             Event::UnwindStarted { reason } => {
                 state.end_step();
                 state.going_back = true;
-                self.say(&format!("{} {}", paint.warning("◀ going back:"), clean(&reason)));
+                let reason = fill(&clean(&reason), width(), "◀ going back: ".chars().count(), INDENT);
+                self.say(&format!("{} {reason}", paint.warning("◀ going back:")));
             }
             Event::StepUndone { step, title, millis } => {
                 state.end_step();
@@ -282,16 +294,21 @@ impl Terminal {
             }
             Event::Note { level, text } => match level {
                 Level::Detail if self.verbosity != Verbosity::Verbose => {}
-                Level::Detail => self.say(&paint.dim(&format!("      {}", clean(&text)))),
-                Level::Info => self.say(&format!("      {}", clean(&text))),
-                Level::Warning => self.say(&format!("{} {}", paint.warning("warning:"), clean(&text))),
+                Level::Detail => self.say(&paint.dim(&indented(&clean(&text)))),
+                Level::Info => self.say(&indented(&clean(&text))),
+                Level::Warning => {
+                    let text = fill(&clean(&text), width(), "warning: ".len(), INDENT);
+                    self.say(&format!("{} {text}", paint.warning("warning:")));
+                }
             },
             Event::HookOutput { service, line } => {
-                let text = paint.dim(&format!("      {service} │ {}", clean(&line)));
                 if self.verbosity == Verbosity::Verbose {
-                    self.say(&text);
+                    let before = INDENT + service.as_str().chars().count() + 3;
+                    let line = fill(&clean(&line), width(), before, before);
+                    self.say(&paint.dim(&format!("{:INDENT$}{service} │ {line}", "")));
                 } else {
-                    self.hook_line(state, text);
+                    let text = format!("{:INDENT$}{service} │ {}", "", clean(&line));
+                    self.hook_line(state, paint.dim(&text));
                 }
             }
             Event::Finished {
@@ -353,58 +370,18 @@ impl Drop for Terminal {
     }
 }
 
-/// The line of a finished step, its time at the right; the detail on a line of its own below.
-fn finished(
-    paint: Paint,
-    mark: &str,
-    place: &str,
-    title: &str,
-    millis: u64,
-    detail: Option<&str>,
-    width: usize,
-) -> String {
-    let took = Span(Duration::from_millis(millis)).to_string();
-    let title = clean(title);
-    let used = 2 + place.chars().count() + 1 + title.chars().count();
-    let gap = width
-        .saturating_sub(used + took.chars().count() + 1)
-        .clamp(2, 70_usize.saturating_sub(used).max(2));
-    let mut line = format!(
-        "{mark} {} {title}{}{}",
-        paint.dim(place),
-        " ".repeat(gap),
-        paint.dim(&took)
-    );
-    if let Some(detail) = detail {
-        line.push_str(&format!("\n      {}", paint.dim(&clean(detail))));
-    }
-    line
-}
-
-fn cut(text: &str, length: usize) -> String {
-    if text.chars().count() <= length {
-        return text.to_owned();
-    }
-    text.chars().take(length.saturating_sub(1)).chain(['…']).collect()
-}
-
 fn speed(per_second: f64) -> String {
     if per_second < 1.0 {
         return String::new();
     }
-    format!("  {}/s", ByteSize(per_second as u64))
+    format!("{}/s", ByteSize(per_second as u64))
 }
 
 fn left(state: &ProgressState) -> String {
     if state.fraction() >= 1.0 || state.per_sec() < 1.0 {
         return String::new();
     }
-    // An estimate has no tenths.
-    match state.eta().as_secs() {
-        0 => "  1 s left".to_owned(),
-        seconds @ 1..10 => format!("  {seconds} s left"),
-        seconds => format!("  {} left", Span(Duration::from_secs(seconds))),
-    }
+    words::left(state.eta().as_secs())
 }
 
 /// The display has nobody to tell that it could not be drawn.
@@ -417,31 +394,12 @@ mod tests {
     #[test]
     fn every_template_is_understood() {
         for template in [
-            "  {prefix} {bar:12} {share}  {msg}{speed}{left}",
-            "  {prefix} {spinner} {msg}",
+            "  {prefix} {bar:12} {share}  {bytes}",
+            "  {prefix} {bar:12} {share}  {files}",
+            "  {prefix} {spinner} {wide_msg}",
             "{spinner} {prefix} {wide_msg} {took}",
         ] {
             assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
         }
-    }
-
-    #[test]
-    fn a_finished_step_has_its_time_in_a_column_and_its_detail_below() {
-        let line = |title, detail, width| finished(Paint(false), "✓", " 1/12", title, 420, detail, width);
-        assert_eq!(
-            line("stop api", None, 40),
-            "✓  1/12 stop api                  0.4 s"
-        );
-        assert_eq!(
-            line("stop api", Some("clean"), 20),
-            "✓  1/12 stop api  0.4 s\n      clean"
-        );
-        assert!(line("stop api", None, 200).chars().count() < 80);
-    }
-
-    #[test]
-    fn a_long_name_is_cut() {
-        assert_eq!(cut("copy a", 8), "copy a");
-        assert_eq!(cut("copy abcdef", 8), "copy ab…");
     }
 }

@@ -26,6 +26,61 @@ pub(super) fn count(number: u64) -> String {
     out
 }
 
+/// Breaks text between words, so that no line is longer than `width` columns (0: no limit) unless a word alone is.
+/// `used` columns of the first line are taken; the lines after it begin with `indent` blanks.
+pub(super) fn fill(text: &str, width: usize, used: usize, indent: usize) -> String {
+    let mut out = String::new();
+    let mut column = used;
+    for (number, line) in text.lines().enumerate() {
+        if number > 0 {
+            out.push_str(&format!("\n{:indent$}", ""));
+            column = indent;
+        }
+        if width == 0 || column + line.chars().count() <= width {
+            out.push_str(line);
+            continue;
+        }
+        let mut begins = true;
+        for word in line.split(' ') {
+            let length = word.chars().count();
+            if !begins && column + 1 + length > width {
+                out.push_str(&format!("\n{:indent$}", ""));
+                column = indent;
+            } else if !begins {
+                out.push(' ');
+                column += 1;
+            }
+            out.push_str(word);
+            column += length;
+            begins = false;
+        }
+    }
+    out
+}
+
+/// The most of what is to say beside a bar that fits into `room` columns: the time left is what people look for, then
+/// how much it is, then how fast.
+pub(super) fn beside(amount: &str, speed: &str, left: &str, room: usize) -> String {
+    for parts in [&[amount, speed, left][..], &[amount, left], &[left]] {
+        let said: Vec<_> = parts.iter().filter(|part| !part.is_empty()).copied().collect();
+        let text = said.join("  ");
+        if text.chars().count() <= room {
+            return text;
+        }
+    }
+    String::new()
+}
+
+/// An estimate of the time left: one figure, because it is not better than that.
+pub(super) fn left(seconds: u64) -> String {
+    match seconds {
+        0 => "1 s left".to_owned(),
+        1..=89 => format!("{seconds} s left"),
+        90..=5399 => format!("{} min left", (seconds + 30) / 60),
+        _ => format!("{} h left", (seconds + 1800) / 3600),
+    }
+}
+
 /// How far a piece of work is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Amount {
@@ -96,6 +151,39 @@ pub(super) fn ended(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_is_broken_between_words() {
+        assert_eq!(fill("one two three", 0, 0, 2), "one two three");
+        assert_eq!(fill("one two three", 13, 0, 2), "one two three");
+        assert_eq!(fill("one two three", 12, 0, 2), "one two\n  three");
+        assert_eq!(fill("one two three", 12, 6, 2), "one\n  two three");
+        assert_eq!(fill("  indented stays", 14, 0, 4), "  indented\n    stays");
+        assert_eq!(fill("a\nb c", 10, 0, 4), "a\n    b c");
+        assert_eq!(fill("unbreakable", 4, 0, 2), "unbreakable");
+    }
+
+    #[test]
+    fn beside_a_bar_stands_what_fits() {
+        let at = |room| beside("812 MB of 28 GB", "99.9 MB/s", "5 min left", room);
+        assert_eq!(at(38), "812 MB of 28 GB  99.9 MB/s  5 min left");
+        assert_eq!(at(37), "812 MB of 28 GB  5 min left");
+        assert_eq!(at(26), "5 min left");
+        assert_eq!(at(9), "");
+        assert_eq!(beside("3 of 4 files", "", "", 80), "3 of 4 files");
+    }
+
+    #[test]
+    fn an_estimate_is_one_figure() {
+        for (seconds, text) in [
+            (0, "1 s left"),
+            (59, "59 s left"),
+            (145, "2 min left"),
+            (7200, "2 h left"),
+        ] {
+            assert_eq!(left(seconds), text);
+        }
+    }
 
     #[test]
     fn counts_are_grouped() {

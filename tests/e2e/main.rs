@@ -2,8 +2,14 @@
 //!
 //! They need root, an engine with Compose v2 and the images of `scripts/images`; `scripts/test` sees to that.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod before;
 mod commands;
+mod crash;
+mod failures;
 mod happy;
+mod refusals;
 mod stacks;
 mod support;
 mod traps;

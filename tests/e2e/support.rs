@@ -91,6 +91,11 @@ impl Block {
         Self { root, image, device }
     }
 
+    /// The loop device.
+    pub fn device(&self) -> &str {
+        &self.device
+    }
+
     /// The path as text.
     pub fn path(&self) -> &str {
         self.root.to_str().expect("an ASCII path")
@@ -100,7 +105,9 @@ impl Block {
 impl Drop for Block {
     fn drop(&mut self) {
         let (r, d, i) = (self.root.display(), &self.device, self.image.display());
-        let output = try_sh(&format!("umount -l {r}; losetup -d {d}; rm -f {i}; rmdir {r}"));
+        let output = try_sh(&format!(
+            "if mountpoint -q {r}; then umount -l {r}; fi; losetup -d {d}; rm -f {i}; rmdir {r}"
+        ));
         if !output.status.success() && !std::thread::panicking() {
             panic!(
                 "the block volume could not be removed: {}",

@@ -14,15 +14,16 @@ pub(super) async fn run(cx: &Cx, args: ConfigCommand) -> Result<Ending> {
         }
         ConfigCommand::Show => {
             let app = cx.open().await?;
-            let settings = app.settings.show();
+            let settings = app.effective()?;
             cx.answer(&settings, || {
                 let mut table = ui::Table::new(&["SETTING", "VALUE", "FROM"]);
-                for (name, value) in settings.as_object().into_iter().flatten() {
-                    let (shown, from) = match value.get("from") {
-                        Some(from) => (&value["value"], from.as_str().unwrap_or_default()),
-                        None => (value, ""),
+                for setting in &settings {
+                    let value = match setting.value.as_str() {
+                        Some(text) => text.to_owned(),
+                        None if setting.value.is_null() => "–".to_owned(),
+                        None => setting.value.to_string(),
                     };
-                    table.row([name.as_str(), &shown.to_string(), from]);
+                    table.row([setting.name.clone(), value, setting.from.to_string()]);
                 }
                 table.render(cx.color.for_stdout())
             })?;

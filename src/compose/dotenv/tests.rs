@@ -1,3 +1,5 @@
+//! `.env` files, read, changed and written.
+
 use proptest::prelude::*;
 
 use super::*;

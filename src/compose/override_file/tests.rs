@@ -1,3 +1,5 @@
+//! The generated override, word for word, and read back.
+
 use super::*;
 
 const TEXT: &str = "\

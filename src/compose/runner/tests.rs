@@ -1,3 +1,5 @@
+//! Versions of Compose as they are written, and what is kept of a stream.
+
 use super::*;
 
 #[test]

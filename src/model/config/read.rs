@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde_yaml::Value;
 
-use super::{Config, VERSION};
-use crate::model::{Failure, nearest};
+use super::{Block, Config, VERSION, absolute_dir, default_subdir, line_of};
+use crate::model::{Failure, VolumeKey, nearest};
 
 /// A rehome.yml that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +26,11 @@ impl ConfigError {
             what: what.into(),
             hint: None,
         }
+    }
+
+    fn on(mut self, line: Option<usize>) -> Self {
+        self.line = line;
+        self
     }
 
     fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -55,14 +60,14 @@ impl ConfigError {
 pub fn parse(text: &str) -> Result<Config, ConfigError> {
     // Read as plain YAML first: this refuses duplicate keys, which maps of serde would take silently, and it finds
     // a file of a later format before its keys are called unknown.
-    let value: Value = serde_yaml::from_str(text).map_err(|error| told(&error, text))?;
-    version(&value)?;
-    let config: Config = serde_yaml::from_str(text).map_err(|error| told(&error, text))?;
-    sound(&config)?;
+    let value: Value = serde_yaml::from_str(text).map_err(|error| told(&error))?;
+    version(&value, text)?;
+    let config: Config = serde_yaml::from_str(text).map_err(|error| told(&error))?;
+    sound(&config, text)?;
     Ok(config)
 }
 
-fn version(value: &Value) -> Result<(), ConfigError> {
+fn version(value: &Value, text: &str) -> Result<(), ConfigError> {
     let Value::Mapping(map) = value else {
         return Err(ConfigError::new("it must hold settings as `key: value`").hint("begin with `version: 1`"));
     };
@@ -72,7 +77,7 @@ fn version(value: &Value) -> Result<(), ConfigError> {
         Some(found) => {
             let found = serde_yaml::to_string(found).unwrap_or_default();
             let error = ConfigError::new(format!("version {} of the format is not known", found.trim()));
-            Err(error.hint(format!(
+            Err(error.on(line_of(text, &["version"])).hint(format!(
                 "this Rehome reads `version: {VERSION}`; a later one may read more"
             )))
         }
@@ -80,7 +85,7 @@ fn version(value: &Value) -> Result<(), ConfigError> {
 }
 
 /// The parser's error in our words.
-fn told(error: &serde_yaml::Error, text: &str) -> ConfigError {
+fn told(error: &serde_yaml::Error) -> ConfigError {
     let message = error.to_string();
     // The parser ends with the place; we say it ourselves.
     let what = match message.rfind(" at line ") {
@@ -106,7 +111,7 @@ fn told(error: &serde_yaml::Error, text: &str) -> ConfigError {
         None => format!("known here: {}", known.join(", ")),
     };
     ConfigError {
-        line: line_of(key, line.unwrap_or(1), text),
+        line,
         what: match within {
             "" => format!("unknown key `{key}`"),
             within => format!("unknown key `{key}` in `{within}`"),
@@ -115,79 +120,90 @@ fn told(error: &serde_yaml::Error, text: &str) -> ConfigError {
     }
 }
 
-/// The line of a key: the parser may point at the beginning of the mapping that holds it.
-fn line_of(key: &str, from: usize, text: &str) -> Option<usize> {
-    let has_key = |line: &str| {
-        line.match_indices(key).any(|(at, _)| {
-            let before = line.get(..at).unwrap_or_default();
-            let after = line.get(at + key.len()..).unwrap_or_default();
-            let starts = before.is_empty() || before.ends_with(|c: char| " {,-\"'".contains(c));
-            starts && after.trim_start_matches(['"', '\'', ' ']).starts_with(':')
-        })
-    };
-    let found = text
-        .lines()
+/// What the types alone do not rule out. Each refusal is on the line of the value that it is about.
+fn sound(config: &Config, text: &str) -> Result<(), ConfigError> {
+    block(&config.block, text)?;
+    for (place, hook) in config
+        .hooks
+        .iter()
+        .flat_map(|hooks| &hooks.after_start)
         .enumerate()
-        .skip(from.saturating_sub(1))
-        .find(|(_, line)| has_key(line))
-        .map(|(number, _)| number + 1);
-    Some(found.unwrap_or(from))
+    {
+        if hook.run.first().is_none_or(String::is_empty) {
+            let error = ConfigError::new(format!(
+                "hooks.after_start: the hook of {} runs nothing",
+                hook.service
+            ));
+            return Err(error.on(line_of(
+                text,
+                &["hooks", "after_start", &place.to_string(), "run"],
+            )));
+        }
+    }
+    for (place, check) in config.checks.iter().enumerate() {
+        let line = |key| line_of(text, &["checks", &place.to_string(), key]);
+        // It is asked inside the service's network, where services speak plain HTTP; the helper brings no TLS.
+        let host = check.http.strip_prefix("http://").unwrap_or_default();
+        if host.is_empty() || host.starts_with('/') {
+            let error = ConfigError::new(format!("checks: {:?} is no URL that can be asked", check.http));
+            return Err(error
+                .on(line("http"))
+                .hint("write it as http://localhost:8000/health/"));
+        }
+        if !(100..=599).contains(&check.status) {
+            let error = ConfigError::new(format!("checks: {} is no HTTP status", check.status));
+            return Err(error.on(line("status")));
+        }
+    }
+    Ok(())
 }
 
-/// What the types alone do not rule out.
-fn sound(config: &Config) -> Result<(), ConfigError> {
-    if let Some(root) = &config.block.root
-        && !root.is_absolute()
+fn block(block: &Block, text: &str) -> Result<(), ConfigError> {
+    if let Some(root) = &block.root
+        && let Err(error) = absolute_dir(&root.to_string_lossy())
     {
-        let error = ConfigError::new(format!("block.root: {} is no absolute path", root.display()));
-        return Err(error.hint("give the directory of the engine's host, as /mnt/data"));
+        let error = ConfigError::new(format!("block.root: {error}")).on(line_of(text, &["block", "root"]));
+        return Err(error.hint("give the directory where the block volume is mounted, as /mnt/data"));
     }
-    if let Some(both) = config
-        .block
-        .exclude
-        .iter()
-        .find(|key| config.block.volumes.contains_key(key))
-    {
-        return Err(ConfigError::new(format!(
-            "{both} is both in block.volumes and in block.exclude"
-        )));
+    if let Some(file) = &block.override_file {
+        // `:` separates the files in COMPOSE_FILE, where this name is going to stand.
+        let name = file.to_string_lossy();
+        if name.is_empty() || name == "." || name == ".." || name.contains(['/', ':']) {
+            let error = ConfigError::new(format!("block.override: {name:?} is no file name"));
+            let error = error.on(line_of(text, &["block", "override"]));
+            return Err(error.hint("it stands beside the Compose file: give a name without `/` and `:`"));
+        }
     }
-    let paths: Vec<_> = config
-        .block
-        .volumes
-        .iter()
-        .filter_map(|(key, volume)| volume.path.as_ref().map(|path| (key, path.as_str())))
-        .collect();
-    for (place, (key, path)) in paths.iter().enumerate() {
+    for (place, key) in block.exclude.iter().enumerate() {
+        let line = line_of(text, &["block", "exclude", &place.to_string()]);
+        if block.volumes.contains_key(key) {
+            let error = ConfigError::new(format!("{key} is both in block.volumes and in block.exclude"));
+            return Err(error.on(line));
+        }
+        if block.exclude.iter().take(place).any(|earlier| earlier == key) {
+            return Err(ConfigError::new(format!("block.exclude: {key} stands there twice")).on(line));
+        }
+    }
+    let mut taken: Vec<(&VolumeKey, String)> = Vec::new();
+    for (key, volume) in &block.volumes {
+        let path = volume
+            .path
+            .as_ref()
+            .map_or_else(|| default_subdir(key), ToString::to_string);
         let meets = |other: &str| {
             let (a, b) = (format!("{path}/"), format!("{other}/"));
             a.starts_with(&b) || b.starts_with(&a)
         };
-        if let Some((other, _)) = paths.iter().take(place).find(|(_, other)| meets(other)) {
-            return Err(ConfigError::new(format!(
-                "block.volumes: {other} and {key} would live in the same directory {path}"
-            )));
+        if let Some((other, place)) = taken.iter().find(|(_, other)| meets(other)) {
+            let inner = if path.len() > place.len() { &path } else { place };
+            let error = ConfigError::new(format!(
+                "block.volumes: {other} and {key} would live in the same directory {inner}"
+            ));
+            let line = line_of(text, &["block", "volumes", key.as_str(), "path"]);
+            let line = line.or_else(|| line_of(text, &["block", "volumes", key.as_str()]));
+            return Err(error.on(line).hint(format!("give {key} a `path` of its own")));
         }
-    }
-    for hook in config.hooks.iter().flat_map(|hooks| &hooks.after_start) {
-        if hook.run.first().is_none_or(String::is_empty) {
-            return Err(ConfigError::new(format!(
-                "hooks.after_start: the hook of {} runs nothing",
-                hook.service
-            )));
-        }
-    }
-    for check in &config.checks {
-        if !check.http.starts_with("http://") && !check.http.starts_with("https://") {
-            let error = ConfigError::new(format!("checks: {:?} is no URL", check.http));
-            return Err(error.hint("write it as http://localhost:8000/health/"));
-        }
-        if !(100..=599).contains(&check.status) {
-            return Err(ConfigError::new(format!(
-                "checks: {} is no HTTP status",
-                check.status
-            )));
-        }
+        taken.push((key, path));
     }
     Ok(())
 }

@@ -1,11 +1,39 @@
-//! Directories below the root of the block volume.
+//! The root on the block volume, and the directories below it.
 
 use std::fmt;
+use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::VolumeKey;
+
+/// Reads a directory of the engine's host, which need not be this machine: nothing is resolved here.
+///
+/// # Errors
+/// A sentence, when it is relative, goes up, is `/` itself, or cannot stand in a Compose file.
+pub fn absolute_dir(text: &str) -> Result<PathBuf, String> {
+    let path = Path::new(text);
+    if !path.is_absolute() {
+        return Err(format!(
+            "{text:?} is no absolute path: give a directory of the engine's host"
+        ));
+    }
+    if path.components().any(|part| part == Component::ParentDir) {
+        return Err(format!("{text:?} goes up with `..`: write where it leads"));
+    }
+    if text.contains(char::is_control) || text.len() > 1024 {
+        return Err(format!("{text:?} cannot stand in a Compose file"));
+    }
+    // Its components alone: one place has one spelling, without `//`, `/./` and a closing `/`.
+    let path: PathBuf = path.components().collect();
+    if path == Path::new("/") {
+        return Err(
+            "/ is the root disk itself: give the directory where the block volume is mounted".to_owned(),
+        );
+    }
+    Ok(path)
+}
 
 /// A directory below the root of the block volume: relative, and without a way out of it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -79,6 +107,23 @@ pub fn default_subdir(key: &VolumeKey) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_root_is_absolute_and_has_one_spelling() {
+        for text in ["/mnt/kms-data", "/mnt/kms-data/", "/mnt//kms-data/."] {
+            assert_eq!(absolute_dir(text), Ok(PathBuf::from("/mnt/kms-data")), "{text}");
+        }
+        for (text, words) in [
+            ("mnt", "no absolute path"),
+            ("", "no absolute path"),
+            ("/mnt/../etc", "goes up"),
+            ("//", "root disk itself"),
+            ("/mnt/a\nb", "cannot stand"),
+        ] {
+            let error = absolute_dir(text).unwrap_err();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
 
     #[test]
     fn a_subdir_stays_below_the_root() {

@@ -1,3 +1,5 @@
+//! rehome.yml, read and written.
+
 use std::path::Path;
 
 use proptest::prelude::*;
@@ -115,6 +117,17 @@ fn what_cannot_be_meant_is_refused() {
             "version: 1\nblock: { volumes: { a: { path: x }, b: { path: x/y } } }",
             "a and b would",
         ),
+        (
+            "version: 1\nblock: { volumes: { media_data: {}, media: { path: media/up } } }",
+            "media and media_data would live in the same directory media/up",
+        ),
+        ("version: 1\nblock: { root: / }", "root disk itself"),
+        ("version: 1\nblock: { override: ../x.yml }", "is no file name"),
+        ("version: 1\nblock: { exclude: [a, b, a] }", "twice"),
+        (
+            "version: 1\nchecks: [ { service: a, http: \"https://x/\" } ]",
+            "is no URL",
+        ),
         ("version: 1\nblock: { volumes: { a: {} }, exclude: [a] }", "both"),
         ("version: 1\nblock: { volumes: { a: { owner: www } } }", "UID:GID"),
         (
@@ -134,6 +147,54 @@ fn what_cannot_be_meant_is_refused() {
     ] {
         let error = error(text).to_string();
         assert!(error.contains(words), "{text}: {error}");
+    }
+}
+
+#[test]
+fn a_refused_value_is_on_its_own_line() {
+    for (text, line) in [
+        ("# new\n\nversion: 2\n", 3),
+        ("version: 1\nblock:\n  exclude: []\n  root: mnt\n", 4),
+        ("version: 1\nblock:\n  root: /x\n  override: a/b\n", 4),
+        (
+            "version: 1\nblock:\n  volumes:\n    a:\n      path: x\n\n      owner: www\n",
+            7,
+        ),
+        (
+            "version: 1\nblock:\n  volumes:\n    a:\n      owner: 1:1\n      path: ../x\n",
+            6,
+        ),
+        (
+            "version: 1\nblock:\n  volumes:\n    a: {}\n    b: { path: a/b }\n",
+            5,
+        ),
+        ("version: 1\nblock:\n  volumes:\n    a_data: {}\n    a: {}\n", 4),
+        (
+            "version: 1\nblock:\n  volumes: { a: {} }\n  exclude:\n    - b\n    - a\n",
+            6,
+        ),
+        ("version: 1\nblock:\n  exclude:\n    - b\n    - a b\n", 5),
+        (
+            "version: 1\nhooks:\n  after_start:\n    - service: a\n      run: []\n",
+            5,
+        ),
+        (
+            "version: 1\nhooks:\n  after_start:\n    - run: [x]\n      timeout: soon\n      service: a\n",
+            5,
+        ),
+        (
+            "version: 1\nchecks:\n  - service: a\n    http: http://a/\n    within: soon\n",
+            5,
+        ),
+        (
+            "version: 1\nchecks:\n  - service: a\n    http: http://a/\n    status: 99\n",
+            5,
+        ),
+        ("version: 1\nchecks:\n  - service: a b\n    http: http://a/\n", 3),
+        ("version: 1\n\nstop_timeout: soon\n", 3),
+    ] {
+        let error = error(text);
+        assert_eq!(error.line, Some(line), "{text}: {error}");
     }
 }
 

@@ -1,3 +1,5 @@
+//! Start order, circles, and which mount is below which.
+
 use super::super::raw;
 use super::*;
 

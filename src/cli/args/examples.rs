@@ -1,0 +1,65 @@
+//! The examples at the end of the long help texts.
+
+/// Of Rehome as a whole, and its exit codes.
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  rehome status                            where each volume's data lives now
+  rehome move --to /mnt/data --dry-run     what a move would do, step by step
+  rehome move --to /mnt/data               the move
+  rehome move --to volumes                 and back, with everything that was written since
+  rehome resume                            finish a run that was interrupted
+
+Exit codes:
+   0  done
+   1  failed: the engine, the network, a file system
+   2  the command line or rehome.yml cannot be understood
+   3  refused before anything changed
+  10  failed and rolled back: everything is as it was
+  11  interrupted: resume or rollback goes on
+  12  stuck: a person is needed, and what to do is printed
+  70  a bug in Rehome";
+
+/// Of `init`.
+pub(super) const INIT_EXAMPLES: &str = "\
+Examples:
+  rehome init --dry-run     what would be written
+  rehome init               write rehome.yml beside the Compose file";
+
+/// Of `override`.
+pub(super) const OVERRIDE_EXAMPLES: &str = "\
+Examples:
+  rehome override --to /mnt/data             print it
+  rehome override --to /mnt/data --write     write it, and set COMPOSE_FILE in .env
+  rehome override --check                    exit 3 unless the stack runs with it";
+
+/// Of `env`.
+pub(super) const ENV_EXAMPLES: &str = "\
+Examples:
+  eval \"$(rehome env)\"     for this shell
+  rehome env --write        for everybody, in .env";
+
+/// Of `move`.
+pub(super) const MOVE_EXAMPLES: &str = "\
+Examples:
+  Say what would be done, and change nothing:
+    rehome move --to /mnt/kms-data --dry-run
+
+  Move every volume of the project to the block volume mounted at /mnt/kms-data:
+    rehome move --to /mnt/kms-data
+
+  Move only the uploads, into /mnt/kms-data/uploads, and give them to user 1000:
+    rehome move --to /mnt/kms-data --only media_volume \\
+        --map media_volume=uploads --owner media_volume=1000:1000
+
+  Copy gently, and give up (stack up, nothing changed) if it would be down for longer than two minutes:
+    rehome move --to /mnt/kms-data --bandwidth 50MB --max-downtime 2m
+
+  Go back to Docker's own volumes, with everything that was written since:
+    rehome move --to volumes";
+
+/// Of `compose`.
+pub(super) const COMPOSE_EXAMPLES: &str = "\
+Examples:
+  rehome compose -- ps
+  rehome compose -- up -d
+  rehome compose -- exec api python manage.py createsuperuser";

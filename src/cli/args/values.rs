@@ -1,0 +1,72 @@
+//! Values of arguments that the standard parsers do not know.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::model::config::absolute_dir;
+use crate::model::{ByteSize, VolumeKey};
+
+/// Where a move goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// A directory of the engine's host; always absolute.
+    Directory(PathBuf),
+    /// Docker's own volumes.
+    Volumes,
+}
+
+impl FromStr for Destination {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "volumes" {
+            return Ok(Self::Volumes);
+        }
+        absolute_dir(text).map(Self::Directory).map_err(|error| {
+            // `--to volume` must not become a directory of that name.
+            format!("{error}, or `volumes` for Docker's own")
+        })
+    }
+}
+
+/// A volume and what is said about it, written `VOLUME=VALUE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair<T> {
+    /// The volume.
+    pub volume: VolumeKey,
+    /// What is said about it.
+    pub value: T,
+}
+
+impl<T> FromStr for Pair<T>
+where
+    T: FromStr,
+    T::Err: std::fmt::Display,
+{
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (volume, value) = text
+            .split_once('=')
+            .ok_or_else(|| format!("{text:?} has no `=`: write it as VOLUME=VALUE"))?;
+        Ok(Self {
+            volume: volume
+                .parse()
+                .map_err(|e: crate::model::ParseNameError| e.to_string())?,
+            value: value.parse().map_err(|e: T::Err| e.to_string())?,
+        })
+    }
+}
+
+/// Reads bytes a second: `50MB` and `50MB/s` are the same.
+pub(super) fn rate(text: &str) -> Result<ByteSize, String> {
+    let size: ByteSize = text
+        .strip_suffix("/s")
+        .unwrap_or(text)
+        .parse()
+        .map_err(|e: crate::model::ParseSizeError| e.to_string())?;
+    if size.0 == 0 {
+        return Err("a rate of nothing would never end".to_owned());
+    }
+    Ok(size)
+}

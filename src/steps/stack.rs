@@ -1,0 +1,156 @@
+//! What both the way forward and the way back do with containers: make them, prove what they mount, bring them up.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::spec::{ExpectedMount, Starting};
+use super::world::Cx;
+use crate::compose::project::Condition;
+use crate::compose::{Call, Located};
+use crate::engine::{Container, Gate, Meant, MountKind};
+use crate::model::{Failure, Result, ServiceName};
+
+/// Making containers pulls nothing and builds nothing; many of them take a while all the same.
+const MAKE_LIMIT: Duration = Duration::from_secs(600);
+
+/// A service whose containers are made anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Making {
+    /// The service.
+    pub service: ServiceName,
+    /// How many containers it has.
+    pub count: usize,
+}
+
+/// Makes containers through `docker compose`, without starting any.
+pub(super) async fn make_containers(cx: &Cx, files: &Located, services: &[Making]) -> Result<()> {
+    if services.is_empty() {
+        return Ok(());
+    }
+    let mut arguments: Vec<String> = ["up", "--no-start", "--no-deps", "--no-build", "--pull", "never"]
+        .map(str::to_owned)
+        .to_vec();
+    // Compose before 2.32 does not make a container anew when only a volume's name changed.
+    arguments.push("--force-recreate".to_owned());
+    for making in services.iter().filter(|m| m.count > 1) {
+        arguments.extend([
+            "--scale".to_owned(),
+            format!("{}={}", making.service, making.count),
+        ]);
+    }
+    arguments.extend(services.iter().map(|m| m.service.to_string()));
+    let call = Call::new(&arguments).limit(MAKE_LIMIT);
+    cx.compose.run(files, call).await.map(|_| ())
+}
+
+/// Every container of a service, running or not, has the expected volumes where they are expected.
+pub(super) async fn prove_mounts(cx: &Cx, expected: &[ExpectedMount]) -> Result<()> {
+    let containers = cx.engine.project_containers(&cx.project).await?;
+    for mount in expected {
+        let mut found = false;
+        for container in of_service(&containers, &mount.service) {
+            found = true;
+            let has = container
+                .mounts
+                .iter()
+                .find(|m| same_path(&m.destination, &mount.target));
+            match has.map(|m| &m.kind) {
+                Some(MountKind::Volume(name)) if *name == mount.volume => {}
+                other => {
+                    return Err(Failure::environment(format!(
+                        "container {} does not mount {} at {}",
+                        container.name, mount.volume, mount.target
+                    ))
+                    .cause(match other {
+                        Some(MountKind::Volume(name)) => format!("it mounts volume {name}"),
+                        Some(MountKind::Bind(path)) => format!("it mounts {path}"),
+                        _ => "nothing is mounted there".to_owned(),
+                    }));
+                }
+            }
+        }
+        if !found {
+            return Err(Failure::environment(format!(
+                "service `{}` has no container",
+                mount.service
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn same_path(a: &str, b: &str) -> bool {
+    Path::new(a).components().eq(Path::new(b).components())
+}
+
+/// The service's containers, without those of `docker compose run`.
+pub(super) fn of_service<'a>(
+    containers: &'a [Container],
+    service: &'a ServiceName,
+) -> impl Iterator<Item = &'a Container> {
+    containers
+        .iter()
+        .filter(move |c| !c.one_off && c.service.as_ref() == Some(service))
+}
+
+/// Starts services in order, each when what it waits for is there, and waits until all are up.
+pub(super) async fn bring_up(cx: &Cx, services: &[Starting], limit: Duration) -> Result<()> {
+    let up = Gate {
+        meant: Meant::Run,
+        stable: Duration::ZERO,
+        limit,
+    };
+    let ended = Gate {
+        meant: Meant::End,
+        ..up
+    };
+    let containers = cx.engine.project_containers(&cx.project).await?;
+    let chosen = |service: &ServiceName| {
+        let count = services
+            .iter()
+            .find(|s| s.service == *service)
+            .map_or(0, |s| s.up);
+        of_service(&containers, service)
+            .take(count)
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    for starting in services {
+        for (dependency, condition) in &starting.after {
+            let gate = match condition {
+                Condition::Started => continue,
+                Condition::Healthy => up,
+                Condition::CompletedSuccessfully => ended,
+            };
+            for container in chosen(dependency) {
+                cx.engine.wait_until_up(&container.id, dependency, gate).await?;
+            }
+        }
+        let containers = chosen(&starting.service);
+        if containers.len() < starting.up {
+            return Err(Failure::environment(format!(
+                "service `{}` had {} containers and has {}",
+                starting.service,
+                starting.up,
+                containers.len()
+            )));
+        }
+        for container in containers {
+            cx.engine
+                .start(&container.id)
+                .await
+                .map_err(|f| f.inside(format!("service `{}` could not be started", starting.service)))?;
+        }
+    }
+    for starting in services {
+        let gate = if starting.ends { ended } else { up };
+        for container in chosen(&starting.service) {
+            cx.engine
+                .wait_until_up(&container.id, &starting.service, gate)
+                .await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,22 @@
+//! Plans, from worlds that are written down here: what a move would do is compared as text, and held to its rules as
+//! data. Nothing here needs an engine.
+//!
+//! ```text
+//! support   worlds: the kms-connect stack, and small ones for one question each
+//! texts     whole plans as people read them
+//! choice    which volumes move, and where to
+//! order     what is stopped, made anew and started, against an oracle that was written differently
+//! refusals  everything that is refused beforehand, word for word
+//! space     bytes and inodes at their borders
+//! hooks     what runs after the start, and what is left out
+//! ```
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod choice;
+mod hooks;
+mod order;
+mod refusals;
+mod space;
+mod support;
+mod texts;
