@@ -233,7 +233,7 @@ fn trap_08_a_postgres_that_does_not_end_cleanly_stops_the_move_and_comes_back() 
 }
 
 #[test]
-fn trap_09_a_second_writer_on_volume_or_directory_is_refused_and_a_reader_is_pointed_out() {
+fn trap_09_a_writer_on_the_volumes_directory_is_refused_and_a_reader_is_pointed_out() {
     let block = Block::ext4(100);
     let stack = small_up();
     let volume = stack.volume("data");
@@ -247,13 +247,12 @@ fn trap_09_a_second_writer_on_volume_or_directory_is_refused_and_a_reader_is_poi
         ));
     };
     let stop = || sh(&format!("docker rm -f {other}"));
-    for mount in [format!("{volume}:/d"), format!("{}:/d", dir.display())] {
-        start(&mount);
-        let run = stack.rehome(&format!("move --to {} -y", block.path()));
-        stop();
-        run.exits(3).says(&other).says("writable").says("docker stop");
-        assert_eq!(stack.shape(), before, "{mount}");
-    }
+    // Not the volume itself, but the directory that it is: `docker ps --filter volume=` does not list this one.
+    start(&format!("{}:/d", dir.display()));
+    let run = stack.rehome(&format!("move --to {} -y", block.path()));
+    stop();
+    run.exits(3).says(&other).says("writable").says("docker stop");
+    assert_eq!(stack.shape(), before);
     start(&format!("{volume}:/d:ro"));
     let run = stack.rehome(&format!("move --to {} -y", block.path()));
     stop();
@@ -382,42 +381,6 @@ fn trap_29_an_override_that_a_start_from_elsewhere_dropped_is_found_and_rehome_n
     assert_eq!(stack.mounted("app", "/data"), home);
     assert!(log(&stack).starts_with(&first));
     stack.rehome("override --check").exits(0);
-}
-
-/// True in a container whose `/data` is the small block volume, false on the engine's own disk.
-const ON_BLOCK: &str = "[ $$(df -Pk /data | awk 'NR==2 {print $$2}') -lt 200000 ]";
-
-#[test]
-fn trap_30_a_service_without_healthcheck_that_crash_loops_on_the_new_home_is_taken_back() {
-    let block = Block::ext4(100);
-    let stack = Stack::up(&format!(
-        r#"services:
-  app:
-    image: {BUSYBOX}
-    command: ["sh", "-c", "echo here >> /data/file; if {ON_BLOCK}; then sleep 1; echo no home for me; exit 1; fi; exec sleep 1000000"]
-    volumes: ["data:/data"]
-    restart: unless-stopped
-    init: true
-    stop_grace_period: 1s
-volumes:
-  data:
-"#
-    ));
-    let before = stack.shape();
-    let run = stack
-        .rehome(&format!("move --to {} -y", block.path()))
-        .exits(10)
-        .says("service `app`")
-        .says("no home for me")
-        .says("was rolled back");
-    // What it wrote there before it was taken back is kept.
-    let kept = run.err.split_whitespace().find(|word| word.contains(".kept-"));
-    let kept = kept.expect("where it is kept").trim_end_matches(';');
-    assert!(sh(&format!("cat {kept}/file")).contains("here\nhere"));
-    assert_eq!(stack.shape(), before);
-    assert_eq!(stack.running(), ["app"]);
-    assert!(!stack.read(".env").contains("COMPOSE_FILE"));
-    stack.assert_tidy();
 }
 
 #[test]
