@@ -9,6 +9,7 @@ mod commands;
 mod crash;
 mod failures;
 mod happy;
+mod readme;
 mod refusals;
 mod stacks;
 mod support;
