@@ -48,10 +48,10 @@ add() {
   need_root
   command -v apt-get >/dev/null || die "please install: $* (this is not a Debian machine)"
   say "installing $*"
-  # Without systemd a package's script would start its service by other means,
-  # or fail at it; scripts/engine starts the engine itself.
+  # No package shall start its service: scripts/engine starts the engine itself,
+  # and of PostgreSQL the tests want the programs only.
   local policy=/usr/sbin/policy-rc.d ours=
-  if ! has_systemd && [[ ! -e $policy ]]; then
+  if [[ ! -e $policy ]]; then
     ours=1
     printf '#!/bin/sh\nexit 101\n' >"$policy"
     chmod 755 "$policy"
@@ -83,5 +83,7 @@ has_nextest() { cargo nextest --version >/dev/null 2>&1; }
 # What the tests call to judge Rehome by, and to make disks with.
 need_tools() {
   need mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs losetup=mount getfattr=attr setfacl=acl getcap=libcap2-bin \
-    python3=python3 curl=curl nsenter=util-linux ip=iproute2
+    python3=python3 rsync=rsync curl=curl nsenter=util-linux ip=iproute2
+  # Not on any PATH: PostgreSQL's programs are installed by version.
+  compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || add postgresql
 }
