@@ -91,11 +91,6 @@ impl Block {
         Self { root, image, device }
     }
 
-    /// The loop device.
-    pub fn device(&self) -> &str {
-        &self.device
-    }
-
     /// The path as text.
     pub fn path(&self) -> &str {
         self.root.to_str().expect("an ASCII path")
