@@ -521,16 +521,13 @@ fn trap_38_dollars_arrive_once_and_secrets_are_nowhere_but_in_the_containers() {
     let mut said = String::new();
     let to = format!("move --to {}", block.path());
     for arguments in [
-        format!("{to} --dry-run"),
         format!("{to} --dry-run --json"),
         format!("{to} -y --json -vv"),
         "status --json".to_owned(),
-        "status -vv".to_owned(),
         "override".to_owned(),
         "env".to_owned(),
         "init --dry-run".to_owned(),
         "config show --json".to_owned(),
-        "history --json".to_owned(),
         "move --to volumes -y -vv".to_owned(),
     ] {
         let run = stack.rehome(&arguments).exits(0);
