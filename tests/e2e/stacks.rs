@@ -1,6 +1,6 @@
 //! The stacks that the tests move.
 
-use crate::support::{BUSYBOX, POSTGRES, Stack, sh, wait_for};
+use crate::support::{BUSYBOX, POSTGRES, Stack, sh};
 
 /// Three services of busybox: `app` writes to `data`, `web` serves it read-only and depends on `app`, `side` has a
 /// volume of its own that stays. Cheap: up in a second.
@@ -101,9 +101,4 @@ pub fn table_sum(stack: &Stack) -> String {
         "db",
         "psql -tAX -U app -d app -c \"select count(*), md5(string_agg(id || v, ',' order by id)) from t\"",
     )
-}
-
-/// The stack is up and healthy.
-pub fn wait_up(stack: &Stack, services: &[&str]) {
-    wait_for(&format!("{services:?} to run"), || stack.running() == services);
 }
