@@ -1,5 +1,7 @@
 //! Every command as its user meets it: what it prints, what it writes, how it ends.
 
+// long because: one test a command, each a whole use of it from its files to what it prints
+
 use std::process::Command;
 
 use crate::stacks::{small, small_up};

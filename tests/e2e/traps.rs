@@ -1,6 +1,8 @@
 //! The traps that lose data in this field, by number: each is set for real, and Rehome refuses it in words or handles
 //! it with nothing lost.
 
+// long because: one test a trap, in the order of their numbers: whoever looks for a number finds it here
+
 use crate::stacks::{postgres, postgres_up, small, small_up, small_with, table_sum};
 use crate::support::{BUSYBOX, Block, POSTGRES, Stack, sh, tree, try_sh, wait_for};
 
