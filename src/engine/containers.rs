@@ -42,26 +42,14 @@ pub struct Container {
     pub image_name: String,
     /// What is mounted.
     pub mounts: Vec<Mount>,
-    /// `com.docker.compose.config-hash`.
-    pub config_hash: Option<String>,
-    /// `com.docker.compose.version`: which Compose made it.
-    pub compose_version: Option<String>,
-    /// `com.docker.compose.project.config_files`: the Compose files it was made from.
-    pub config_files: Vec<String>,
     /// The user it runs as, as configured; empty is root.
     pub user: String,
     /// Working directory.
     pub working_dir: String,
     /// Command line: entrypoint and command.
     pub command: Vec<String>,
-    /// The signal that `docker stop` sends, if the image or the service sets one.
-    pub stop_signal: Option<String>,
-    /// Restart policy by name.
-    pub restart_policy: String,
     /// Environment. Values never show.
     pub env: BTreeMap<String, Secret>,
-    /// Whether its root file system is read-only.
-    pub has_healthcheck: bool,
 }
 
 impl Container {
@@ -236,6 +224,19 @@ impl Engine {
     }
 
     async fn containers(&self, filters: HashMap<&str, Vec<String>>) -> Result<Vec<Container>> {
+        let mut containers = Vec::new();
+        for id in self.container_ids(filters).await? {
+            // A container that went between the two calls is no container.
+            if let Some(container) = self.find_container(&id).await? {
+                containers.push(container);
+            }
+        }
+        containers.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(containers)
+    }
+
+    /// The ids of the containers that the filters let through, running or not.
+    pub(super) async fn container_ids(&self, filters: HashMap<&str, Vec<String>>) -> Result<Vec<String>> {
         let options = ListContainersOptionsBuilder::new()
             .all(true)
             .filters(&filters)
@@ -245,15 +246,7 @@ impl Engine {
             .list_containers(Some(options))
             .await
             .map_err(failed("cannot list the containers"))?;
-        let mut containers = Vec::with_capacity(list.len());
-        for id in list.into_iter().filter_map(|c| c.id) {
-            // A container that went between the two calls is no container.
-            if let Some(container) = self.find_container(&id).await? {
-                containers.push(container);
-            }
-        }
-        containers.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(containers)
+        Ok(list.into_iter().filter_map(|c| c.id).collect())
     }
 
     /// One container by id or name; `None` if there is none.
@@ -424,7 +417,6 @@ fn describe(inspect: ContainerInspectResponse) -> Result<Container> {
     let strange =
         |what: &str| Failure::environment(format!("the engine describes a container without {what}"));
     let config = inspect.config.unwrap_or_default();
-    let host = inspect.host_config.unwrap_or_default();
     let state = inspect.state.ok_or_else(|| strange("a state"))?;
     let labels = config.labels.unwrap_or_default();
     let health = match state.health.as_ref().and_then(|h| h.status) {
@@ -433,13 +425,6 @@ fn describe(inspect: ContainerInspectResponse) -> Result<Container> {
         Some(HealthStatusEnum::UNHEALTHY) => Health::Unhealthy,
         _ => Health::None,
     };
-    let has_healthcheck = health != Health::None
-        || config
-            .healthcheck
-            .as_ref()
-            .and_then(|h| h.test.as_ref())
-            .and_then(|t| t.first())
-            .is_some_and(|first| first != "NONE");
     let exit_code = state.exit_code.unwrap_or_default();
     let name = inspect.name.unwrap_or_default();
     Ok(Container {
@@ -477,12 +462,6 @@ fn describe(inspect: ContainerInspectResponse) -> Result<Container> {
             .into_iter()
             .map(mount)
             .collect::<Result<_>>()?,
-        config_hash: labels.get("com.docker.compose.config-hash").cloned(),
-        compose_version: labels.get("com.docker.compose.version").cloned(),
-        config_files: labels
-            .get("com.docker.compose.project.config_files")
-            .map(|files| files.split(',').map(str::to_owned).collect())
-            .unwrap_or_default(),
         user: config.user.unwrap_or_default(),
         working_dir: config.working_dir.unwrap_or_default(),
         command: config
@@ -491,13 +470,6 @@ fn describe(inspect: ContainerInspectResponse) -> Result<Container> {
             .into_iter()
             .chain(config.cmd.unwrap_or_default())
             .collect(),
-        stop_signal: config.stop_signal.filter(|s| !s.is_empty()),
-        restart_policy: host
-            .restart_policy
-            .and_then(|p| p.name)
-            .map(|n| n.to_string())
-            .filter(|n| !n.is_empty())
-            .unwrap_or_else(|| "no".to_owned()),
         env: config
             .env
             .unwrap_or_default()
@@ -505,7 +477,6 @@ fn describe(inspect: ContainerInspectResponse) -> Result<Container> {
             .filter_map(|pair| pair.split_once('='))
             .map(|(k, v)| (k.to_owned(), Secret::new(v)))
             .collect(),
-        has_healthcheck,
     })
 }
 

@@ -3,14 +3,12 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use bollard::container::LogOutput;
+use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::models::{
     ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount as ApiMount, MountBindOptions, MountType,
     MountVolumeOptions,
 };
-use bollard::query_parameters::{
-    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, ListContainersOptionsBuilder,
-};
+use bollard::query_parameters::{AttachContainerOptionsBuilder, CreateContainerOptionsBuilder};
 use futures_util::StreamExt;
 
 use super::image::PROGRAM;
@@ -173,20 +171,7 @@ impl Engine {
     }
 
     async fn drive(&self, id: &str, on_line: &mut (dyn FnMut(Line) + Send)) -> Result<Answer> {
-        let options = AttachContainerOptionsBuilder::new()
-            .stream(true)
-            .stdout(true)
-            .stderr(true)
-            .build();
-        let mut attached = self
-            .docker
-            .attach_container(id, Some(options))
-            .await
-            .map_err(failed("cannot attach to the helper"))?;
-        self.docker
-            .start_container(id, None)
-            .await
-            .map_err(failed("cannot start the helper container"))?;
+        let mut attached = self.attach_and_start(id, "cannot start the helper").await?;
         let mut stderr = String::new();
         let mut line = Vec::new();
         let mut last = None;
@@ -218,6 +203,25 @@ impl Engine {
         }
     }
 
+    /// Starts a container with its output attached first, so that no line of it is missed.
+    async fn attach_and_start(&self, id: &str, what: &str) -> Result<AttachContainerResults> {
+        let options = AttachContainerOptionsBuilder::new()
+            .stream(true)
+            .stdout(true)
+            .stderr(true)
+            .build();
+        let attached = self
+            .docker
+            .attach_container(id, Some(options))
+            .await
+            .map_err(failed(what))?;
+        self.docker
+            .start_container(id, None)
+            .await
+            .map_err(failed(what))?;
+        Ok(attached)
+    }
+
     /// Why the helper ended without an answer.
     async fn silent_end(&self, id: &str, stderr: &str) -> Failure {
         let state = tokio::time::timeout(END_LIMIT, self.docker.inspect_container(id, None)).await;
@@ -246,16 +250,7 @@ impl Engine {
     /// When the engine refuses.
     pub async fn remove_helpers(&self, run: &RunId) -> Result<usize> {
         let filters = HashMap::from([("label", vec![format!("{LABEL_RUN}={run}")])]);
-        let options = ListContainersOptionsBuilder::new()
-            .all(true)
-            .filters(&filters)
-            .build();
-        let list = self
-            .docker
-            .list_containers(Some(options))
-            .await
-            .map_err(failed("cannot list the helpers"))?;
-        let ids: Vec<_> = list.into_iter().filter_map(|c| c.id).collect();
+        let ids = self.container_ids(filters).await?;
         for id in &ids {
             self.remove_container(id).await?;
         }
@@ -305,20 +300,7 @@ impl Engine {
             .await
             .map_err(failed(what()))?;
         let asked = async {
-            let options = AttachContainerOptionsBuilder::new()
-                .stream(true)
-                .stdout(true)
-                .stderr(true)
-                .build();
-            let mut attached = self
-                .docker
-                .attach_container(&made.id, Some(options))
-                .await
-                .map_err(failed(what()))?;
-            self.docker
-                .start_container(&made.id, None)
-                .await
-                .map_err(failed(what()))?;
+            let mut attached = self.attach_and_start(&made.id, &what()).await?;
             let mut text = String::new();
             while let Some(chunk) = attached.output.next().await {
                 text.push_str(&chunk.map_err(failed(what()))?.to_string());

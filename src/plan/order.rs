@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Result, ServiceName, VolumeKey};
+use crate::model::{ServiceName, VolumeKey};
 use crate::observe::World;
 
 /// The part of the stack that a move touches.
@@ -19,10 +19,7 @@ pub struct Stack {
 }
 
 /// Finds the part of the stack that a move of these volumes touches.
-///
-/// # Errors
-/// None today; the order of the services was proven to exist when they were observed.
-pub fn stack_of(world: &World, moved: &BTreeSet<VolumeKey>) -> Result<Stack> {
+pub fn stack_of(world: &World, moved: &BTreeSet<VolumeKey>) -> Stack {
     let mut remake: BTreeSet<&ServiceName> = world
         .services
         .iter()
@@ -50,7 +47,7 @@ pub fn stack_of(world: &World, moved: &BTreeSet<VolumeKey>) -> Result<Stack> {
         };
     let mut stop = named(&touched, |s| s.is_up());
     stop.reverse();
-    Ok(Stack {
+    Stack {
         stop,
         remake: named(&remake, |s| !s.containers.is_empty()),
         untouched: world
@@ -59,7 +56,7 @@ pub fn stack_of(world: &World, moved: &BTreeSet<VolumeKey>) -> Result<Stack> {
             .filter(|s| s.is_up() && !touched.contains(&s.name))
             .map(|s| s.name.clone())
             .collect(),
-    })
+    }
 }
 
 /// Adds every service that points into the set, until none is left.

@@ -217,15 +217,20 @@ fn a_helper_that_is_killed() {
 fn a_file_that_cannot_be_read() {
     let block = Block::ext4(200);
     let stack = small();
-    // Scattered blocks, so that the map of the file needs a block of its own; that block is wiped in the image, with
-    // nothing mounted, so that no cache knows better.
+    // Scattered blocks, so that the map of the file needs a block of its own; that block is wiped in a copy of the
+    // image. A copy, because the loop device of the first may outlive its mount while somebody looks at it, and a
+    // second mount would then find the whole block in its cache.
     let base = stack.dir.join("damaged");
-    let (d, image) = (base.display(), stack.dir.join("damaged.img"));
-    let image = image.display();
+    let (d, whole, image) = (
+        base.display(),
+        stack.dir.join("whole.img"),
+        stack.dir.join("damaged.img"),
+    );
+    let (whole, image) = (whole.display(), image.display());
     sh(&format!(
-        "mkdir {d} && truncate -s 50M {image} && mkfs.ext4 -q -b 4096 {image} && mount -o loop {image} {d} && \
+        "mkdir {d} && truncate -s 50M {whole} && mkfs.ext4 -q -b 4096 {whole} && mount -o loop {whole} {d} && \
          for i in $(seq 0 2 200); do printf x | dd of={d}/broken bs=4096 seek=$i conv=notrunc status=none; done; \
-         umount {d} && sync && \
+         umount {d} && sync && cp --sparse=always {whole} {image} && \
          map=$(debugfs -R 'ex /broken' {image} | awk '$1 == \"0/\" && $2 == \"1\" && !found {{ print $8; found = 1 }}') && \
          [ -n \"$map\" ] && dd if=/dev/zero of={image} bs=4096 seek=$map count=1 conv=notrunc status=none && sync && \
          mount -o loop {image} {d}"

@@ -272,7 +272,7 @@ proptest! {
     ) {
         let world = build(&all);
         let keys = moved.iter().map(|i| key(&format!("v{i}"))).collect();
-        let Stack { stop, remake, untouched } = stack_of(&world, &keys).unwrap();
+        let Stack { stop, remake, untouched } = stack_of(&world, &keys);
         let up = |i: &usize| all[*i].up > 0;
         let every = || 0..all.len();
         prop_assert_eq!(set(&stop), names(every().filter(|i| is_touched(&all, *i, &moved)).filter(up)));
