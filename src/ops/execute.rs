@@ -256,12 +256,10 @@ fn told(
                 .iter()
                 .map(|f| format!("-f {}", f.display()))
                 .collect();
-            failure
-                .hint(format!("mend the cause, then try again: rehome rollback {run}"))
-                .hint(format!(
-                    "or bring the old stack up by hand: docker compose -p {project} {} up -d --force-recreate",
-                    files.join(" ")
-                ))
+            failure.hint(format!(
+                "or bring the old stack up by hand: docker compose -p {project} {} up -d --force-recreate",
+                files.join(" ")
+            ))
         }
         _ => failure,
     }

@@ -82,10 +82,14 @@ pub async fn recover(app: &App, wanted: Option<&RunId>, back: bool, dry_run: boo
         let cx = world(app, &header, &run.dir);
         let store = FileStore::open(&run.dir.journal())?;
         let executor = executor(app);
-        let ended = match way {
+        let mut ended = match way {
             Way::Forward => executor.resume::<MoveStep>(store, &cx).await?,
             Way::Back => executor.rollback::<MoveStep>(store, &cx).await?,
         };
+        if way == Way::Back && ended.outcome == Outcome::RolledBack {
+            // Whatever made the run go back at first: this command was asked to, and did.
+            ended.failure = None;
+        }
         drop(lock);
         return Ok(Recovery::Finished(Box::new(finish(
             app,

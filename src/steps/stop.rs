@@ -10,7 +10,7 @@ use super::spec::{ExpectedMount, FROM, Moving, Starting, Stopping};
 use super::stack::{Making, bring_up, make_containers, prove_mounts};
 use super::world::{Cx, wrong_answer};
 use crate::datastore::{Kind, is_clean_state};
-use crate::engine::HelperMount;
+use crate::engine::{Container, HelperMount};
 use crate::helper::protocol::{Answer, PgControl, Request};
 use crate::model::{ContainerId, Failure, Result, Span};
 use crate::saga::Step;
@@ -169,11 +169,13 @@ fn asked(run_dir: &std::path::Path) -> Result<BTreeMap<ContainerId, String>> {
 }
 
 /// Nobody may write to the sources from now on: no running container, of this project or any other, has one of them
-/// writable (trap 9).
+/// writable (trap 9). Neither may one that was stopped have run meanwhile: an engine that is restarted starts those
+/// with `restart: always` again. <https://docs.docker.com/engine/containers/start-containers-automatically/>
 ///
 /// # Errors
 /// Names the container that does.
 pub(super) async fn quiet(cx: &Cx, volumes: &[Moving]) -> Result<()> {
+    let asked = asked(&cx.run_dir)?;
     for moving in volumes {
         let users = cx.engine.writers_of(&moving.source).await?;
         if let Some(user) = users.iter().find(|c| c.state.is_up()) {
@@ -186,6 +188,15 @@ pub(super) async fn quiet(cx: &Cx, volumes: &[Moving]) -> Result<()> {
                 "stop it (`docker stop {}`) and run this again",
                 user.name
             )));
+        }
+        let ran = |c: &&Container| asked.get(&c.id).is_some_and(|started| *started != c.started_at);
+        if let Some(user) = users.iter().find(ran) {
+            return Err(Failure::environment(format!(
+                "container {} ran again after it was stopped, and may have written to volume {}",
+                user.name, moving.source
+            ))
+            .cause("somebody started it, or the engine did when it was restarted")
+            .hint("run this again"));
         }
     }
     Ok(())

@@ -4,7 +4,7 @@
 //! second crash during the recovery.
 
 use crate::before::Before;
-use crate::stacks::small_up;
+use crate::stacks::{log, small_up};
 use crate::support::{Block, Stack, sh, wait_for};
 
 /// The steps of the small stack's move; that it has this many is checked by each test.
@@ -45,15 +45,6 @@ fn share(shard: usize, shards: usize) -> Vec<String> {
         .step_by(stride)
         .skip(shard)
         .step_by(shards)
-        .collect()
-}
-
-/// The lines that the writer of the small stack has written.
-fn log(stack: &Stack) -> Vec<String> {
-    stack
-        .exec("app", "cat /data/log")
-        .lines()
-        .map(str::to_owned)
         .collect()
 }
 
@@ -199,6 +190,16 @@ fn a_stack_that_somebody_changed_between_crash_and_recovery() {
     );
     stack.compose("up -d");
     stack.rehome("resume").exits(10).says("may write to volume");
+    before.assert_same(&stack);
+
+    // Somebody starts the writer, and stops it again: what it wrote is on the old home only.
+    assert!(crash(&stack, &format!("move --to {to} -y"), "after-journal:10"));
+    stack.compose("start app");
+    stack.compose("stop app");
+    stack
+        .rehome("resume")
+        .exits(10)
+        .says("ran again after it was stopped");
     before.assert_same(&stack);
 
     // Somebody removes the containers: they are made anew on the way back.

@@ -1,71 +1,9 @@
 //! What fails in the middle: everything is taken back, the stack is as it was, and the exit code says so.
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::Child;
-
 use crate::before::Before;
 use crate::stacks::{small, small_up, small_with};
-use crate::support::{BUSYBOX, Block, Run, Stack, sh, try_sh, wait_for};
-
-/// A move under way, watched through its events.
-struct Watched {
-    child: Child,
-    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
-    seen: String,
-}
-
-impl Watched {
-    fn start(stack: &Stack, arguments: &str) -> Self {
-        let mut child = stack
-            .command(&format!("{arguments} --json"), &[])
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self {
-            child,
-            lines,
-            seen: String::new(),
-        }
-    }
-
-    /// Reads events until one has these words.
-    #[track_caller]
-    fn until(&mut self, words: &str) {
-        for line in self.lines.by_ref() {
-            let line = line.unwrap();
-            self.seen.push_str(&line);
-            self.seen.push('\n');
-            if line.contains(words) {
-                return;
-            }
-        }
-        panic!("no event said {words:?}:\n{}", self.seen);
-    }
-
-    fn signal(&self, signal: &str) {
-        sh(&format!("kill -{signal} {}", self.child.id()));
-    }
-
-    fn end(mut self) -> Run {
-        let mut err = String::new();
-        self.child
-            .stderr
-            .take()
-            .unwrap()
-            .read_to_string(&mut err)
-            .unwrap();
-        for line in self.lines.by_ref() {
-            self.seen.push_str(&line.unwrap());
-            self.seen.push('\n');
-        }
-        let status = self.child.wait().unwrap();
-        Run {
-            code: status.code().unwrap_or(-1),
-            out: self.seen,
-            err,
-        }
-    }
-}
+use crate::support::{BUSYBOX, Block, Run, sh, try_sh, wait_for};
+use crate::watched::Watched;
 
 /// The failure that the last event of a run carries.
 #[track_caller]
@@ -317,7 +255,7 @@ fn two_runs_at_once() {
         .rehome(&format!("move --to {} -y", block.path()))
         .exits(3)
         .says("rehome")
-        .says(&format!("process {}", first.child.id()));
+        .says(&format!("process {}", first.id()));
     stack.rehome("rollback").exits(3);
     let first = first.end();
     assert_eq!(first.code, 0, "{}\n{}", first.out, first.err);

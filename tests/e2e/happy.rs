@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use crate::stacks::{furnish, postgres, postgres_up, small, small_up, table_sum};
+use crate::stacks::{furnish, log, postgres, postgres_up, small, small_up, table_sum};
 use crate::support::{Block, POSTGRES_70, sh, tree};
 
 #[test]
@@ -46,13 +46,6 @@ fn a_move_brings_every_entry_and_leaves_the_source_alone() {
 fn a_running_writer_loses_nothing_there_and_back() {
     let block = Block::ext4(200);
     let stack = small_up();
-    let log = |stack: &crate::support::Stack| -> Vec<String> {
-        stack
-            .exec("app", "cat /data/log")
-            .lines()
-            .map(str::to_owned)
-            .collect()
-    };
     let first = log(&stack);
     assert!(first.len() > 2, "the writer writes");
     stack

@@ -7,10 +7,15 @@
 mod before;
 mod commands;
 mod crash;
+mod example;
 mod failures;
 mod happy;
+mod killed;
+mod own_engine;
 mod readme;
 mod refusals;
+mod restart;
 mod stacks;
 mod support;
 mod traps;
+mod watched;

@@ -43,6 +43,27 @@ volumes:
     stack
 }
 
+/// The small stack with services that the engine starts by itself when it comes back, even those that were stopped.
+/// (`unless-stopped` would not do: after a kill the engine takes what still ran for stopped.)
+pub fn restarting() -> Stack {
+    let stack = small();
+    let text = stack
+        .read("docker-compose.yml")
+        .replace("restart: unless-stopped", "restart: always")
+        .replace("    init: true", "    init: true\n    restart: always");
+    stack.file("docker-compose.yml", &text);
+    stack
+}
+
+/// The lines that the writer of the small stack has written.
+pub fn log(stack: &Stack) -> Vec<String> {
+    stack
+        .exec("app", "cat /data/log")
+        .lines()
+        .map(str::to_owned)
+        .collect()
+}
+
 /// The small stack, running, with files of every kind in its volume.
 pub fn small_up() -> Stack {
     let stack = small();
@@ -101,4 +122,23 @@ pub fn table_sum(stack: &Stack) -> String {
         "db",
         "psql -tAX -U app -d app -c \"select count(*), md5(string_agg(id || v, ',' order by id)) from t\"",
     )
+}
+
+/// The example stack of this repository, running, on a port of its own.
+pub fn example() -> Stack {
+    let stack = Stack::write("");
+    let from = concat!(env!("CARGO_MANIFEST_DIR"), "/compose/kms-connect");
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
+        .port();
+    sh(&format!(
+        "rm {d}/docker-compose.yml && cp -R {from}/. {d}",
+        d = stack.dir.display()
+    ));
+    let settings = format!("HTTP_PORT={port}\nSTACK=NAME\nCOMPOSE_FILE=docker-compose.prod.yml\n");
+    let settings = stack.read(".env.example") + &settings;
+    stack.file(".env", &settings);
+    stack.compose("up -d --wait");
+    stack
 }

@@ -1,6 +1,7 @@
 //! What the end-to-end tests stand on: real stacks, real block volumes, the real binary, and oracles that are not
 //! Rehome (`find`, `sha256sum`, `getfattr`, `docker`).
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -14,8 +15,23 @@ pub const POSTGRES: &str = "kms-connect/postgres:15";
 /// A real PostgreSQL, uid 70, as the alpine image.
 pub const POSTGRES_70: &str = "kms-connect/postgres:15-alpine";
 
+thread_local! {
+    /// The engine of this test, if it has one of its own.
+    static ENGINE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// From now on this test, and only this one, talks to the engine at an address; `None` is the one that all share.
+pub fn use_engine(host: Option<String>) {
+    ENGINE.with_borrow_mut(|engine| *engine = host);
+}
+
+/// The engine of this test, for the environment of what it runs.
+fn engine() -> Option<(&'static str, String)> {
+    ENGINE.with_borrow(|host| host.clone().map(|host| ("DOCKER_HOST", host)))
+}
+
 /// A number that no other test of this machine has now.
-fn unique() -> String {
+pub fn unique() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!(
         "{:x}{:x}",
@@ -42,6 +58,7 @@ pub fn sh(script: &str) -> String {
 pub fn try_sh(script: &str) -> Output {
     Command::new("bash")
         .args(["-euo", "pipefail", "-c", script])
+        .envs(engine())
         .stdin(Stdio::null())
         .output()
         .expect("bash runs")
@@ -267,6 +284,7 @@ impl Stack {
                 command.env(name, value);
             }
         }
+        command.envs(engine());
         command.envs(env.iter().copied());
         command
     }
