@@ -12,7 +12,7 @@ use crate::event::{Event, Outcome};
 use crate::model::{Failure, Kind, ProjectName, Result, RunId, Span, count};
 use crate::plan::{Facts, MovePlan};
 use crate::saga::{Ended, Executor, Plan, Point, Probe, State};
-use crate::state::{FileStore, HistoryLine, Lock, LockNote, ProjectDir, RunDir};
+use crate::state::{FileStore, HistoryLine, Lock, LockNote, RunDir};
 use crate::steps::{Cx, Downtime, StackFiles};
 
 /// The format of [`Header`].
@@ -95,7 +95,7 @@ impl Running {
         let cx = world(app, &header, &dir);
         let store = FileStore::create(&dir.journal())?;
         let ended = executor(app).run(saga, store, &cx).await?;
-        Ok(finish(app, &app.state, &dir, &header, &cx.downtime, ended))
+        Ok(finish(app, &dir, &header, &cx.downtime, ended).await)
     }
 }
 
@@ -128,9 +128,8 @@ pub(super) fn world(app: &App, header: &Header, dir: &RunDir) -> Cx {
 }
 
 /// Writes the report and the history, and says how it ended.
-pub(super) fn finish(
+pub(super) async fn finish(
     app: &App,
-    state_dir: &ProjectDir,
     dir: &RunDir,
     header: &Header,
     downtime: &Downtime,
@@ -161,6 +160,7 @@ pub(super) fn finish(
         events.warn(failure.to_string());
     }
     if closed {
+        who_is_missing(app, &header.facts).await;
         let line = HistoryLine {
             run: run.clone(),
             command: header.command.clone(),
@@ -174,7 +174,7 @@ pub(super) fn finish(
             from: header.facts.volumes.first().map(|v| v.from.clone()),
             to: Some(header.facts.to.clone()),
         };
-        if let Err(failure) = state_dir.append_history(&line) {
+        if let Err(failure) = app.state.append_history(&line) {
             events.warn(failure.to_string());
         }
     }
@@ -201,6 +201,24 @@ pub(super) fn finish(
         failure,
         report,
         summary,
+    }
+}
+
+/// Names the services that ran when the plan was made and do not run now. Those that the run stopped are up again,
+/// or it had not ended; but an engine that was killed meanwhile leaves others down.
+async fn who_is_missing(app: &App, facts: &Facts) {
+    let events = &*app.options.events;
+    let containers = match app.engine.project_containers(&facts.project).await {
+        Ok(containers) => containers,
+        Err(failure) => return events.warn(failure.to_string()),
+    };
+    for service in facts.stopped.iter().chain(&facts.untouched) {
+        let mut its = containers.iter().filter(|c| c.service.as_ref() == Some(service));
+        if !its.any(|c| c.state.is_up()) {
+            events.warn(format!(
+                "service `{service}` ran when this run began and does not now; to start it: docker compose start {service}"
+            ));
+        }
     }
 }
 

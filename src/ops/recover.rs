@@ -91,14 +91,8 @@ pub async fn recover(app: &App, wanted: Option<&RunId>, back: bool, dry_run: boo
             ended.failure = None;
         }
         drop(lock);
-        return Ok(Recovery::Finished(Box::new(finish(
-            app,
-            &app.state,
-            &run.dir,
-            &header,
-            &cx.downtime,
-            ended,
-        ))));
+        let finished = finish(app, &run.dir, &header, &cx.downtime, ended).await;
+        return Ok(Recovery::Finished(Box::new(finished)));
     }
     Err(Failure::bug("a recovery without a lock"))
 }

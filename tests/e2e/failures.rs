@@ -280,3 +280,18 @@ fn trap_09_somebody_starts_a_writer_while_the_stack_stands_still() {
     assert!(failure.to_string().contains(&name), "{failure}");
     before.assert_same(&stack);
 }
+
+#[test]
+fn a_service_that_went_down_meanwhile_is_named_at_the_end() {
+    let block = Block::ext4(200);
+    let stack = small_up();
+    let mut run = Watched::start(&stack, &format!("move --to {} -y --bandwidth 1MB", block.path()));
+    run.until("\"phase\":\"copy\"");
+    stack.compose("stop side");
+    let run = run.end();
+    assert_eq!(run.code, 0, "{}\n{}", run.out, run.err);
+    let warned = "service `side` ran when this run began and does not now";
+    assert!(run.out.contains(warned), "{}", run.out);
+    assert!(!run.out.contains("service `app` ran"), "{}", run.out);
+    assert_eq!(stack.running(), ["app", "web"]);
+}
