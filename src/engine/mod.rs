@@ -45,6 +45,7 @@ pub struct Engine {
     docker: Docker,
     host: EngineHost,
     version: String,
+    data_root: String,
     architecture: String,
     /// The helper image, once it was made sure that the engine has it.
     helper_image: Arc<OnceCell<String>>,
@@ -82,6 +83,7 @@ impl Engine {
             docker,
             host,
             version,
+            data_root: info.docker_root_dir.unwrap_or_default(),
             architecture: info.architecture.unwrap_or_default(),
             helper_image: Arc::default(),
         })
@@ -97,6 +99,12 @@ impl Engine {
     #[must_use]
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// Docker's own directory on the engine's host (`/var/lib/docker`).
+    #[must_use]
+    pub fn data_root(&self) -> &str {
+        &self.data_root
     }
 
     /// Waits until the engine answers, for example after it was restarted.
@@ -186,6 +194,7 @@ mod tests {
                 source: HostSource::Flag,
             },
             version: String::new(),
+            data_root: String::new(),
             architecture: String::new(),
             helper_image: Arc::default(),
         }

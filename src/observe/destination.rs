@@ -5,11 +5,29 @@ use std::path::{Path, PathBuf};
 
 use super::{DestinationSeen, Observer, wrong_answer};
 use crate::engine::HelperMount;
-use crate::helper::protocol::{Answer, Request};
+use crate::helper::protocol::{Answer, Probe, Request};
 use crate::model::{Failure, Result};
 use crate::steps::TO;
 
 impl Observer<'_> {
+    /// The disk that Docker's own volumes are on.
+    pub(super) async fn docker_disk(&self) -> Result<Probe> {
+        let mount = HelperMount::Bind {
+            source: format!("{}/volumes", self.engine.data_root().trim_end_matches('/')),
+            target: TO,
+            read_only: true,
+        };
+        let request = Request::Probe {
+            dir: TO.into(),
+            below: Vec::new(),
+        };
+        match self.ask(request, vec![mount], None).await {
+            Ok(Answer::Probe(probe)) => Ok(probe),
+            Ok(other) => Err(wrong_answer(&other)),
+            Err(failure) => Err(failure.inside("cannot look at the disk of Docker's own volumes")),
+        }
+    }
+
     pub(super) async fn destination(&self, root: &Path, subs: &[PathBuf]) -> Result<DestinationSeen> {
         let refuse = |what: String| Failure::refused(what).data("nothing was changed");
         if !root.is_absolute() {

@@ -47,6 +47,8 @@ pub struct Depth {
     pub ask_servers: bool,
     /// The block volume and the sub-directories to look at.
     pub destination: Option<(PathBuf, Vec<PathBuf>)>,
+    /// Look at the disk that Docker's own volumes are on.
+    pub docker_disk: bool,
     /// Where the override would be written.
     pub override_path: PathBuf,
 }
@@ -65,12 +67,18 @@ impl Observer<'_> {
             Some((root, subs)) => Some(self.destination(root, subs).await?),
             None => None,
         };
+        let docker_disk = if depth.docker_disk {
+            Some(self.docker_disk().await?)
+        } else {
+            None
+        };
         Ok(World {
             project: name,
             directory: self.located.directory.clone(),
             services,
             volumes,
             destination,
+            docker_disk,
             override_file: override_seen(&depth.override_path, self.project_name())?,
             dotenv_compose_file: Dotenv::read(&self.located.dotenv)?.get("COMPOSE_FILE", self.env),
             shell_compose_file: self.env.get("COMPOSE_FILE").filter(|v| !v.is_empty()).cloned(),

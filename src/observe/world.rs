@@ -26,6 +26,8 @@ pub struct World {
     pub volumes: Vec<VolumeSeen>,
     /// The block volume that was asked for.
     pub destination: Option<DestinationSeen>,
+    /// The disk that Docker's own volumes are on, if data shall go there.
+    pub docker_disk: Option<Probe>,
     /// What lies where the override would be written.
     pub override_file: OverrideSeen,
     /// `COMPOSE_FILE` in the project's `.env`.

@@ -65,13 +65,14 @@ impl App {
 
     async fn find(options: Options) -> Result<Self> {
         let located = compose::locate(&options.project)?;
+        // Before anything that needs an engine: a mistake in it is one without.
+        let settings = Settings::load(options.config.as_deref(), &located)?;
         let host = engine::resolve_host(&options.engine)?;
         let engine = Engine::connect(host).await?;
         let compose = Compose::find(&options.project.env, Some(&engine.host().url)).await?;
         let project = compose::project::load(&compose, &located).await?;
         // From here on the name is said, and not found out again.
         let located = located.named(&project.name);
-        let settings = Settings::load(options.config.as_deref(), &located)?;
         let state = state_of(&options, &project.name, &engine)?;
         Ok(Self {
             options,

@@ -194,6 +194,7 @@ fn depth(app: &App, wanted: &Wanted) -> Depth {
             }
             Destination::Volumes => None,
         },
+        docker_disk: wanted.to == Destination::Volumes,
         override_path: wanted.switch.override_path.clone(),
     }
 }

@@ -265,6 +265,7 @@ mod tests {
             services,
             volumes: Vec::new(),
             destination: None,
+            docker_disk: None,
             override_file: OverrideSeen::Missing,
             dotenv_compose_file: None,
             shell_compose_file: None,

@@ -5,7 +5,7 @@ use std::path::{Component, Path};
 use super::{Destination, Stack, Wanted};
 use crate::datastore::{Kind, PostgresVersion};
 use crate::engine::{Health, State};
-use crate::helper::protocol::Place;
+use crate::helper::protocol::{Place, Probe};
 use crate::model::{ByteSize, Failure, Home, Result};
 use crate::observe::{DestinationSeen, OverrideSeen, ServiceSeen, VolumeSeen, World};
 use crate::steps::{Moving, Target};
@@ -34,7 +34,16 @@ pub(super) fn check(
         }
         places(volumes)?;
         if let Some(destination) = &world.destination {
-            space(destination, chosen, volumes)?;
+            place(destination, chosen, volumes)?;
+            room(
+                &destination.root.display().to_string(),
+                &destination.probe,
+                chosen,
+                volumes,
+            )?;
+        }
+        if let Some(disk) = &world.docker_disk {
+            room("the disk of Docker's own volumes", disk, chosen, volumes)?;
         }
         // Before drift, whose advice is to bring the service up as the files say.
         for service in &world.services {
@@ -162,7 +171,8 @@ fn places(volumes: &[Moving]) -> Result<()> {
     Ok(())
 }
 
-fn space(destination: &DestinationSeen, chosen: &[&VolumeSeen], volumes: &[Moving]) -> Result<()> {
+/// The block volume is one, and the directories on it are free.
+fn place(destination: &DestinationSeen, chosen: &[&VolumeSeen], volumes: &[Moving]) -> Result<()> {
     let root = destination.root.display();
     let probe = &destination.probe;
     if !destination.is_mount {
@@ -213,6 +223,11 @@ fn space(destination: &DestinationSeen, chosen: &[&VolumeSeen], volumes: &[Movin
             }
         }
     }
+    Ok(())
+}
+
+/// What is copied fits, in bytes and in inodes.
+fn room(to: &str, probe: &Probe, chosen: &[&VolumeSeen], volumes: &[Moving]) -> Result<()> {
     let copied = chosen
         .iter()
         .filter(|v| volumes.iter().any(|m| m.key == v.key && !m.fresh));
@@ -223,7 +238,7 @@ fn space(destination: &DestinationSeen, chosen: &[&VolumeSeen], volumes: &[Movin
     }
     let needed = bytes + bytes / 20 + HEADROOM_BYTES;
     if probe.bytes_free < needed {
-        return Err(Failure::refused(format!("{root} is too small"))
+        return Err(Failure::refused(format!("{to} is too small"))
             .cause(format!(
                 "{} are needed, {} are free",
                 ByteSize(needed),
@@ -232,7 +247,7 @@ fn space(destination: &DestinationSeen, chosen: &[&VolumeSeen], volumes: &[Movin
             .hint("take a larger volume, or leave something out with --exclude"));
     }
     if probe.inodes_total > 0 && probe.inodes_free < entries + HEADROOM_INODES {
-        return Err(Failure::refused(format!("{root} has too few inodes"))
+        return Err(Failure::refused(format!("{to} has too few inodes"))
             .cause(format!("{} are needed, {} are free", entries + HEADROOM_INODES, probe.inodes_free))
             .hint("make its file system with more inodes (`mkfs.ext4 -i 4096`), or take XFS, which has no fixed number"));
     }

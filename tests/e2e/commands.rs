@@ -137,6 +137,9 @@ fn config_show_and_schema_and_an_unknown_key() {
     stack.file("rehome.yml", "version: 1\nblock:\n  rooot: /mnt/x\n");
     stack.rehome("config show").exits(2).says("rooot").says("root");
     stack.rehome("status").exits(2).says("rooot");
+    // That needs no engine.
+    let nowhere = [("DOCKER_HOST", "unix:///nowhere/docker.sock")];
+    stack.rehome_env("config show", &nowhere).exits(2).says("rooot");
 }
 
 #[test]

@@ -102,3 +102,25 @@ fn what_a_sparse_file_takes_on_the_disk_counts_and_not_its_length() {
     volume_mut(&mut world, "files").scan.as_mut().unwrap().allocated = 1_003 * MB;
     assert!(plan(&world, &wanted()).is_err());
 }
+
+#[test]
+fn on_the_way_back_it_is_the_disk_of_docker_that_must_have_room() {
+    let wanted = back();
+    let needed: u64 = kms_on_block()
+        .volumes
+        .iter()
+        .map(|v| v.scan.as_ref().unwrap().bytes)
+        .sum();
+    let needed = needed + needed / 20 + RESERVE;
+    for (free, enough) in [(needed, true), (needed - 1, false)] {
+        let mut world = kms_on_block();
+        world.docker_disk.as_mut().unwrap().bytes_free = free;
+        match plan(&world, &wanted) {
+            Ok(_) => assert!(enough),
+            Err(failure) => {
+                assert!(!enough);
+                assert_eq!(failure.what, "the disk of Docker's own volumes is too small");
+            }
+        }
+    }
+}

@@ -231,6 +231,7 @@ pub fn kms() -> World {
         engine_volumes: volumes.iter().map(|v| v.name.clone()).collect(),
         volumes,
         destination: Some(destination()),
+        docker_disk: None,
         override_file: OverrideSeen::Missing,
         dotenv_compose_file: None,
         shell_compose_file: None,
@@ -240,7 +241,7 @@ pub fn kms() -> World {
 /// The same stack after its move to the block volume; the old volumes are still there.
 pub fn kms_on_block() -> World {
     let mut world = kms();
-    world.destination = None;
+    world.docker_disk = world.destination.take().map(|d| d.probe);
     world.override_file = OverrideSeen::Ours(Override::empty(world.project.clone()));
     for (volume, sub) in world
         .volumes
