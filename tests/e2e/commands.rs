@@ -191,9 +191,9 @@ fn override_prints_writes_and_checks_and_never_leaves_data_behind() {
         stack.rehome("override").exits(0).out.trim_end(),
         stack.read("docker-compose.block.yml").trim_end()
     );
-    // Somebody starts the stack without it.
+    // Somebody starts the stack without it. (Compose before 2.32 would let the container be.)
     sh(&format!(
-        "cd {} && docker compose -f docker-compose.yml up -d app",
+        "cd {} && docker compose -f docker-compose.yml up -d --force-recreate app",
         stack.dir.display()
     ));
     stack
