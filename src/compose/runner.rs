@@ -46,6 +46,14 @@ impl Version {
     /// The first that knows `!override` in Compose files.
     pub const OLDEST: (u32, u32, u32) = (2, 24, 4);
 
+    /// From here on a `subpath` of a volume that points at a directory is known to be kept. 2.26 makes such a mount a
+    /// plain bind, and loses it.
+    pub const KEEPS_SUBPATHS: (u32, u32, u32) = (2, 40, 0);
+
+    /// From here on a container's hash is known to be the same whether it was made with `--no-deps` or without; what
+    /// lies between 2.26, where it is not, and this was not looked at.
+    pub const HASHES_ALONE: (u32, u32, u32) = (2, 40, 0);
+
     /// Reads `2.40.3-3`, `v2.26.1`, `5.0.0`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

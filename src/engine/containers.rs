@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, HealthStatusEnum, MountPoint};
+use bollard::models::{
+    ContainerInspectResponse, ContainerStateStatusEnum, HealthStatusEnum, Mount as ApiMount, MountPoint,
+};
 use bollard::query_parameters::{
     ContainerArchiveInfoOptionsBuilder, KillContainerOptionsBuilder, ListContainersOptionsBuilder,
     RemoveContainerOptionsBuilder, RestartContainerOptionsBuilder, StopContainerOptionsBuilder,
@@ -132,6 +134,8 @@ pub struct Mount {
     pub destination: String,
     /// Writable.
     pub writable: bool,
+    /// The part of the volume that is mounted, if it is not the whole. An engine before 26.0 knows no such thing.
+    pub subpath: Option<String>,
 }
 
 /// What is mounted.
@@ -418,6 +422,10 @@ fn describe(inspect: ContainerInspectResponse) -> Result<Container> {
         |what: &str| Failure::environment(format!("the engine describes a container without {what}"));
     let config = inspect.config.unwrap_or_default();
     let state = inspect.state.ok_or_else(|| strange("a state"))?;
+    let asked = inspect
+        .host_config
+        .and_then(|host| host.mounts)
+        .unwrap_or_default();
     let labels = config.labels.unwrap_or_default();
     let health = match state.health.as_ref().and_then(|h| h.status) {
         Some(HealthStatusEnum::STARTING) => Health::Starting,
@@ -460,7 +468,7 @@ fn describe(inspect: ContainerInspectResponse) -> Result<Container> {
             .mounts
             .unwrap_or_default()
             .into_iter()
-            .map(mount)
+            .map(|point| mount(point, &asked))
             .collect::<Result<_>>()?,
         user: config.user.unwrap_or_default(),
         working_dir: config.working_dir.unwrap_or_default(),
@@ -480,7 +488,16 @@ fn describe(inspect: ContainerInspectResponse) -> Result<Container> {
     })
 }
 
-fn mount(point: MountPoint) -> Result<Mount> {
+/// Whether two paths in a container are one, however they are spelled.
+#[must_use]
+pub fn same_path(a: &str, b: &str) -> bool {
+    std::path::Path::new(a)
+        .components()
+        .eq(std::path::Path::new(b).components())
+}
+
+/// What is mounted, and what of it: only what the container was asked for says the latter.
+fn mount(point: MountPoint, asked: &[ApiMount]) -> Result<Mount> {
     let kind = match (point.typ.as_deref(), point.name) {
         (Some("volume"), Some(name)) => MountKind::Volume(
             VolumeName::new(name)
@@ -489,9 +506,13 @@ fn mount(point: MountPoint) -> Result<Mount> {
         (Some("bind"), _) => MountKind::Bind(point.source.unwrap_or_default()),
         (other, _) => MountKind::Other(other.unwrap_or("unknown").to_owned()),
     };
+    let asked = asked.iter().find(|m| m.target == point.destination);
     Ok(Mount {
         kind,
         destination: point.destination.unwrap_or_default(),
         writable: point.rw.unwrap_or(true),
+        subpath: asked
+            .and_then(|m| m.volume_options.as_ref()?.subpath.clone())
+            .filter(|path| !path.is_empty()),
     })
 }

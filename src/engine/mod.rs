@@ -21,7 +21,7 @@ use tokio::sync::OnceCell;
 use crate::model::{Failure, Result};
 
 pub use connect::{EngineHost, HostSource, Wanted as HostWanted, resolve_host};
-pub use containers::{Container, Health, Mount, MountKind, State};
+pub use containers::{Container, Health, Mount, MountKind, State, same_path};
 pub use exec::ExecOutput;
 pub use health::{Gate, Meant};
 pub use helper::{HelperJob, HelperMount, Network};

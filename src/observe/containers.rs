@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{ContainerSeen, Observer, ServiceSeen, VolumeMount};
 use crate::compose::project::{Condition, Mount, Service, VolumesSource, would_remake};
 use crate::datastore::{Kind, PostgresVersion};
-use crate::engine::{Container, MountKind};
+use crate::engine::{Container, MountKind, same_path};
 use crate::model::{ProjectName, Result, ServiceName};
 
 /// A server that does not answer in this time is not asked again.
@@ -66,6 +66,11 @@ impl Observer<'_> {
                 (Some(next), Some(Kind::Postgres)) if ask => self.postgres_version(next).await?,
                 _ => None,
             };
+            let mounts = service
+                .mounts
+                .iter()
+                .filter_map(|m| volume_mount(m, &own))
+                .collect();
             let mut containers = Vec::new();
             for container in own {
                 let outdated = outdated.contains(&container.name);
@@ -80,7 +85,7 @@ impl Observer<'_> {
                 stop_grace: service.stop_grace_period,
                 server,
                 server_version,
-                mounts: service.mounts.iter().filter_map(volume_mount).collect(),
+                mounts,
                 containers,
                 name,
             });
@@ -228,12 +233,16 @@ fn image_of(service: &Service, project: &ProjectName) -> String {
         .unwrap_or_else(|| format!("{project}-{}", service.name))
 }
 
-fn volume_mount(mount: &Mount) -> Option<VolumeMount> {
+fn volume_mount(mount: &Mount, containers: &[&Container]) -> Option<VolumeMount> {
     let volume = mount.volume()?.clone();
+    // Not as the files say: an old engine drops it without a word, and then it is not missed on the new home either.
+    let mut there = containers.iter().flat_map(|c| &c.mounts);
+    let there = there.find(|m| same_path(&m.destination, &mount.target));
     Some(VolumeMount {
         volume,
         target: mount.target.clone(),
         read_only: mount.read_only,
+        subpath: there.and_then(|m| m.subpath.clone()),
     })
 }
 

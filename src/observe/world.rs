@@ -103,6 +103,8 @@ pub struct VolumeMount {
     pub target: String,
     /// Not writable.
     pub read_only: bool,
+    /// The part of the volume that its containers have there, if it is not the whole.
+    pub subpath: Option<String>,
 }
 
 /// A container of a service.

@@ -8,7 +8,7 @@ use super::App;
 use super::app::entropy;
 use super::execute::{Finish, Running};
 use crate::compose::override_file::Definition;
-use crate::compose::{Located, Override, compose_file_with, compose_file_without, project};
+use crate::compose::{Located, Override, Version, compose_file_with, compose_file_without, project};
 use crate::model::{Failure, Owner, Result, VolumeKey};
 use crate::observe::{Depth, OverrideSeen, World};
 use crate::plan::{Destination, MovePlan, SwitchWanted, Wanted, move_plan};
@@ -199,6 +199,37 @@ fn depth(app: &App, wanted: &Wanted) -> Depth {
     }
 }
 
+/// A Compose that would mount the whole of a volume where a service has a part of it is refused beforehand.
+fn subpaths_are_kept(app: &App, world: &World, volumes: &[Moving]) -> Result<()> {
+    let compose = app.compose.version();
+    if *compose >= Version::KEEPS_SUBPATHS {
+        return Ok(());
+    }
+    for moving in volumes
+        .iter()
+        .filter(|m| matches!(m.target, Target::Directory { .. }))
+    {
+        for service in &world.services {
+            let mut mounts = service.mounts.iter().filter(|m| m.volume == moving.key);
+            if let Some(subpath) = mounts.find_map(|m| m.subpath.as_ref()) {
+                return Err(Failure::refused(format!(
+                    "service `{}` mounts the sub-path `{subpath}` of volume `{}`",
+                    service.name, moving.key
+                ))
+                .cause(format!(
+                    "Docker Compose {compose} loses that on a block volume, and would mount all of it; 2.40 keeps it"
+                ))
+                .data("nothing was changed")
+                .hint(format!(
+                    "take a newer Compose, or leave the volume out with --exclude {}",
+                    moving.key
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// What the switch writes, and the project's files afterwards.
 fn switch(
     app: &App,
@@ -212,6 +243,7 @@ fn switch(
         // One that nothing points at says nothing about where the data lives.
         _ => Override::empty(app.project.name.clone()),
     };
+    subpaths_are_kept(app, world, volumes)?;
     for moving in volumes {
         Override::check_movable(base, &moving.key).map_err(|failure| failure.data("nothing was changed"))?;
         content = content.without(&moving.key);

@@ -391,6 +391,7 @@ fn mounts(
                     service: service.name.clone(),
                     target: mount.target.clone(),
                     volume,
+                    subpath: mount.subpath.clone(),
                 });
             }
         }

@@ -140,4 +140,7 @@ pub struct ExpectedMount {
     pub target: String,
     /// The Docker volume.
     pub volume: VolumeName,
+    /// The part of it, if it is not the whole.
+    #[serde(default)]
+    pub subpath: Option<String>,
 }

@@ -1,15 +1,14 @@
 //! What both the way forward and the way back do with containers: make them, prove what they mount, bring them up.
 
-use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::spec::{ExpectedMount, Starting};
 use super::world::Cx;
-use crate::compose::project::Condition;
-use crate::compose::{Call, Located};
-use crate::engine::{Container, Gate, Meant, MountKind};
+use crate::compose::project::{Condition, rehearse};
+use crate::compose::{Call, Located, Version};
+use crate::engine::{Container, Gate, Meant, MountKind, same_path};
 use crate::model::{Failure, Result, ServiceName};
 
 /// Making containers pulls nothing and builds nothing; many of them take a while all the same.
@@ -24,12 +23,12 @@ pub struct Making {
     pub count: usize,
 }
 
-/// Makes containers through `docker compose`, without starting any.
+/// Makes containers through `docker compose`, without starting any and without touching those of other services.
 pub(super) async fn make_containers(cx: &Cx, files: &Located, services: &[Making]) -> Result<()> {
     if services.is_empty() {
         return Ok(());
     }
-    let mut arguments: Vec<String> = ["up", "--no-start", "--no-deps", "--no-build", "--pull", "never"]
+    let mut arguments: Vec<String> = ["up", "--no-start", "--no-build", "--pull", "never"]
         .map(str::to_owned)
         .to_vec();
     // Compose before 2.32 does not make a container anew when only a volume's name changed.
@@ -41,8 +40,27 @@ pub(super) async fn make_containers(cx: &Cx, files: &Located, services: &[Making
         ]);
     }
     arguments.extend(services.iter().map(|m| m.service.to_string()));
+    if *cx.compose.version() >= Version::HASHES_ALONE
+        || !touches_only(cx, files, services, &arguments).await?
+    {
+        arguments.push("--no-deps".to_owned());
+    }
     let call = Call::new(&arguments).limit(MAKE_LIMIT);
     cx.compose.run(files, call).await.map(|_| ())
+}
+
+/// Whether the call would do nothing to the containers of other services. An older Compose hashes a service without
+/// its dependencies when it is told `--no-deps`: the next plain `docker compose up` would make the container anew. So
+/// it is told only where it must be, because a dependency has no container or another definition.
+async fn touches_only(cx: &Cx, files: &Located, services: &[Making], arguments: &[String]) -> Result<bool> {
+    let containers = cx.engine.project_containers(&cx.project).await?;
+    let made: fn(&str) -> bool = |action| action.starts_with("Creat") || action.starts_with("Recreat");
+    let touched = rehearse(&cx.compose, files, arguments, made).await?;
+    Ok(touched.iter().all(|name| {
+        services
+            .iter()
+            .any(|m| of_service(&containers, &m.service).any(|c| c.name == *name))
+    }))
 }
 
 /// Every container of a service, running or not, has the expected volumes where they are expected.
@@ -57,7 +75,18 @@ pub(super) async fn prove_mounts(cx: &Cx, expected: &[ExpectedMount]) -> Result<
                 .iter()
                 .find(|m| same_path(&m.destination, &mount.target));
             match has.map(|m| &m.kind) {
-                Some(MountKind::Volume(name)) if *name == mount.volume => {}
+                Some(MountKind::Volume(name)) if *name == mount.volume => {
+                    if let Some(lost) = mount.subpath.as_ref()
+                        && has.and_then(|m| m.subpath.as_ref()) != Some(lost)
+                    {
+                        return Err(Failure::environment(format!(
+                            "container {} mounts the whole of {} at {} instead of its sub-path `{lost}`",
+                            container.name, mount.volume, mount.target
+                        ))
+                        .cause("Docker Compose before 2.40 loses `subpath` on a volume that points at a directory")
+                        .hint("take a newer Compose, or leave this volume out with --exclude"));
+                    }
+                }
                 other => {
                     return Err(Failure::environment(format!(
                         "container {} does not mount {} at {}",
@@ -79,10 +108,6 @@ pub(super) async fn prove_mounts(cx: &Cx, expected: &[ExpectedMount]) -> Result<
         }
     }
     Ok(())
-}
-
-fn same_path(a: &str, b: &str) -> bool {
-    Path::new(a).components().eq(Path::new(b).components())
 }
 
 /// The service's containers, without those of `docker compose run`.

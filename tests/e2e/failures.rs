@@ -99,8 +99,8 @@ fn a_disk_that_fills_up_in_the_middle() {
     let block = Block::ext4(300);
     let stack = small_up();
     let before = Before::of(&stack);
-    let mut run = Watched::start(&stack, &format!("move --to {} -y", block.path()));
-    run.until("\"event\":\"step_started\",\"step\":1");
+    let mut run = Watched::start(&stack, &format!("move --to {} -y --bandwidth 1MB", block.path()));
+    run.until("\"phase\":\"copy\"");
     sh(&format!(
         "dd if=/dev/zero of={}/hog bs=1M status=none || true",
         block.path()

@@ -98,6 +98,7 @@ impl Describe for ServiceSeen {
             volume: key(volume),
             target: target.to_owned(),
             read_only: false,
+            subpath: None,
         });
         self
     }

@@ -66,25 +66,45 @@ pub async fn would_remake(
     if services.is_empty() {
         return Ok(BTreeSet::new());
     }
-    let mut remade = BTreeSet::new();
+    let arguments = ["create", "--no-build", "--pull", "never"].into_iter();
+    let arguments: Vec<String> = arguments
+        .chain(services.iter().map(ServiceName::as_str))
+        .map(str::to_owned)
+        .collect();
+    rehearse(compose, located, &arguments, |action| action == "Recreate").await
+}
+
+/// The containers that a call would do something to, by what Compose says of itself in a dry run.
+///
+/// # Errors
+/// In Compose's own words.
+pub async fn rehearse(
+    compose: &Compose,
+    located: &Located,
+    arguments: &[String],
+    counts: fn(&str) -> bool,
+) -> Result<BTreeSet<String>> {
+    let mut named = BTreeSet::new();
     // " DRY-RUN MODE -  Container kms-connect-backend  Recreate"
     let mut on_line = |line: &str| {
         let mut words = line
             .split_once("Container ")
             .map(|(_, rest)| rest.split_whitespace());
-        if let (Some(name), Some("Recreate")) = (
+        if let (Some(name), Some(action)) = (
             words.as_mut().and_then(Iterator::next),
             words.as_mut().and_then(Iterator::next),
-        ) {
-            remade.insert(name.to_owned());
+        ) && counts(action)
+        {
+            named.insert(name.to_owned());
         }
     };
-    let arguments = ["create", "--no-build", "--pull", "never"].into_iter();
-    let call = Call::new(arguments.chain(services.iter().map(ServiceName::as_str)))
-        .global("--dry-run")
-        .lines(&mut on_line);
-    compose.run(located, call).await?;
-    Ok(remade)
+    compose
+        .run(
+            located,
+            Call::new(arguments).global("--dry-run").lines(&mut on_line),
+        )
+        .await?;
+    Ok(named)
 }
 
 /// The model's JSON. A Compose before `--all-resources` leaves unused volumes out; they are made used then.
