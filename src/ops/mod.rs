@@ -19,7 +19,7 @@ pub use history::{Line, history, show};
 pub use init::{InitReport, init};
 pub use move_::{MoveRequest, Planned, plan_move};
 pub use override_::{
-    EnvReport, OverrideRequest, env_setting, override_check, override_content, override_write,
+    EnvReport, OverrideCheck, OverrideRequest, env_setting, override_check, override_content, override_write,
 };
 pub use recover::{Recovery, recover};
 pub use settings::{Setting, Settings, Source};

@@ -1,7 +1,7 @@
 //! `override` and `env`: prints or writes the override without moving any data, says whether the stack runs with it,
 //! and gives the `COMPOSE_FILE` setting that keeps it active.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -11,7 +11,7 @@ use super::app::entropy;
 use crate::compose::override_file::Destination;
 use crate::compose::{Dotenv, Override, Style, compose_file_with, compose_file_without, project};
 use crate::engine::MountKind;
-use crate::model::{Failure, Home, Result, config};
+use crate::model::{Failure, Home, Result, ServiceName, config};
 use crate::observe::{Depth, World};
 
 /// What the command line asks for.
@@ -177,16 +177,29 @@ fn shell_word(text: &str) -> String {
     }
 }
 
-/// Whether the running stack uses the override: what does not.
+/// Whether the running stack uses the override.
+#[derive(Debug, Default)]
+pub struct OverrideCheck {
+    /// What does not; empty when it does.
+    pub findings: Vec<String>,
+    /// The services whose containers are to be made anew.
+    pub services: BTreeSet<ServiceName>,
+}
+
+/// Whether the running stack uses the override.
 ///
 /// # Errors
 /// When the engine or Compose does not answer.
-pub async fn override_check(app: &App) -> Result<Vec<String>> {
+pub async fn override_check(app: &App) -> Result<OverrideCheck> {
     let path = &app.settings.override_path;
-    if !path.exists() {
-        return Ok(vec![format!("there is no override at {}", path.display())]);
-    }
     let mut findings = Vec::new();
+    if !path.exists() {
+        findings.push(format!("there is no override at {}", path.display()));
+        return Ok(OverrideCheck {
+            findings,
+            ..OverrideCheck::default()
+        });
+    }
     if !app.located.files.contains(path) {
         findings.push(format!("the project is read without {}", path.display()));
     }
@@ -195,12 +208,14 @@ pub async fn override_check(app: &App) -> Result<Vec<String>> {
         ..Depth::default()
     };
     let world = app.look(&app.looking(), &depth).await?;
-    findings.extend(strays(app, &world).await?);
-    Ok(findings)
+    let strays = strays(app, &world).await?;
+    findings.extend(strays.iter().map(|(_, finding)| finding.clone()));
+    let services = strays.into_iter().map(|(service, _)| service).collect();
+    Ok(OverrideCheck { findings, services })
 }
 
 /// Containers that mount another volume than the files say.
-pub(super) async fn strays(app: &App, world: &World) -> Result<Vec<String>> {
+pub(super) async fn strays(app: &App, world: &World) -> Result<Vec<(ServiceName, String)>> {
     let containers = app.engine.project_containers(&world.project).await?;
     let mut findings = Vec::new();
     for service in &world.services {
@@ -217,17 +232,18 @@ pub(super) async fn strays(app: &App, world: &World) -> Result<Vec<String>> {
                     .mounts
                     .iter()
                     .find(|m| m.destination.trim_end_matches('/') == target);
-                match found.map(|m| &m.kind) {
-                    Some(MountKind::Volume(name)) if *name == volume.name => {}
-                    Some(MountKind::Volume(name)) => findings.push(format!(
+                let finding = match found.map(|m| &m.kind) {
+                    Some(MountKind::Volume(name)) if *name == volume.name => continue,
+                    Some(MountKind::Volume(name)) => format!(
                         "container {} mounts {name} at {target}, and the files say {}",
                         container.name, volume.name
-                    )),
-                    _ => findings.push(format!(
+                    ),
+                    _ => format!(
                         "container {} does not mount {} at {target}",
                         container.name, volume.name
-                    )),
-                }
+                    ),
+                };
+                findings.push((service.name.clone(), finding));
             }
         }
     }

@@ -193,7 +193,7 @@ async fn probe(app: &App, run: &RunId, name: &VolumeName) -> Result<Probe> {
 /// What is not as it should be: containers on another volume than the files say, an override that nothing uses.
 async fn warnings(app: &App, world: &World) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
-    for finding in super::override_::strays(app, world).await? {
+    for (_, finding) in super::override_::strays(app, world).await? {
         warnings.push(finding);
     }
     if app.settings.override_path.exists() && !app.located.files.contains(&app.settings.override_path) {

@@ -398,8 +398,9 @@ fn trap_29_an_override_that_a_start_from_elsewhere_dropped_is_found_and_rehome_n
     let warnings = status["warnings"].to_string();
     assert!(warnings.contains(&home), "{warnings}");
     // What the hint says mends it.
-    assert!(run.err.contains("rehome compose -- up -d"), "{}", run.err);
-    stack.rehome("compose -- up -d").exits(0);
+    let mend = "rehome compose -- up -d --force-recreate app web";
+    assert!(run.err.contains(mend), "{}", run.err);
+    stack.rehome(mend.trim_start_matches("rehome ")).exits(0);
     assert_eq!(stack.mounted("app", "/data"), home);
     assert!(log(&stack).starts_with(&first));
     stack.rehome("override --check").exits(0);

@@ -3,12 +3,12 @@
 use super::super::args::{Override, Style};
 use super::super::{Cx, Ending};
 use crate::model::{Failure, Result};
-use crate::ops::{OverrideRequest, override_check, override_content, override_write};
+use crate::ops::{OverrideCheck, OverrideRequest, override_check, override_content, override_write};
 
 pub(super) async fn run(cx: &Cx, args: Override) -> Result<Ending> {
     let app = cx.open().await?;
     if args.check {
-        let findings = override_check(&app).await?;
+        let OverrideCheck { findings, services } = override_check(&app).await?;
         cx.answer(
             &serde_json::json!({ "uses_override": findings.is_empty(), "findings": findings }),
             || {
@@ -25,11 +25,16 @@ pub(super) async fn run(cx: &Cx, args: Override) -> Result<Ending> {
             Some((first, rest)) => {
                 let failure =
                     Failure::refused("the stack does not run with the override").cause(first.clone());
-                Err(rest
-                    .iter()
-                    .cloned()
-                    .fold(failure, Failure::cause)
-                    .hint("rehome compose -- up -d"))
+                let failure = rest.iter().cloned().fold(failure, Failure::cause);
+                // By name and by force: Compose before 2.32 does not see that only a volume's name is another.
+                let mut mend = "rehome compose -- up -d".to_owned();
+                if !services.is_empty() {
+                    mend.push_str(" --force-recreate");
+                }
+                for service in services {
+                    mend = format!("{mend} {service}");
+                }
+                Err(failure.hint(mend))
             }
         };
     }
