@@ -1,8 +1,11 @@
 //! The content of files: copied with its holes and hashed on the way, or read back and hashed.
 //!
-//! The hash is plain BLAKE3 over the whole length; a hole is hashed as the zeros that it reads as, but not read.
+//! A file is hashed in blocks: the hash of its content is that of the list of their BLAKE3 hashes. So the list of a
+//! large file can be kept, and the blocks of it that changed be found. A hole is hashed as the zeros that it reads as,
+//! but not read.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 
 use rustix::fs::{Advice, Mode, OFlags, SeekFrom, fadvise, openat, seek};
 use rustix::io::{Errno, pread, pwrite};
@@ -15,8 +18,127 @@ use super::throttle::Throttle;
 /// What is held of a file at a time.
 pub const BLOCK: usize = 1 << 20;
 
+/// What is hashed at a time, and the unit in which a large file is compared with its last state. It divides [`BLOCK`].
+pub const HASHED: usize = 128 << 10;
+
 /// A BLAKE3 hash.
 pub type Hash = [u8; 32];
+
+/// The hash of one block.
+#[must_use]
+pub fn hash_of_block(block: &[u8]) -> Hash {
+    *blake3::hash(block).as_bytes()
+}
+
+/// The hash of a block of zeros.
+#[must_use]
+pub fn hash_of_zeros(len: usize) -> Hash {
+    static FULL: OnceLock<Hash> = OnceLock::new();
+    let whole = || hash_of_block(&vec![0; HASHED]);
+    if len == HASHED {
+        *FULL.get_or_init(whole)
+    } else {
+        hash_of_block(&vec![0; len])
+    }
+}
+
+/// The hash of a content from those of its blocks.
+#[must_use]
+pub fn hash_of_list(list: &[Hash]) -> Hash {
+    let mut hasher = blake3::Hasher::new_derive_key("rehome: the list of the block hashes of a file");
+    hasher.update(list.as_flattened());
+    *hasher.finalize().as_bytes()
+}
+
+/// Hashes a content that comes in pieces of any length.
+#[derive(Default)]
+struct Blocks {
+    list: Vec<Hash>,
+    current: blake3::Hasher,
+    filled: usize,
+}
+
+impl Blocks {
+    fn update(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let part = bytes.len().min(HASHED - self.filled);
+            if part == HASHED {
+                self.list.push(hash_of_block(&bytes[..part]));
+            } else {
+                self.current.update(&bytes[..part]);
+                self.filled += part;
+                self.close(self.filled == HASHED);
+            }
+            bytes = &bytes[part..];
+        }
+    }
+
+    fn zeros(&mut self, cx: &Context, mut len: u64) -> Result<()> {
+        static ZEROS: [u8; HASHED] = [0; HASHED];
+        while len > 0 {
+            cx.go_on()?;
+            let part = len.min((HASHED - self.filled) as u64) as usize;
+            if part == HASHED {
+                self.list.push(hash_of_zeros(HASHED));
+            } else {
+                self.update(&ZEROS[..part]);
+            }
+            len -= part as u64;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, close: bool) {
+        if close {
+            self.list.push(*self.current.finalize().as_bytes());
+            self.current.reset();
+            self.filled = 0;
+        }
+    }
+
+    fn finish(mut self) -> (Hash, Vec<Hash>) {
+        self.close(self.filled > 0);
+        (hash_of_list(&self.list), self.list)
+    }
+}
+
+/// Where a file has holes, asked as it is gone through from its start.
+pub struct Holes {
+    size: u64,
+    sparse: bool,
+    /// The last stretch of data that was found, and up to where nothing else is.
+    data: (u64, u64),
+}
+
+impl Holes {
+    /// Of a file that has this metadata.
+    #[must_use]
+    pub fn of(meta: &Meta) -> Self {
+        Self {
+            size: meta.size,
+            sparse: is_sparse(meta),
+            data: (0, 0),
+        }
+    }
+
+    /// Whether a part of the file is nothing but hole.
+    ///
+    /// # Errors
+    /// As lseek(2).
+    pub fn covers(&mut self, file: BorrowedFd<'_>, at: u64, len: u64) -> Result<bool, Errno> {
+        if !self.sparse {
+            return Ok(false);
+        }
+        if at >= self.data.1 {
+            self.data = stretch(file, at, self.size)?.unwrap_or((self.size, self.size));
+        }
+        Ok(at + len <= self.data.0)
+    }
+}
+
+fn is_sparse(meta: &Meta) -> bool {
+    meta.blocks.saturating_mul(512) < meta.size
+}
 
 /// On whose behalf a file is read.
 #[derive(Clone, Copy)]
@@ -30,10 +152,12 @@ pub struct Reader<'a> {
 }
 
 /// What was read of a file.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Content {
     /// The hash of what was read.
     pub hash: Hash,
+    /// The hash of each block of it.
+    pub list: Vec<Hash>,
     /// Bytes that were no hole.
     pub data: u64,
     /// Whether the file was as long as expected.
@@ -74,20 +198,6 @@ fn stretch(fd: BorrowedFd<'_>, at: u64, size: u64) -> Result<Option<(u64, u64)>,
     Ok((end > start).then_some((start, end)))
 }
 
-fn hash_zeros(cx: &Context, hasher: &mut blake3::Hasher, mut len: u64) -> Result<()> {
-    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-    while len > 0 {
-        cx.go_on()?;
-        // A few blocks between two looks at whether we shall go on.
-        for _ in 0..256 {
-            let part = len.min(ZEROS.len() as u64);
-            hasher.update(&ZEROS[..part as usize]);
-            len -= part;
-        }
-    }
-    Ok(())
-}
-
 /// Reads `size` bytes in blocks, holes left out, and gives each block to `each` with its place.
 ///
 /// # Errors
@@ -100,9 +210,9 @@ pub fn read(
     mut each: impl FnMut(u64, &[u8]) -> Result<()>,
 ) -> Result<Content> {
     let failed = |errno| Fault::io(reader.side, "read", &(reader.path)(), errno);
-    let mut hasher = blake3::Hasher::new();
+    let mut blocks = Blocks::default();
     let size = meta.size;
-    let sparse = meta.blocks.saturating_mul(512) < size;
+    let sparse = is_sparse(meta);
     let (mut at, mut data, mut complete) = (0, 0, true);
     while at < size {
         let found = if sparse {
@@ -111,7 +221,7 @@ pub fn read(
             Some((at, size))
         };
         let (start, end) = found.unwrap_or((size, size));
-        hash_zeros(reader.cx, &mut hasher, start - at)?;
+        blocks.zeros(reader.cx, start - at)?;
         reader.cx.did_bytes(start - at);
         at = start;
         while at < end {
@@ -126,7 +236,7 @@ pub fn read(
                 break;
             }
             let block = &buffer[..got];
-            hasher.update(block);
+            blocks.update(block);
             each(at, block)?;
             at += got as u64;
             data += got as u64;
@@ -136,8 +246,10 @@ pub fn read(
             break;
         }
     }
+    let (hash, list) = blocks.finish();
     Ok(Content {
-        hash: *hasher.finalize().as_bytes(),
+        hash,
+        list,
         data,
         complete,
     })
@@ -178,14 +290,60 @@ pub fn copy(
     Ok(content)
 }
 
+/// Reads until the buffer is full or the file ends; returns how much there was.
+///
+/// # Errors
+/// As pread(2).
+pub fn fill(file: BorrowedFd<'_>, buffer: &mut [u8], at: u64) -> Result<usize, Errno> {
+    let mut done = 0;
+    while done < buffer.len() {
+        match pread(file, &mut buffer[done..], at + done as u64) {
+            Ok(0) => break,
+            Ok(got) => done += got,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(done)
+}
+
 /// Reads a file from the disk, not from memory where that can be avoided, and hashes it.
 ///
 /// # Errors
 /// When it cannot be read.
 pub fn hash_from_disk(reader: Reader<'_>, file: &OwnedFd, meta: &Meta, buffer: &mut [u8]) -> Result<Content> {
-    // Pages that were written and synced are dropped, so what is hashed comes from the device. Advice can be refused
-    // (some file systems know none); the comparison is then one with the page cache.
+    drop_cache(file);
+    read(reader, file.as_fd(), meta, buffer, |_, _| Ok(()))
+}
+
+/// Reads some blocks of a file from the disk and compares them with a list of block hashes.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn blocks_from_disk(
+    reader: Reader<'_>,
+    file: &OwnedFd,
+    list: &[Hash],
+    blocks: &[u32],
+    buffer: &mut [u8],
+) -> Result<bool> {
+    drop_cache(file);
+    for &block in blocks {
+        reader.cx.go_on()?;
+        let at = u64::from(block) * HASHED as u64;
+        let got = fill(file.as_fd(), &mut buffer[..HASHED], at)
+            .map_err(|errno| Fault::io(reader.side, "read back", &(reader.path)(), errno))?;
+        if list.get(block as usize) != Some(&hash_of_block(&buffer[..got])) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Pages that were written and synced are dropped, so what is read next comes from the device. Advice can be refused
+/// (some file systems know none); the comparison is then one with the page cache.
+fn drop_cache(file: &OwnedFd) {
     match fadvise(file, 0, None, Advice::DontNeed) {
-        Ok(()) | Err(_) => read(reader, file.as_fd(), meta, buffer, |_, _| Ok(())),
+        Ok(()) | Err(_) => {}
     }
 }

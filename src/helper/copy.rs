@@ -4,55 +4,91 @@
 //! metadata of directories, sync, and only then the manifest, in one rename. What the manifest does not vouch for is
 //! copied again.
 
+use std::fs::File;
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use rustix::io::Errno;
 
 use super::attrs;
-use super::content::{self, BLOCK, Hash, Reader};
+use super::blocks::BlockLists;
+use super::content::{self, BLOCK, HASHED, Hash, Reader};
 use super::context::Context;
 use super::crew::{jobs, work_off};
 use super::cursor::{Cursor, open_root};
 use super::fault::{Fault, Result, Side, escape, show, show_path, vanished};
-use super::manifest::{self, Fingerprint, Proof, Record, Unusable, settled};
+use super::manifest::{self, Fingerprint, NO_LIST, Proof, Record, Unusable, settled};
 use super::meta::{Grain, Kind, Meta, Stamp};
+use super::patch;
 use super::protocol::{CopyReport, CopyRequest, FailClass};
 use super::structure;
 use super::throttle::Throttle;
 use super::tree::{EntryId, Tree};
 use super::walk::{Manner, Walk, walk};
 
-/// What is known of the content of files, by entry of the source. A sorted list: half the memory of a map.
-#[derive(Debug, Default)]
-pub struct Proofs(Vec<(EntryId, Proof)>);
+/// From this length on a file has a list of block hashes, and is patched where that is possible: smaller ones are
+/// written faster than compared.
+const LARGE: u64 = 1 << 20;
 
-impl Proofs {
-    fn new(mut list: Vec<(EntryId, Proof)>) -> Self {
+/// Something known of files, by entry of the source. A sorted list: half the memory of a map.
+#[derive(Debug)]
+pub struct ById<T>(Vec<(EntryId, T)>);
+
+/// What is known of the content of files that nobody touched.
+pub type Proofs = ById<Proof>;
+
+/// The proven state of a large file at the destination, whatever became of the source.
+type Earlier = ById<Draft>;
+
+/// See [`Earlier`].
+#[derive(Debug, Clone, Copy)]
+struct Draft {
+    proof: Proof,
+    size: u64,
+}
+
+impl<T> Default for ById<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> ById<T> {
+    fn new(mut list: Vec<(EntryId, T)>) -> Self {
         list.sort_unstable_by_key(|(id, _)| *id);
         list.shrink_to_fit();
         Self(list)
     }
 
-    /// The proof of an entry's content, if there is one.
+    /// What is known of an entry, if anything is.
     #[must_use]
-    pub fn get(&self, id: EntryId) -> Option<&Proof> {
+    pub fn get(&self, id: EntryId) -> Option<&T> {
         let at = self.0.binary_search_by_key(&id, |(id, _)| *id).ok()?;
-        self.0.get(at).map(|(_, proof)| proof)
+        self.0.get(at).map(|(_, known)| known)
     }
 
-    /// Forgets the proofs of some entries.
+    /// Forgets some entries.
     fn forget(&mut self, mut stale: Vec<EntryId>) {
         stale.sort_unstable();
         self.0.retain(|(id, _)| stale.binary_search(id).is_err());
     }
 
-    /// Adds proofs of entries that have none.
-    fn add(&mut self, proofs: Vec<(EntryId, Proof)>) {
-        self.0.extend(proofs);
+    /// Adds entries of which nothing is known.
+    fn add(&mut self, more: Vec<(EntryId, T)>) {
+        self.0.extend(more);
         self.0.sort_unstable_by_key(|(id, _)| *id);
     }
+}
+
+/// What a manifest tells about the files of a tree.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// Files that nobody touched since.
+    pub proofs: Proofs,
+    /// Large files that changed, and what their destination held before.
+    earlier: Earlier,
 }
 
 /// What all steps of a pass share.
@@ -150,7 +186,14 @@ pub fn copy(cx: &Context, request: &CopyRequest) -> Result<CopyReport> {
         entries: tree.ids().count() as u64 + 1,
         ..CopyReport::default()
     };
-    let mut proofs = load_proofs(cx, &request.manifest, &tree);
+    let lists_path = request.manifest.with_extension("blocks");
+    let on_lists = |error: std::io::Error| {
+        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        Fault::on_path("keep block hashes in", &lists_path, errno)
+    };
+    let lists = BlockLists::open(&lists_path).map_err(on_lists)?;
+    let mut known = known(cx, &request.manifest, &tree);
+    let mut proofs = std::mem::take(&mut known.proofs);
 
     let structure = structure::bring(&pass, &to_meta, &proofs)?;
     proofs.forget(structure.stale);
@@ -162,12 +205,21 @@ pub fn copy(cx: &Context, request: &CopyRequest) -> Result<CopyReport> {
 
     let to_copy: u64 = structure.content.iter().map(|id| tree.entry(*id).meta.size).sum();
     cx.expect(to_copy, structure.content.len() as u64);
-    let copied = contents(&pass, start, structure.content)?;
+    let to_patch = structure
+        .content
+        .iter()
+        .any(|id| known.earlier.get(*id).is_some());
+    if to_patch {
+        Open::mark(&request.manifest)?;
+    }
+    let copied = contents(&pass, (start, &known, &lists), structure.content)?;
     report.files_copied = copied.len() as u64;
+    report.files_patched = copied.iter().filter(|copied| copied.changed.is_some()).count() as u64;
     report.bytes_copied = copied.iter().map(|copied| copied.data).sum();
     proofs.forget(structure::link(&pass, &structure.links)?);
     sync(&to)?;
-    proofs.add(read_back(&pass, copied)?);
+    let back = read_back(&pass, &lists, copied)?;
+    proofs.add(back.proofs);
     report.metadata_changed += structure::finish_directories(&pass)?;
     sync(&to)?;
 
@@ -182,7 +234,9 @@ pub fn copy(cx: &Context, request: &CopyRequest) -> Result<CopyReport> {
             report.dirty_bytes += size;
         }
     }
-    write_manifest(&request.manifest, &tree, &proofs)?;
+    lists.sync().map_err(on_lists)?;
+    write_manifest(&request.manifest, &tree, &proofs, &Earlier::new(back.drafts))?;
+    Open::clear(&request.manifest)?;
     report.millis = began.elapsed().as_millis() as u64;
     Ok(report)
 }
@@ -238,38 +292,93 @@ fn sync(to: &OwnedFd) -> Result<()> {
     rustix::fs::syncfs(to).map_err(|errno| Fault::io(Side::Destination, "sync", b"", errno))
 }
 
-/// What the manifest vouches for, of the files that are in the source now and were not touched since.
-pub fn load_proofs(cx: &Context, manifest: &Path, tree: &Tree) -> Proofs {
-    let mut proofs = Vec::new();
-    let read = manifest::read(manifest, |path, record| {
+/// The mark of a pass that rewrites parts of files in place. While it lies there, the manifest before is no proof of
+/// what a large file at the destination holds: neither inode nor times need tell, when the power fails at the wrong
+/// moment.
+struct Open;
+
+impl Open {
+    fn path(manifest: &Path) -> PathBuf {
+        manifest.with_extension("open")
+    }
+
+    /// Durable before the first block is written.
+    fn mark(manifest: &Path) -> Result<()> {
+        let path = Self::path(manifest);
+        let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+        let mark = || {
+            File::create(&path)?.sync_all()?;
+            File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+        };
+        mark().map_err(|error| Self::failed(&path, &error))
+    }
+
+    fn clear(manifest: &Path) -> Result<()> {
+        let path = Self::path(manifest);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(Self::failed(&path, &error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn failed(path: &Path, error: &std::io::Error) -> Fault {
+        let errno = Errno::from_io_error(error).unwrap_or(Errno::IO);
+        Fault::on_path("write", path, errno)
+    }
+}
+
+/// What the manifest vouches for, of the files that are in the source now.
+pub fn known(cx: &Context, manifest: &Path, tree: &Tree) -> Known {
+    let (mut proofs, mut earlier) = (Vec::new(), Vec::new());
+    let open = Open::path(manifest).exists();
+    if open {
+        cx.note("an earlier pass ended while it patched large files: they are copied again");
+    }
+    let read = manifest::read(manifest, |path, Record { source, proof }| {
         let Some(id) = tree.find(path) else { return };
         let meta = &tree.entry(id).meta;
-        if meta.kind == Kind::File && !tree.is_link(id) && Fingerprint::from(meta) == record.source {
-            proofs.push((id, record.proof));
+        let listed = proof.list != NO_LIST;
+        if meta.kind != Kind::File || tree.is_link(id) || (open && listed) {
+            return;
+        }
+        if Fingerprint::from(meta) == source {
+            proofs.push((id, proof));
+        } else if listed && meta.size > LARGE && meta.nlink == 1 {
+            let size = source.size();
+            earlier.push((id, Draft { proof, size }));
         }
     });
     match read {
-        Ok(()) => Proofs::new(proofs),
-        Err(Unusable::Missing) => Proofs::default(),
+        Ok(()) => Known {
+            proofs: Proofs::new(proofs),
+            earlier: Earlier::new(earlier),
+        },
+        Err(Unusable::Missing) => Known::default(),
         Err(unusable) => {
             cx.note(format!(
                 "the manifest is not used, everything is compared again: {unusable}"
             ));
-            Proofs::default()
+            Known::default()
         }
     }
 }
 
-fn write_manifest(path: &Path, tree: &Tree, proofs: &Proofs) -> Result<()> {
+/// Writes what is proven, and the drafts: what is known of destinations whose source was written to meanwhile.
+fn write_manifest(path: &Path, tree: &Tree, proofs: &Proofs, drafts: &Earlier) -> Result<()> {
     let records = tree.ids().filter_map(|id| {
-        let proof = *proofs.get(id)?;
-        Some((
-            tree.path(id),
-            Record {
-                source: Fingerprint::from(&tree.entry(id).meta),
-                proof,
+        let meta = &tree.entry(id).meta;
+        let record = match (proofs.get(id), drafts.get(id)) {
+            (Some(proof), _) => Record {
+                source: Fingerprint::from(meta),
+                proof: *proof,
             },
-        ))
+            (None, Some(draft)) => Record {
+                source: Fingerprint::of_nothing(draft.size),
+                proof: draft.proof,
+            },
+            (None, None) => return None,
+        };
+        Some((tree.path(id), record))
     });
     manifest::write(path, records).map_err(|error| {
         let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
@@ -281,112 +390,204 @@ fn write_manifest(path: &Path, tree: &Tree, proofs: &Proofs) -> Result<()> {
 struct Copied {
     id: EntryId,
     hash: Option<Hash>,
+    /// The place of its list of block hashes, or [`NO_LIST`].
+    list: u64,
+    /// The blocks that were rewritten, when not all of it was.
+    changed: Option<Vec<u32>>,
     data: u64,
     size: u64,
     /// Whether the source was as it was walked, and long enough ago, before and after.
     trusted: bool,
 }
 
-fn contents(pass: &Pass<'_>, start: Stamp, mut files: Vec<EntryId>) -> Result<Vec<Copied>> {
+/// What the copying of a file works with.
+struct Copier<'a> {
+    pass: &'a Pass<'a>,
+    start: Stamp,
+    throttle: &'a Throttle,
+    earlier: &'a Earlier,
+    lists: &'a BlockLists,
+    hand: Hand<'a>,
+    buffer: Vec<u8>,
+    copied: Vec<Copied>,
+}
+
+fn contents(
+    pass: &Pass<'_>,
+    (start, known, lists): (Stamp, &Known, &BlockLists),
+    mut files: Vec<EntryId>,
+) -> Result<Vec<Copied>> {
     // In the order of the tree; the stack gives out the last first.
     files.reverse();
     let throttle = Throttle::new(pass.request.bandwidth);
-    let state = || (pass.roots.hand(), vec![0; BLOCK], Vec::new());
-    let done = work_off(
-        pass.cx,
-        pass.jobs,
-        files,
-        state,
-        |(hand, buffer, copied), id, _| {
-            copied.extend(content_of(pass, start, &throttle, hand, buffer, id)?);
-            pass.cx.did_files(1);
-            Ok(())
-        },
-    )?;
-    Ok(done.into_iter().flat_map(|(_, _, copied)| copied).collect())
+    let state = || Copier {
+        pass,
+        start,
+        throttle: &throttle,
+        earlier: &known.earlier,
+        lists,
+        hand: pass.roots.hand(),
+        buffer: vec![0; BLOCK],
+        copied: Vec::new(),
+    };
+    let done = work_off(pass.cx, pass.jobs, files, state, |copier, id, _| {
+        let copied = copier.file(id)?;
+        copier.copied.extend(copied);
+        pass.cx.did_files(1);
+        Ok(())
+    })?;
+    Ok(done.into_iter().flat_map(|copier| copier.copied).collect())
 }
 
-/// Copies one file. `None` when it went away, which only a live source may do.
-fn content_of(
-    pass: &Pass<'_>,
-    start: Stamp,
-    throttle: &Throttle,
-    hand: &mut Hand<'_>,
-    buffer: &mut [u8],
-    id: EntryId,
-) -> Result<Option<Copied>> {
-    let (tree, live) = (pass.tree, pass.request.live);
-    let (dir, walked, name) = (tree.dir(id.dir), &tree.entry(id).meta, tree.name(id));
-    let path = || tree.path(id);
-    let changed = |because: &str| {
-        if live {
-            Ok(())
-        } else {
-            Err(Fault::source_changed(&path(), because))
+impl Copier<'_> {
+    /// Copies one file. `None` when it went away, which only a live source may do.
+    fn file(&mut self, id: EntryId) -> Result<Option<Copied>> {
+        let pass = self.pass;
+        let (tree, live) = (pass.tree, pass.request.live);
+        let (dir, walked, name) = (tree.dir(id.dir), &tree.entry(id).meta, tree.name(id));
+        let path = || tree.path(id);
+        let changed = |because: &str| {
+            if live {
+                Ok(())
+            } else {
+                Err(Fault::source_changed(&path(), because))
+            }
+        };
+        let failed = |side, verb| move |errno| Fault::io(side, verb, &path(), errno);
+        let from = match self
+            .hand
+            .from
+            .enter(&dir.node)
+            .and_then(|dir| content::open_file(dir, name))
+        {
+            Ok(file) => file,
+            Err(errno) if vanished(errno) => return changed("it went away").map(|()| None),
+            Err(errno) => return Err(failed(Side::Source, "open")(errno)),
+        };
+        let now = Stamp::now();
+        let meta = Meta::of_fd(from.as_fd()).map_err(failed(Side::Source, "read"))?;
+        if meta.kind != Kind::File {
+            return changed("it became something else").map(|()| None);
         }
-    };
-    let failed = |side, verb| move |errno| Fault::io(side, verb, &path(), errno);
-    let from = match hand
-        .from
-        .enter(&dir.node)
-        .and_then(|dir| content::open_file(dir, name))
-    {
-        Ok(file) => file,
-        Err(errno) if vanished(errno) => return changed("it went away").map(|()| None),
-        Err(errno) => return Err(failed(Side::Source, "open")(errno)),
-    };
-    let now = Stamp::now();
-    let meta = Meta::of_fd(from.as_fd()).map_err(failed(Side::Source, "read"))?;
-    if meta.kind != Kind::File {
-        return changed("it became something else").map(|()| None);
+        let as_walked = meta.untouched_since(walked);
+        if !as_walked {
+            changed("its size, time or inode is not what it was a moment ago")?;
+        }
+        let reader = Reader {
+            cx: pass.cx,
+            side: Side::Source,
+            path: &path,
+        };
+        let patched = match self
+            .known_state(id, &meta)
+            .map_err(failed(Side::Destination, "reach"))?
+        {
+            Some((to, list, size)) => {
+                let source = (from.as_fd(), &meta);
+                let patched = patch::patch(reader, self.throttle, source, to.as_fd(), (&list, size))?;
+                Some((to, patched))
+            }
+            None => None,
+        };
+        let (to, content, rewritten) = match patched {
+            Some((to, patched)) => (to, patched.content, Some(patched.changed)),
+            None => {
+                let dir = self
+                    .hand
+                    .to
+                    .enter(&dir.node)
+                    .map_err(failed(Side::Destination, "reach"))?;
+                let to = structure::new_file(dir, name).map_err(failed(Side::Destination, "create"))?;
+                let content = content::copy(
+                    reader,
+                    self.throttle,
+                    from.as_fd(),
+                    &meta,
+                    to.as_fd(),
+                    &mut self.buffer,
+                )?;
+                (to, content, None)
+            }
+        };
+        let xattrs =
+            attrs::read(attrs::At::Fd(from.as_fd())).map_err(failed(Side::Source, "read attributes of"))?;
+        let wanted = meta.wanted(pass.request.owner, pass.grain);
+        attrs::apply(attrs::At::Fd(to.as_fd()), Kind::File, &wanted, &xattrs)
+            .map_err(failed(Side::Destination, "set the metadata of"))?;
+        let after = Meta::of_fd(from.as_fd()).map_err(failed(Side::Source, "read"))?;
+        let untouched = after.untouched_since(&meta) && content.complete;
+        if !untouched {
+            changed("it was written to")?;
+        }
+        let list = if content.complete && meta.size > LARGE {
+            let added = self.lists.add(&content.list);
+            added.map_err(|error| {
+                failed(Side::Destination, "keep the block hashes of")(
+                    Errno::from_io_error(&error).unwrap_or(Errno::IO),
+                )
+            })?
+        } else {
+            NO_LIST
+        };
+        Ok(Some(Copied {
+            id,
+            // What ended before its end has no hash worth comparing; the next pass takes it again.
+            hash: content.complete.then_some(content.hash),
+            list,
+            changed: rewritten,
+            data: content.data,
+            size: meta.size,
+            trusted: as_walked && untouched && settled(meta.ctime, self.start, now),
+        }))
     }
-    let as_walked = meta.untouched_since(walked);
-    if !as_walked {
-        changed("its size, time or inode is not what it was a moment ago")?;
+
+    /// The destination of a large file, open, when its state is known: the list of its block hashes and its length.
+    fn known_state(
+        &mut self,
+        id: EntryId,
+        meta: &Meta,
+    ) -> std::result::Result<Option<(OwnedFd, Vec<Hash>, u64)>, Errno> {
+        let Some(Draft { proof, size }) = self.earlier.get(id).filter(|_| meta.nlink == 1) else {
+            return Ok(None);
+        };
+        let blocks = size.div_ceil(HASHED as u64);
+        let Some(list) = self.lists.get(proof.list, blocks, &proof.hash) else {
+            return Ok(None);
+        };
+        let tree = self.pass.tree;
+        let dir = self.hand.to.enter(&tree.dir(id.dir).node)?;
+        let to = match patch::open(dir, tree.name(id)) {
+            Ok(to) => to,
+            Err(errno) if vanished(errno) || errno == Errno::LOOP => return Ok(None),
+            Err(errno) => return Err(errno),
+        };
+        let there = Meta::of_fd(to.as_fd())?;
+        // Another name of the inode would change with it.
+        let known = there.kind == Kind::File
+            && there.nlink == 1
+            && (there.ino, there.ctime, there.size) == (proof.ino, proof.ctime, *size);
+        Ok(known.then_some((to, list, *size)))
     }
-    let dir = hand
-        .to
-        .enter(&dir.node)
-        .map_err(failed(Side::Destination, "reach"))?;
-    let to = structure::new_file(dir, name).map_err(failed(Side::Destination, "create"))?;
-    let reader = Reader {
-        cx: pass.cx,
-        side: Side::Source,
-        path: &path,
-    };
-    let content = content::copy(reader, throttle, from.as_fd(), &meta, to.as_fd(), buffer)?;
-    let xattrs =
-        attrs::read(attrs::At::Fd(from.as_fd())).map_err(failed(Side::Source, "read attributes of"))?;
-    let wanted = meta.wanted(pass.request.owner, pass.grain);
-    attrs::apply(attrs::At::Fd(to.as_fd()), Kind::File, &wanted, &xattrs)
-        .map_err(failed(Side::Destination, "set the metadata of"))?;
-    let after = Meta::of_fd(from.as_fd()).map_err(failed(Side::Source, "read"))?;
-    let untouched = after.untouched_since(&meta) && content.complete;
-    if !untouched {
-        changed("it was written to")?;
-    }
-    let trusted = as_walked && untouched && settled(meta.ctime, start, now);
-    // What ended before its end has no hash worth comparing; the next pass takes it again.
-    let hash = content.complete.then_some(content.hash);
-    Ok(Some(Copied {
-        id,
-        hash,
-        data: content.data,
-        size: meta.size,
-        trusted,
-    }))
+}
+
+/// What was read back.
+#[derive(Default)]
+struct Back {
+    proofs: Vec<(EntryId, Proof)>,
+    /// Large files whose source is not to be trusted yet.
+    drafts: Vec<(EntryId, Draft)>,
 }
 
 /// Reads everything back that was written, and compares.
-fn read_back(pass: &Pass<'_>, mut copied: Vec<Copied>) -> Result<Vec<(EntryId, Proof)>> {
+fn read_back(pass: &Pass<'_>, lists: &BlockLists, mut copied: Vec<Copied>) -> Result<Back> {
     copied.reverse();
-    let state = || (pass.roots.hand().to, vec![0; BLOCK], Vec::new());
+    let state = || (pass.roots.hand().to, vec![0; BLOCK], Back::default());
     let done = work_off(
         pass.cx,
         pass.jobs,
         copied,
         state,
-        |(cursor, buffer, proofs), file, _| {
+        |(cursor, buffer, back), file, _| {
             let Some(hash) = file.hash else { return Ok(()) };
             let path = || pass.tree.path(file.id);
             let failed = |errno| Fault::io(Side::Destination, "read back", &path(), errno);
@@ -401,26 +602,42 @@ fn read_back(pass: &Pass<'_>, mut copied: Vec<Copied>) -> Result<Vec<(EntryId, P
                 side: Side::Destination,
                 path: &path,
             };
-            let content = content::hash_from_disk(reader, &fd, &meta, buffer)?;
-            if content.hash != hash || meta.size != file.size {
+            let same = meta.size == file.size
+                && match &file.changed {
+                    None => content::hash_from_disk(reader, &fd, &meta, buffer)?.hash == hash,
+                    // The other blocks were read back by an earlier pass, and the file was not touched since.
+                    Some(changed) => {
+                        let blocks = file.size.div_ceil(HASHED as u64);
+                        let list = lists.get(file.list, blocks, &hash).unwrap_or_default();
+                        content::blocks_from_disk(reader, &fd, &list, changed, buffer)?
+                    }
+                };
+            if !same {
                 return Err(Fault::new(
                     FailClass::Differs,
                     format!("{} is not what was written", escape(&path())),
                     "reading it back from the destination gave another content",
                 ));
             }
+            let proof = Proof {
+                hash,
+                ino: meta.ino,
+                ctime: meta.ctime,
+                list: file.list,
+            };
             if file.trusted {
-                proofs.push((
-                    file.id,
-                    Proof {
-                        hash,
-                        ino: meta.ino,
-                        ctime: meta.ctime,
-                    },
-                ));
+                back.proofs.push((file.id, proof));
+            } else if file.list != NO_LIST {
+                let size = file.size;
+                back.drafts.push((file.id, Draft { proof, size }));
             }
             Ok(())
         },
     )?;
-    Ok(done.into_iter().flat_map(|(_, _, proofs)| proofs).collect())
+    let mut all = Back::default();
+    for (_, _, back) in done {
+        all.proofs.extend(back.proofs);
+        all.drafts.extend(back.drafts);
+    }
+    Ok(all)
 }

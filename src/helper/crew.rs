@@ -12,9 +12,10 @@ const MOST: usize = 16;
 #[must_use]
 pub fn jobs(asked: usize) -> usize {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-    // Twice the processors: a thread that waits for a disk uses none.
+    // A thread that waits for a disk uses no processor: with two of them, eight to sixteen threads were the fastest on
+    // small files that no cache held.
     if asked == 0 {
-        (2 * cpus).min(8)
+        (4 * cpus).clamp(8, MOST)
     } else {
         asked.min(MOST)
     }

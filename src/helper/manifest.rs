@@ -13,7 +13,7 @@ use super::content::Hash;
 use super::meta::{Meta, Stamp};
 
 /// The first bytes; the digit is the format number.
-const MAGIC: &[u8; 20] = b"rehome manifest  1\n\0";
+const MAGIC: &[u8; 20] = b"rehome manifest  2\n\0";
 const RECORD: u8 = 1;
 const END: u8 = 0;
 /// Longer than any path the walk lets through.
@@ -45,7 +45,12 @@ pub struct Proof {
     pub ino: u64,
     /// The ctime at the destination after everything was written: a change behind our back shows in it.
     pub ctime: Stamp,
+    /// The place of the list of its block hashes, or [`NO_LIST`].
+    pub list: u64,
 }
+
+/// A file too small to have a list of block hashes.
+pub const NO_LIST: u64 = u64::MAX;
 
 /// A file in the manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +68,29 @@ pub struct Fingerprint {
     ino: u64,
     mtime: Stamp,
     ctime: Stamp,
+}
+
+impl Fingerprint {
+    /// Of a source whose content may have changed while it was copied: no file has it. What is known of the
+    /// destination is worth keeping all the same.
+    #[must_use]
+    pub fn of_nothing(size: u64) -> Self {
+        Self {
+            size,
+            ino: u64::MAX,
+            mtime: Stamp::default(),
+            ctime: Stamp {
+                sec: i64::MIN,
+                nsec: 0,
+            },
+        }
+    }
+
+    /// The length of the content that was proven.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
 }
 
 impl From<&Meta> for Fingerprint {
@@ -135,6 +163,7 @@ fn stream(out: impl Write, records: impl Iterator<Item = (Vec<u8>, Record)>) -> 
         put_stamp(&mut line, source.ctime);
         line.extend_from_slice(&proof.ino.to_le_bytes());
         put_stamp(&mut line, proof.ctime);
+        line.extend_from_slice(&proof.list.to_le_bytes());
         line.extend_from_slice(&proof.hash);
         out.write_all(&line)?;
         before = path;
@@ -207,6 +236,7 @@ pub fn read(path: &Path, mut each: impl FnMut(&[u8], Record)) -> Result<(), Unus
             ctime: stamp(&mut input)?,
         };
         let (ino, ctime) = (number(&mut input)?, stamp(&mut input)?);
+        let list = number(&mut input)?;
         each(
             &path,
             Record {
@@ -215,6 +245,7 @@ pub fn read(path: &Path, mut each: impl FnMut(&[u8], Record)) -> Result<(), Unus
                     hash: array(&mut input)?,
                     ino,
                     ctime,
+                    list,
                 },
             },
         );
@@ -279,6 +310,7 @@ mod tests {
                     hash: [n; 32],
                     ino: number + 9,
                     ctime: at(number as i64, 4),
+                    list: number << 33,
                 };
                 (path.to_vec(), Record { source, proof })
             })

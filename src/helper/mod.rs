@@ -8,7 +8,7 @@
 //! copy ─ structure    one pass: content, and everything else
 //! verify, compare ─ diff
 //! scan, probe, pg_control, place, http
-//!   └ walk ─ tree ─ cursor ─ meta ─ attrs ─ content ─ manifest ─ remove ─ mounts
+//!   └ walk ─ tree ─ cursor ─ meta ─ attrs ─ content ─ patch ─ blocks ─ manifest ─ remove ─ mounts
 //!      └ crew, context, fault, throttle
 //! ```
 
@@ -23,6 +23,7 @@ use self::fault::{Fault, Result};
 use self::protocol::{Answer, FailClass, Line, Request};
 
 pub mod attrs;
+pub mod blocks;
 pub mod compare;
 pub mod content;
 pub mod context;
@@ -35,6 +36,7 @@ pub mod http;
 pub mod manifest;
 pub mod meta;
 pub mod mounts;
+pub mod patch;
 pub mod pg_control;
 pub mod place;
 pub mod probe;

@@ -303,6 +303,9 @@ pub struct CopyReport {
     pub entries: u64,
     /// Files whose content was copied in this pass.
     pub files_copied: u64,
+    /// Of these, how many were patched: only what changed in them was written.
+    #[serde(default)]
+    pub files_patched: u64,
     /// Bytes written in this pass.
     pub bytes_copied: u64,
     /// Bytes in the source.

@@ -321,12 +321,16 @@ impl<'a> Maker<'a> {
 /// # Errors
 /// As unlinkat(2) and openat(2).
 pub fn new_file(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
-    match unlinkat(dir, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(errno) => return Err(errno),
-    }
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat(dir, name, flags, Mode::RUSR | Mode::WUSR)
+    let make = || openat(dir, name, flags, Mode::RUSR | Mode::WUSR);
+    // In a first pass nothing is there: one system call less a file.
+    match make() {
+        Err(Errno::EXIST) => {
+            unlinkat(dir, name, AtFlags::empty())?;
+            make()
+        }
+        made => made,
+    }
 }
 
 /// Gives inodes their further names. Returns the files whose inode was touched by that.

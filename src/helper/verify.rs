@@ -3,7 +3,7 @@
 use std::os::fd::AsFd as _;
 
 use super::context::Context;
-use super::copy::{Proofs, Roots, load_proofs, stat_root};
+use super::copy::{Proofs, Roots, known, stat_root};
 use super::crew::jobs;
 use super::cursor::open_root;
 use super::diff::{self, Finding, Findings, Pair, Same};
@@ -41,7 +41,7 @@ pub fn verify(cx: &Context, request: &VerifyRequest) -> Result<VerifyReport> {
     let proofs = if request.full {
         Proofs::default()
     } else {
-        load_proofs(cx, &request.manifest, &left)
+        known(cx, &request.manifest, &left).proofs
     };
     let pair = Pair {
         cx,
