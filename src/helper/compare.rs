@@ -4,11 +4,12 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use super::context::Context;
-use super::copy::{Proofs, Roots};
+use super::copy::Roots;
 use super::crew::jobs;
 use super::cursor::open_root;
 use super::diff::{self, Finding, Pair};
 use super::fault::{Fault, Result, Side, show};
+use super::known::Proofs;
 use super::meta::{Grain, Kind};
 use super::protocol::CompareReport;
 use super::walk::{Manner, Walk, walk};

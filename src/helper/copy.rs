@@ -4,10 +4,8 @@
 //! metadata of directories, sync, and only then the manifest, in one rename. What the manifest does not vouch for is
 //! copied again.
 
-use std::fs::File;
-use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use rustix::io::Errno;
@@ -19,7 +17,8 @@ use super::context::Context;
 use super::crew::{jobs, work_off};
 use super::cursor::{Cursor, open_root};
 use super::fault::{Fault, Result, Side, escape, show, show_path, vanished};
-use super::manifest::{self, Fingerprint, NO_LIST, Proof, Record, Unusable, settled};
+use super::known::{Draft, Earlier, Known, LARGE, Open, Proofs, known, write_manifest};
+use super::manifest::{NO_LIST, Proof, settled};
 use super::meta::{Grain, Kind, Meta, Stamp};
 use super::patch;
 use super::protocol::{CopyReport, CopyRequest, FailClass};
@@ -27,69 +26,6 @@ use super::structure;
 use super::throttle::Throttle;
 use super::tree::{EntryId, Tree};
 use super::walk::{Manner, Walk, walk};
-
-/// From this length on a file has a list of block hashes, and is patched where that is possible: smaller ones are
-/// written faster than compared.
-const LARGE: u64 = 1 << 20;
-
-/// Something known of files, by entry of the source. A sorted list: half the memory of a map.
-#[derive(Debug)]
-pub struct ById<T>(Vec<(EntryId, T)>);
-
-/// What is known of the content of files that nobody touched.
-pub type Proofs = ById<Proof>;
-
-/// The proven state of a large file at the destination, whatever became of the source.
-type Earlier = ById<Draft>;
-
-/// See [`Earlier`].
-#[derive(Debug, Clone, Copy)]
-struct Draft {
-    proof: Proof,
-    size: u64,
-}
-
-impl<T> Default for ById<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<T> ById<T> {
-    fn new(mut list: Vec<(EntryId, T)>) -> Self {
-        list.sort_unstable_by_key(|(id, _)| *id);
-        list.shrink_to_fit();
-        Self(list)
-    }
-
-    /// What is known of an entry, if anything is.
-    #[must_use]
-    pub fn get(&self, id: EntryId) -> Option<&T> {
-        let at = self.0.binary_search_by_key(&id, |(id, _)| *id).ok()?;
-        self.0.get(at).map(|(_, known)| known)
-    }
-
-    /// Forgets some entries.
-    fn forget(&mut self, mut stale: Vec<EntryId>) {
-        stale.sort_unstable();
-        self.0.retain(|(id, _)| stale.binary_search(id).is_err());
-    }
-
-    /// Adds entries of which nothing is known.
-    fn add(&mut self, more: Vec<(EntryId, T)>) {
-        self.0.extend(more);
-        self.0.sort_unstable_by_key(|(id, _)| *id);
-    }
-}
-
-/// What a manifest tells about the files of a tree.
-#[derive(Debug, Default)]
-pub struct Known {
-    /// Files that nobody touched since.
-    pub proofs: Proofs,
-    /// Large files that changed, and what their destination held before.
-    earlier: Earlier,
-}
 
 /// What all steps of a pass share.
 pub struct Pass<'a> {
@@ -290,100 +226,6 @@ pub(super) fn stat_root(root: &OwnedFd, side: Side) -> Result<Meta> {
 fn sync(to: &OwnedFd) -> Result<()> {
     // Reports what the kernel could not write in the background, too.
     rustix::fs::syncfs(to).map_err(|errno| Fault::io(Side::Destination, "sync", b"", errno))
-}
-
-/// The mark of a pass that rewrites parts of files in place. While it lies there, the manifest before is no proof of
-/// what a large file at the destination holds: neither inode nor times need tell, when the power fails at the wrong
-/// moment.
-struct Open;
-
-impl Open {
-    fn path(manifest: &Path) -> PathBuf {
-        manifest.with_extension("open")
-    }
-
-    /// Durable before the first block is written.
-    fn mark(manifest: &Path) -> Result<()> {
-        let path = Self::path(manifest);
-        let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
-        let mark = || {
-            File::create(&path)?.sync_all()?;
-            File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
-        };
-        mark().map_err(|error| Self::failed(&path, &error))
-    }
-
-    fn clear(manifest: &Path) -> Result<()> {
-        let path = Self::path(manifest);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(Self::failed(&path, &error)),
-            _ => Ok(()),
-        }
-    }
-
-    fn failed(path: &Path, error: &std::io::Error) -> Fault {
-        let errno = Errno::from_io_error(error).unwrap_or(Errno::IO);
-        Fault::on_path("write", path, errno)
-    }
-}
-
-/// What the manifest vouches for, of the files that are in the source now.
-pub fn known(cx: &Context, manifest: &Path, tree: &Tree) -> Known {
-    let (mut proofs, mut earlier) = (Vec::new(), Vec::new());
-    let open = Open::path(manifest).exists();
-    if open {
-        cx.note("an earlier pass ended while it patched large files: they are copied again");
-    }
-    let read = manifest::read(manifest, |path, Record { source, proof }| {
-        let Some(id) = tree.find(path) else { return };
-        let meta = &tree.entry(id).meta;
-        let listed = proof.list != NO_LIST;
-        if meta.kind != Kind::File || tree.is_link(id) || (open && listed) {
-            return;
-        }
-        if Fingerprint::from(meta) == source {
-            proofs.push((id, proof));
-        } else if listed && meta.size > LARGE && meta.nlink == 1 {
-            let size = source.size();
-            earlier.push((id, Draft { proof, size }));
-        }
-    });
-    match read {
-        Ok(()) => Known {
-            proofs: Proofs::new(proofs),
-            earlier: Earlier::new(earlier),
-        },
-        Err(Unusable::Missing) => Known::default(),
-        Err(unusable) => {
-            cx.note(format!(
-                "the manifest is not used, everything is compared again: {unusable}"
-            ));
-            Known::default()
-        }
-    }
-}
-
-/// Writes what is proven, and the drafts: what is known of destinations whose source was written to meanwhile.
-fn write_manifest(path: &Path, tree: &Tree, proofs: &Proofs, drafts: &Earlier) -> Result<()> {
-    let records = tree.ids().filter_map(|id| {
-        let meta = &tree.entry(id).meta;
-        let record = match (proofs.get(id), drafts.get(id)) {
-            (Some(proof), _) => Record {
-                source: Fingerprint::from(meta),
-                proof: *proof,
-            },
-            (None, Some(draft)) => Record {
-                source: Fingerprint::of_nothing(draft.size),
-                proof: draft.proof,
-            },
-            (None, None) => return None,
-        };
-        Some((tree.path(id), record))
-    });
-    manifest::write(path, records).map_err(|error| {
-        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
-        Fault::on_path("write the manifest", path, errno)
-    })
 }
 
 /// A file that was copied, to be read back.

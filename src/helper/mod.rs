@@ -8,7 +8,7 @@
 //! copy ─ structure    one pass: content, and everything else
 //! verify, compare ─ diff
 //! scan, probe, pg_control, place, http
-//!   └ walk ─ tree ─ cursor ─ meta ─ attrs ─ content ─ patch ─ blocks ─ manifest ─ remove ─ mounts
+//!   └ walk ─ tree ─ cursor ─ meta ─ attrs ─ content ─ patch ─ blocks ─ known ─ manifest ─ remove ─ mounts
 //!      └ crew, context, fault, throttle
 //! ```
 
@@ -33,6 +33,7 @@ pub mod cursor;
 pub mod diff;
 pub mod fault;
 pub mod http;
+pub mod known;
 pub mod manifest;
 pub mod meta;
 pub mod mounts;

@@ -12,10 +12,11 @@ use rustix::io::Errno;
 
 use super::attrs::{self, At};
 use super::content::open_file;
-use super::copy::{Hand, Pass, Proofs};
+use super::copy::{Hand, Pass};
 use super::crew::work_off;
 use super::cursor::{Node, open_dir};
 use super::fault::{Fault, Result, Side, show, vanished};
+use super::known::Proofs;
 use super::manifest::Proof;
 use super::meta::{Kind, Meta};
 use super::mounts;

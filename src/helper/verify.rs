@@ -3,11 +3,12 @@
 use std::os::fd::AsFd as _;
 
 use super::context::Context;
-use super::copy::{Proofs, Roots, known, stat_root};
+use super::copy::{Roots, stat_root};
 use super::crew::jobs;
 use super::cursor::open_root;
 use super::diff::{self, Finding, Findings, Pair, Same};
 use super::fault::{Fault, Result, Side, show};
+use super::known::{Proofs, known};
 use super::meta::{Grain, Kind};
 use super::protocol::{FailClass, VerifyReport, VerifyRequest};
 use super::tree::Tree;
