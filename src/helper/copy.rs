@@ -17,7 +17,7 @@ use super::context::Context;
 use super::crew::{jobs, work_off};
 use super::cursor::{Cursor, open_root};
 use super::fault::{Fault, Result, Side, escape, show, show_path, vanished};
-use super::known::{Draft, Earlier, Known, LARGE, Open, Proofs, known, write_manifest};
+use super::known::{Draft, Earlier, Known, LARGE, Open, known, write_manifest};
 use super::manifest::{NO_LIST, Proof, settled};
 use super::meta::{Grain, Kind, Meta, Stamp};
 use super::patch;
