@@ -20,6 +20,8 @@ use crate::model::{ContainerId, Failure, Owner, ProjectName, Result, RunId, Volu
 const LINE_LIMIT: usize = 4 << 20;
 /// What is kept of the helper's stderr.
 const STDERR_LIMIT: usize = 16 * 1024;
+/// So often a request is made whose answer the engine loses.
+const ATTEMPTS: usize = 3;
 /// After its last line the helper must end within this.
 const END_LIMIT: Duration = Duration::from_secs(30);
 
@@ -118,16 +120,25 @@ impl Engine {
         let request = serde_json::to_string(&job.request)
             .map_err(|e| Failure::bug("a request cannot be written").because(&e))?;
         let body = self.body(&job, image, request);
-        let made = self
-            .docker
-            .create_container(Some(CreateContainerOptionsBuilder::new().build()), body)
-            .await
-            .map_err(failed("cannot make the helper container"))?;
-        let result = self.drive(&made.id, on_line).await;
-        let removed = self.remove_container(&made.id).await;
-        let answer = result?;
-        removed?;
-        Ok(answer)
+        for _ in 0..ATTEMPTS {
+            let made = self
+                .docker
+                .create_container(Some(CreateContainerOptionsBuilder::new().build()), body.clone())
+                .await
+                .map_err(failed("cannot make the helper container"))?;
+            let result = self.drive(&made.id, on_line).await;
+            let removed = self.remove_container(&made.id).await;
+            let answer = result?;
+            removed?;
+            if let Some(answer) = answer {
+                return Ok(answer);
+            }
+        }
+        Err(
+            Failure::environment("the engine does not hand on what the helper says").cause(format!(
+                "it ended well {ATTEMPTS} times, and its answer never came"
+            )),
+        )
     }
 
     fn body(&self, job: &HelperJob, image: String, request: String) -> ContainerCreateBody {
@@ -170,7 +181,9 @@ impl Engine {
         }
     }
 
-    async fn drive(&self, id: &str, on_line: &mut (dyn FnMut(Line) + Send)) -> Result<Answer> {
+    /// `None` when the helper ended well and its answer did not come through: a busy engine now and then loses what a
+    /// container says in its last moment (seen with 28.5). Every request may be made again, so that is what is done.
+    async fn drive(&self, id: &str, on_line: &mut (dyn FnMut(Line) + Send)) -> Result<Option<Answer>> {
         let mut attached = self.attach_and_start(id, "cannot start the helper").await?;
         let mut stderr = String::new();
         let mut line = Vec::new();
@@ -197,9 +210,9 @@ impl Engine {
             }
         }
         match last {
-            Some(Line::Answer(answer)) => Ok(answer),
+            Some(Line::Answer(answer)) => Ok(Some(answer)),
             Some(Line::Failed { what, because, class }) => Err(told(what, because, class)),
-            _ => Err(self.silent_end(id, &stderr).await),
+            _ => self.silent_end(id, &stderr).await.map(|()| None),
         }
     }
 
@@ -222,8 +235,8 @@ impl Engine {
         Ok(attached)
     }
 
-    /// Why the helper ended without an answer.
-    async fn silent_end(&self, id: &str, stderr: &str) -> Failure {
+    /// Why the helper ended without an answer, unless it ended well.
+    async fn silent_end(&self, id: &str, stderr: &str) -> Result<()> {
         let state = tokio::time::timeout(END_LIMIT, self.docker.inspect_container(id, None)).await;
         let how = match state {
             Ok(Ok(inspect)) => {
@@ -231,6 +244,7 @@ impl Engine {
                 match (state.oom_killed, state.exit_code) {
                     (Some(true), _) => "it was killed for want of memory".to_owned(),
                     (_, Some(137)) => "it was killed".to_owned(),
+                    (_, Some(0)) if stderr.is_empty() => return Ok(()),
                     (_, code) => format!("exit code {}", code.unwrap_or_default()),
                 }
             }
@@ -239,8 +253,8 @@ impl Engine {
         };
         let failure = Failure::environment("the helper ended before its work was done").cause(how);
         match stderr.trim() {
-            "" => failure,
-            text => failure.cause(text),
+            "" => Err(failure),
+            text => Err(failure.cause(text)),
         }
     }
 
