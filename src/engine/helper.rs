@@ -275,8 +275,25 @@ impl Engine {
     /// returns what it wrote to stdout: `postgres --version`.
     ///
     /// # Errors
-    /// When it cannot be started or does not end well.
+    /// When it cannot be started or does not end in time.
     pub async fn ask_image(
+        &self,
+        image: &str,
+        run: &RunId,
+        project: &ProjectName,
+        command: &[&str],
+    ) -> Result<String> {
+        let mut text = String::new();
+        for _ in 0..ATTEMPTS {
+            text = self.ask_image_once(image, run, project, command).await?;
+            if !text.is_empty() {
+                break;
+            }
+        }
+        Ok(text)
+    }
+
+    async fn ask_image_once(
         &self,
         image: &str,
         run: &RunId,
