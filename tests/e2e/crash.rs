@@ -118,7 +118,7 @@ fn on_from(shard: usize, shards: usize) {
             crash(&stack, &format!("move --to {to} -y"), &point),
             "the run never comes by {point}"
         );
-        if full() && point != "before-journal:0" {
+        if full() && point != "before-journal:0" && point != closed() {
             crash(&stack, "resume", "after-apply:6");
         }
         match point.as_str() {
