@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bollard::models::{
-    ContainerInspectResponse, ContainerStateStatusEnum, HealthStatusEnum, Mount as ApiMount, MountPoint,
+    ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, HealthStatusEnum,
+    Mount as ApiMount, MountPoint,
 };
 use bollard::query_parameters::{
     ContainerArchiveInfoOptionsBuilder, KillContainerOptionsBuilder, ListContainersOptionsBuilder,
@@ -241,16 +242,23 @@ impl Engine {
 
     /// The ids of the containers that the filters let through, running or not.
     pub(super) async fn container_ids(&self, filters: HashMap<&str, Vec<String>>) -> Result<Vec<String>> {
+        let list = self.summaries(filters).await?;
+        Ok(list.into_iter().filter_map(|c| c.id).collect())
+    }
+
+    /// The containers that the filters let through, running or not, as the engine lists them.
+    pub(super) async fn summaries(
+        &self,
+        filters: HashMap<&str, Vec<String>>,
+    ) -> Result<Vec<ContainerSummary>> {
         let options = ListContainersOptionsBuilder::new()
             .all(true)
             .filters(&filters)
             .build();
-        let list = self
-            .docker
+        self.docker
             .list_containers(Some(options))
             .await
-            .map_err(failed("cannot list the containers"))?;
-        Ok(list.into_iter().filter_map(|c| c.id).collect())
+            .map_err(failed("cannot list the containers"))
     }
 
     /// One container by id or name; `None` if there is none.

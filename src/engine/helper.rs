@@ -1,6 +1,7 @@
 //! Running one request in a helper container: no network, read-only root, only the mounts that the request needs.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::time::Duration;
 
 use bollard::container::{AttachContainerResults, LogOutput};
@@ -12,7 +13,7 @@ use bollard::query_parameters::{AttachContainerOptionsBuilder, CreateContainerOp
 use futures_util::StreamExt;
 
 use super::image::PROGRAM;
-use super::{Engine, LABEL_PROJECT, LABEL_RUN, failed};
+use super::{Engine, LABEL_PROCESS, LABEL_PROJECT, LABEL_RUN, failed};
 use crate::helper::protocol::{Answer, FailClass, Line, Request};
 use crate::model::{ContainerId, Failure, Owner, ProjectName, Result, RunId, VolumeName};
 
@@ -150,10 +151,7 @@ impl Engine {
             user: Some(job.user.map_or_else(|| "0:0".to_owned(), |o| o.to_string())),
             attach_stdout: Some(true),
             attach_stderr: Some(true),
-            labels: Some(HashMap::from([
-                (LABEL_RUN.to_owned(), job.run.to_string()),
-                (LABEL_PROJECT.to_owned(), job.project.to_string()),
-            ])),
+            labels: Some(labels(&job.run, &job.project)),
             // A healthcheck or signal of a base image cannot interfere: there is none.
             host_config: Some(HostConfig {
                 mounts: Some(mounts),
@@ -271,6 +269,33 @@ impl Engine {
         Ok(ids.len())
     }
 
+    /// Removes the helpers of a project that ended and that nobody waits for: a process that was killed while it
+    /// looked left them, and it has no run that anybody would take up.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub async fn remove_left_helpers(&self, project: &ProjectName) -> Result<()> {
+        let ended = ["created", "exited", "dead"].map(str::to_owned).to_vec();
+        let filters = HashMap::from([
+            (
+                "label",
+                vec![format!("{LABEL_PROJECT}={project}"), LABEL_PROCESS.to_owned()],
+            ),
+            ("status", ended),
+        ]);
+        for helper in self.summaries(filters).await? {
+            let waiting = helper.labels.unwrap_or_default().remove(LABEL_PROCESS);
+            // Somebody else may look at the same time, and needs no lock for that: theirs are not ours to remove.
+            if waiting.is_some_and(|pid| Path::new("/proc").join(pid).exists()) {
+                continue;
+            }
+            if let Some(id) = helper.id {
+                self.remove_container(&id).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Runs a short command in a fresh container of an image, without mounts, network or environment of ours, and
     /// returns what it wrote to stdout: `postgres --version`.
     ///
@@ -310,10 +335,7 @@ impl Engine {
             cmd: Some(arguments.iter().map(|a| (*a).to_owned()).collect()),
             attach_stdout: Some(true),
             attach_stderr: Some(true),
-            labels: Some(HashMap::from([
-                (LABEL_RUN.to_owned(), run.to_string()),
-                (LABEL_PROJECT.to_owned(), project.to_string()),
-            ])),
+            labels: Some(labels(run, project)),
             host_config: Some(HostConfig {
                 network_mode: Some("none".into()),
                 cap_drop: Some(vec!["ALL".into()]),
@@ -355,6 +377,14 @@ impl Engine {
             .map_err(failed(what()))?;
         answer
     }
+}
+
+fn labels(run: &RunId, project: &ProjectName) -> HashMap<String, String> {
+    HashMap::from([
+        (LABEL_RUN.to_owned(), run.to_string()),
+        (LABEL_PROJECT.to_owned(), project.to_string()),
+        (LABEL_PROCESS.to_owned(), std::process::id().to_string()),
+    ])
 }
 
 fn parse(line: &[u8]) -> Result<Line> {

@@ -32,6 +32,8 @@ pub use volumes::Volume;
 pub const LABEL_RUN: &str = "rehome.run";
 /// … and the project.
 pub const LABEL_PROJECT: &str = "rehome.project";
+/// The label that names the process that made a helper.
+const LABEL_PROCESS: &str = "rehome.process";
 
 /// What every request but long ones may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);

@@ -72,6 +72,9 @@ impl Planned {
 pub async fn plan_move(app: &App, request: &MoveRequest) -> Result<Planned> {
     let lock = if request.dry_run { None } else { Some(app.lock()?) };
     app.no_unfinished_run()?;
+    if lock.is_some() {
+        app.engine.remove_left_helpers(&app.project.name).await?;
+    }
     let to = match (&request.to, &app.settings.block_root) {
         (Some(to), _) => to.clone(),
         (None, Some(root)) => Destination::Block(root.clone()),

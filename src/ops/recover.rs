@@ -45,6 +45,9 @@ enum Way {
 pub async fn recover(app: &App, wanted: Option<&RunId>, back: bool, dry_run: bool) -> Result<Recovery> {
     let way = if back { Way::Back } else { Way::Forward };
     let lock = if dry_run { None } else { Some(app.lock()?) };
+    if lock.is_some() {
+        app.engine.remove_left_helpers(&app.project.name).await?;
+    }
     let run = find(&app.state, wanted, way)?;
     let id = run.dir.id().clone();
     let state = match run.condition {
