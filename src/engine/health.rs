@@ -11,8 +11,9 @@ use tokio::time::Instant;
 use super::{Container, Engine, Health, State};
 use crate::model::{ContainerId, Failure, Result, ServiceName, Span};
 
-/// How often the engine is asked.
-const POLL: Duration = Duration::from_millis(200);
+/// How often the engine is asked. Services wait for each other while the stack is down: each step of such a chain
+/// costs half of this.
+const POLL: Duration = Duration::from_millis(100);
 /// A healthcheck without a start period may say "unhealthy" before the service had a chance; longer than this it
 /// means it.
 const UNHEALTHY_LIMIT: Duration = Duration::from_secs(30);

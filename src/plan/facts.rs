@@ -89,7 +89,7 @@ pub(super) fn gather(
     let pre_copy = !wanted.offline && !stack.stop.is_empty() && volumes.iter().any(|v| !v.fresh);
     let entries: u64 = volumes.iter().map(|v| v.entries).sum();
     let bytes: u64 = volumes.iter().map(|v| v.bytes).sum();
-    let mut seconds = 3 + stack.stop.len() as u64 * 2 + entries / FILES_A_SECOND;
+    let mut seconds = 3 + stack.stopped().count() as u64 * 2 + entries / FILES_A_SECOND;
     if !pre_copy {
         seconds += bytes / BYTES_A_SECOND;
     }
@@ -137,7 +137,7 @@ pub(super) fn gather(
                 crate::model::ByteSize(d.probe.bytes_total)
             )
         }),
-        stopped: stack.stop.clone(),
+        stopped: stack.stopped().cloned().collect(),
         remade: stack.remake.clone(),
         untouched: stack.untouched.clone(),
         pre_copy,

@@ -84,7 +84,7 @@ fn broken_rule(plan: &MovePlan) -> Option<&'static str> {
     let (mut stopped, mut started): (Vec<&ServiceName>, Vec<&ServiceName>) = Default::default();
     for step in &plan.steps {
         match step {
-            MoveStep::Stop(stop) => stopped.extend(stop.containers.iter().map(|c| &c.service)),
+            MoveStep::Stop(stop) => stopped.extend(stop.containers().map(|c| &c.service)),
             MoveStep::Start(start) => started.extend(start.services.iter().map(|s| &s.service)),
             _ => {}
         }
@@ -181,7 +181,10 @@ mod tests {
                     max_downtime: None,
                 }),
                 MoveStep::Stop(Stop {
-                    containers: vec![stopping("web", 1), stopping("web", 2), stopping("db", 1)],
+                    waves: vec![
+                        vec![stopping("web", 1), stopping("web", 2)],
+                        vec![stopping("db", 1)],
+                    ],
                     start: Vec::new(),
                     mounts: Vec::new(),
                     mounting: Vec::new(),

@@ -11,9 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::compose::project::Condition;
 use crate::datastore::Kind;
 use crate::model::{Failure, Home, Owner, Result, ServiceName, VolumeKey, VolumeName, nearest};
-use crate::observe::{ServiceSeen, VolumeSeen, World};
+use crate::observe::{ContainerSeen, ServiceSeen, VolumeSeen, World};
 use crate::steps::{
     Delta, ExpectedMount, Hook, HttpCheck, MakeHomes, Making, MoveStep, Moving, PreCopy, Prove, Start,
     Starting, Stop, Stopping, Switch, Target, Tidy, Verify, Writer,
@@ -127,7 +128,7 @@ pub fn move_plan(
         }));
     }
     steps.push(MoveStep::Stop(Stop {
-        containers: stopping.clone(),
+        waves: stopping.clone(),
         start: starting.clone(),
         mounts: mounts(
             world,
@@ -159,7 +160,7 @@ pub fn move_plan(
         services: starting.clone(),
         make: making,
         mounts: mounts(world, &stack, new_name, &keys),
-        stopping: stopping.clone(),
+        stopping: stopping.into_iter().flatten().collect(),
         volumes: volumes.clone(),
         definitions: definitions(world, &stack),
         limit: START_LIMIT,
@@ -321,54 +322,63 @@ fn moving(
     })
 }
 
-fn stopping(world: &World, stack: &Stack, wanted: &Wanted) -> Vec<Stopping> {
-    let mut containers = Vec::new();
-    for service in stack.stop.iter().filter_map(|name| world.service(name)) {
-        let database: Option<Kind> = service.server;
-        let grace = wanted
-            .stop_timeout
-            .or(database
-                .and_then(Kind::grace)
-                .map(|g| g.max(service.stop_grace.unwrap_or_default())))
-            .or(service.stop_grace)
-            .unwrap_or(STOP_GRACE);
-        for container in service.containers.iter().filter(|c| c.state.is_up()) {
-            containers.push(Stopping {
-                service: service.name.clone(),
-                id: container.id.clone(),
-                name: container.name.clone(),
-                signal: database.and_then(Kind::stop_signal).map(str::to_owned),
-                grace,
-                never_kill: database.is_some(),
-            });
-        }
-    }
-    containers
+fn stopping(world: &World, stack: &Stack, wanted: &Wanted) -> Vec<Vec<Stopping>> {
+    let of_wave = |wave: &Vec<ServiceName>| {
+        wave.iter()
+            .filter_map(|name| world.service(name))
+            .flat_map(|service| containers_of(service, wanted))
+            .collect()
+    };
+    stack.stop.iter().map(of_wave).collect()
+}
+
+/// How the containers of a service are stopped that are up.
+fn containers_of(service: &ServiceSeen, wanted: &Wanted) -> Vec<Stopping> {
+    let database: Option<Kind> = service.server;
+    let grace = wanted
+        .stop_timeout
+        .or(database
+            .and_then(Kind::grace)
+            .map(|g| g.max(service.stop_grace.unwrap_or_default())))
+        .or(service.stop_grace)
+        .unwrap_or(STOP_GRACE);
+    let stopping = |container: &ContainerSeen| Stopping {
+        service: service.name.clone(),
+        id: container.id.clone(),
+        name: container.name.clone(),
+        signal: database.and_then(Kind::stop_signal).map(str::to_owned),
+        grace,
+        never_kill: database.is_some(),
+    };
+    service
+        .containers
+        .iter()
+        .filter(|c| c.state.is_up())
+        .map(stopping)
+        .collect()
 }
 
 fn starting(world: &World, stack: &Stack) -> Vec<Starting> {
-    let running: Vec<_> = stack
-        .stop
-        .iter()
-        .rev()
-        .filter_map(|name| world.service(name))
-        .collect();
+    let running: Vec<_> = stack.stopped().rev().cloned().collect();
     let completes = |name: &ServiceName| {
         world.services.iter().any(|s| {
             s.depends_on
                 .iter()
-                .any(|(on, c)| on == name && *c == crate::compose::project::Condition::CompletedSuccessfully)
+                .any(|(on, c)| on == name && *c == Condition::CompletedSuccessfully)
         })
+    };
+    let condition = |service: &ServiceSeen, on: &ServiceName| {
+        let said = service.depends_on.iter().find(|(name, _)| name == on);
+        said.map_or(Condition::Started, |(_, condition)| *condition)
     };
     running
         .iter()
+        .filter_map(|name| world.service(name))
         .map(|service| Starting {
             service: service.name.clone(),
-            after: service
-                .depends_on
-                .iter()
-                .filter(|(on, _)| running.iter().any(|r| r.name == *on))
-                .cloned()
+            after: order::needs(world, service, &running)
+                .into_iter()
+                .map(|on| (on.clone(), condition(service, on)))
                 .collect(),
             ends: completes(&service.name),
             up: service.containers.iter().filter(|c| c.state.is_up()).count(),

@@ -1,21 +1,28 @@
 //! Which services a move stops, makes anew and starts, and in which order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{ServiceName, VolumeKey};
-use crate::observe::World;
+use crate::observe::{ServiceSeen, World};
 
 /// The part of the stack that a move touches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stack {
     /// Services that run and are stopped: those that mount a moved volume and those that depend on them, dependents
-    /// first.
-    pub stop: Vec<ServiceName>,
+    /// first. In waves: the services of one need nothing of each other, and are stopped at the same time.
+    pub stop: Vec<Vec<ServiceName>>,
     /// Services with containers that must be made anew, because they mount a moved volume or live in a container that
     /// does; running or not.
     pub remake: Vec<ServiceName>,
     /// Services that run and go on running.
     pub untouched: Vec<ServiceName>,
+}
+
+impl Stack {
+    /// The services that are stopped, in that order.
+    pub fn stopped(&self) -> impl DoubleEndedIterator<Item = &ServiceName> {
+        self.stop.iter().flatten()
+    }
 }
 
 /// Finds the part of the stack that a move of these volumes touches.
@@ -28,27 +35,18 @@ pub fn stack_of(world: &World, moved: &BTreeSet<VolumeKey>) -> Stack {
         .collect();
     grow(&mut remake, world, |s| s.attached_to.iter().collect());
     let mut touched = remake.clone();
-    grow(&mut touched, world, |s| {
-        s.depends_on
-            .iter()
-            .map(|(on, _)| on)
-            .chain(&s.attached_to)
-            .collect()
-    });
+    grow(&mut touched, world, |s| needed_by(s).collect());
 
-    let named =
-        |set: &BTreeSet<&ServiceName>, keep: fn(&crate::observe::ServiceSeen) -> bool| -> Vec<ServiceName> {
-            world
-                .services
-                .iter()
-                .filter(|s| set.contains(&s.name) && keep(s))
-                .map(|s| s.name.clone())
-                .collect()
-        };
-    let mut stop = named(&touched, |s| s.is_up());
-    stop.reverse();
+    let named = |set: &BTreeSet<&ServiceName>, keep: fn(&ServiceSeen) -> bool| -> Vec<ServiceName> {
+        world
+            .services
+            .iter()
+            .filter(|s| set.contains(&s.name) && keep(s))
+            .map(|s| s.name.clone())
+            .collect()
+    };
     Stack {
-        stop,
+        stop: waves(world, &named(&touched, |s| s.is_up())),
         remake: named(&remake, |s| !s.containers.is_empty()),
         untouched: world
             .services
@@ -57,6 +55,54 @@ pub fn stack_of(world: &World, moved: &BTreeSet<VolumeKey>) -> Stack {
             .map(|s| s.name.clone())
             .collect(),
     }
+}
+
+fn needed_by(service: &ServiceSeen) -> impl Iterator<Item = &ServiceName> {
+    service
+        .depends_on
+        .iter()
+        .map(|(on, _)| on)
+        .chain(&service.attached_to)
+}
+
+/// The services of `among` that a service needs. One that does not run is needed by nobody now, but what it needs in
+/// turn keeps its place in the order.
+pub(super) fn needs<'a>(
+    world: &'a World,
+    service: &'a ServiceSeen,
+    among: &[ServiceName],
+) -> BTreeSet<&'a ServiceName> {
+    let mut found = BTreeSet::new();
+    let mut passed = BTreeSet::new();
+    let mut open = vec![service];
+    while let Some(next) = open.pop() {
+        for on in needed_by(next) {
+            if among.contains(on) {
+                found.insert(on);
+            } else if passed.insert(on) {
+                open.extend(world.service(on));
+            }
+        }
+    }
+    found
+}
+
+/// Each service as early as those that need it are down. `started` is in the order in which services start.
+fn waves(world: &World, started: &[ServiceName]) -> Vec<Vec<ServiceName>> {
+    let mut wave_of: BTreeMap<&ServiceName, usize> = BTreeMap::new();
+    let mut waves: Vec<Vec<ServiceName>> = Vec::new();
+    for service in started.iter().rev().filter_map(|name| world.service(name)) {
+        let wave = wave_of.get(&service.name).copied().unwrap_or_default();
+        for on in needs(world, service, started) {
+            let of = wave_of.entry(on).or_default();
+            *of = (*of).max(wave + 1);
+        }
+        if waves.len() <= wave {
+            waves.resize_with(wave + 1, Vec::new);
+        }
+        waves[wave].push(service.name.clone());
+    }
+    waves
 }
 
 /// Adds every service that points into the set, until none is left.

@@ -54,7 +54,7 @@ pub(super) fn check(
             if remade {
                 drift(service)?;
             }
-            if remade || stack.stop.contains(&service.name) {
+            if remade || stack.stopped().any(|s| *s == service.name) {
                 fit(service)?;
             }
         }

@@ -1,7 +1,11 @@
 //! What both the way forward and the way back do with containers: make them, prove what they mount, bring them up.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::future::{join_all, try_join_all};
+use futures_util::stream::FuturesUnordered;
 use serde::{Deserialize, Serialize};
 
 use super::spec::{ExpectedMount, Starting};
@@ -120,62 +124,106 @@ pub(super) fn of_service<'a>(
         .filter(move |c| !c.one_off && c.service.as_ref() == Some(service))
 }
 
-/// Starts services in order, each when what it waits for is there, and waits until all are up.
+/// Starts each service as soon as what it waits for is there, and waits until all are up. Services that do not need
+/// each other do not wait for each other.
 pub(super) async fn bring_up(cx: &Cx, services: &[Starting], limit: Duration) -> Result<()> {
-    let up = Gate {
-        meant: Meant::Run,
+    let containers = cx.engine.project_containers(&cx.project).await?;
+    let of = |starting: &Starting| -> Vec<Container> {
+        of_service(&containers, &starting.service)
+            .take(starting.up)
+            .cloned()
+            .collect()
+    };
+    let mut waiting: Vec<&Starting> = services.iter().collect();
+    let mut reached: BTreeSet<(&ServiceName, Condition)> = BTreeSet::new();
+    let mut gates = FuturesUnordered::new();
+    loop {
+        let ready;
+        (ready, waiting) = waiting
+            .into_iter()
+            .partition(|s| s.after.iter().all(|(on, c)| reached.contains(&(on, *c))));
+        // All of them are waited for, also when one fails: none may start behind the back of the way back.
+        for started in join_all(ready.iter().map(|s| start(cx, s, of(s)))).await {
+            started?;
+        }
+        for starting in &ready {
+            reached.insert((&starting.service, Condition::Started));
+            for condition in awaited(&starting.service, services) {
+                gates.push(pass_gate(cx, &starting.service, of(starting), condition, limit));
+            }
+        }
+        if ready.is_empty() {
+            match gates.next().await {
+                Some(passed) => reached.insert(passed?),
+                None => break,
+            };
+        }
+    }
+    if let Some(starting) = waiting.first() {
+        return Err(Failure::bug(format!(
+            "service `{}` waits for one that is not started",
+            starting.service
+        )));
+    }
+    // One after the other: that takes no longer, and one that is restarted once because another was not there yet is
+    // no failure. That all stay up is proven later.
+    for starting in services {
+        let meant = if starting.ends {
+            Condition::CompletedSuccessfully
+        } else {
+            Condition::Healthy
+        };
+        pass_gate(cx, &starting.service, of(starting), meant, limit).await?;
+    }
+    Ok(())
+}
+
+/// What others wait for a service to reach, beyond its start.
+fn awaited(service: &ServiceName, services: &[Starting]) -> BTreeSet<Condition> {
+    services
+        .iter()
+        .flat_map(|s| &s.after)
+        .filter(|(on, condition)| on == service && *condition != Condition::Started)
+        .map(|(_, condition)| *condition)
+        .collect()
+}
+
+async fn start(cx: &Cx, starting: &Starting, containers: Vec<Container>) -> Result<()> {
+    if containers.len() < starting.up {
+        return Err(Failure::environment(format!(
+            "service `{}` had {} containers and has {}",
+            starting.service,
+            starting.up,
+            containers.len()
+        )));
+    }
+    for started in join_all(containers.iter().map(|c| cx.engine.start(&c.id))).await {
+        started.map_err(|f| f.inside(format!("service `{}` could not be started", starting.service)))?;
+    }
+    Ok(())
+}
+
+/// Waits until every container of a service is as far as it shall be.
+async fn pass_gate<'a>(
+    cx: &Cx,
+    service: &'a ServiceName,
+    containers: Vec<Container>,
+    condition: Condition,
+    limit: Duration,
+) -> Result<(&'a ServiceName, Condition)> {
+    let gate = Gate {
+        meant: match condition {
+            Condition::CompletedSuccessfully => Meant::End,
+            Condition::Started | Condition::Healthy => Meant::Run,
+        },
         stable: Duration::ZERO,
         limit,
     };
-    let ended = Gate {
-        meant: Meant::End,
-        ..up
-    };
-    let containers = cx.engine.project_containers(&cx.project).await?;
-    let chosen = |service: &ServiceName| {
-        let count = services
+    try_join_all(
+        containers
             .iter()
-            .find(|s| s.service == *service)
-            .map_or(0, |s| s.up);
-        of_service(&containers, service)
-            .take(count)
-            .cloned()
-            .collect::<Vec<_>>()
-    };
-    for starting in services {
-        for (dependency, condition) in &starting.after {
-            let gate = match condition {
-                Condition::Started => continue,
-                Condition::Healthy => up,
-                Condition::CompletedSuccessfully => ended,
-            };
-            for container in chosen(dependency) {
-                cx.engine.wait_until_up(&container.id, dependency, gate).await?;
-            }
-        }
-        let containers = chosen(&starting.service);
-        if containers.len() < starting.up {
-            return Err(Failure::environment(format!(
-                "service `{}` had {} containers and has {}",
-                starting.service,
-                starting.up,
-                containers.len()
-            )));
-        }
-        for container in containers {
-            cx.engine
-                .start(&container.id)
-                .await
-                .map_err(|f| f.inside(format!("service `{}` could not be started", starting.service)))?;
-        }
-    }
-    for starting in services {
-        let gate = if starting.ends { ended } else { up };
-        for container in chosen(&starting.service) {
-            cx.engine
-                .wait_until_up(&container.id, &starting.service, gate)
-                .await?;
-        }
-    }
-    Ok(())
+            .map(|c| cx.engine.wait_until_up(&c.id, service, gate)),
+    )
+    .await?;
+    Ok((service, condition))
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
 use super::spec::{ExpectedMount, FROM, Moving, Starting, Stopping};
@@ -18,8 +19,8 @@ use crate::saga::Step;
 /// See the module.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Stop {
-    /// The containers, in the order in which they are stopped.
-    pub containers: Vec<Stopping>,
+    /// The containers, in the order in which they are stopped; those of one wave at the same time.
+    pub waves: Vec<Vec<Stopping>>,
     /// The services to bring up again on the way back, in the order in which they are started.
     pub start: Vec<Starting>,
     /// What their containers mount until now.
@@ -37,7 +38,7 @@ impl Step for Stop {
     type Receipt = ();
 
     fn title(&self) -> String {
-        let mut services: Vec<_> = self.containers.iter().map(|c| c.service.as_str()).collect();
+        let mut services: Vec<_> = self.containers().map(|c| c.service.as_str()).collect();
         services.dedup();
         if services.is_empty() {
             "stop nothing: no service runs".to_owned()
@@ -47,7 +48,7 @@ impl Step for Stop {
     }
 
     async fn prepare(&self, cx: &Cx) -> Result<()> {
-        for container in &self.containers {
+        for container in self.containers() {
             let now = cx.engine.find_container(container.id.as_str()).await?;
             if !now.is_some_and(|c| c.state.is_up()) {
                 return Err(Failure::environment(format!(
@@ -61,35 +62,14 @@ impl Step for Stop {
     }
 
     async fn apply(&self, cx: &Cx, (): &()) -> Result<()> {
-        if !self.containers.is_empty() {
+        if self.containers().next().is_some() {
             cx.downtime.begin(&*cx.events);
         }
-        for container in &self.containers {
-            self.note_asked(cx, container).await?;
-            let ended = cx
-                .engine
-                .stop(
-                    &container.id,
-                    container.signal.as_deref(),
-                    container.grace,
-                    !container.never_kill,
-                )
-                .await?;
-            if !ended {
-                let signal = container.signal.as_deref().unwrap_or("its stop signal");
-                return Err(Failure::environment(format!(
-                    "service `{}` did not stop within {}",
-                    container.service,
-                    Span(container.grace)
-                ))
-                .cause(format!(
-                    "container {} still running after {signal}",
-                    container.name
-                ))
-                .hint(format!(
-                    "run again with --stop-timeout {}",
-                    container.grace.as_secs() * 5
-                )));
+        for wave in &self.waves {
+            note_asked(cx, wave).await?;
+            // All of them are waited for, also when one fails: undo must not meet a container on its way down.
+            for ended in join_all(wave.iter().map(|container| stop(cx, container))).await {
+                ended?;
             }
         }
         Ok(())
@@ -126,7 +106,7 @@ impl Step for Stop {
         // A container that was asked to stop and still runs may be on its way down: what state it is in is only known
         // after a restart.
         let asked = asked(&cx.run_dir)?;
-        for container in self.containers.iter().rev() {
+        for container in self.waves.iter().flatten().rev() {
             let now = cx.engine.find_container(container.id.as_str()).await?;
             if now.is_some_and(|c| c.state.is_up() && asked.get(&c.id) == Some(&c.started_at)) {
                 cx.engine.restart(&container.id, container.grace).await?;
@@ -146,15 +126,48 @@ impl Step for Stop {
 const ASKED: &str = "asked-to-stop.json";
 
 impl Stop {
-    /// Writes down that a container is asked to stop, before it is: by its id and when it was started.
-    async fn note_asked(&self, cx: &Cx, container: &Stopping) -> Result<()> {
-        let mut asked = asked(&cx.run_dir)?;
+    /// The containers, in the order in which they are stopped.
+    pub fn containers(&self) -> impl Iterator<Item = &Stopping> {
+        self.waves.iter().flatten()
+    }
+}
+
+/// Writes down that containers are asked to stop, before they are: by their ids and when they were started.
+async fn note_asked(cx: &Cx, containers: &[Stopping]) -> Result<()> {
+    let mut asked = asked(&cx.run_dir)?;
+    for container in containers {
         if let Some(now) = cx.engine.find_container(container.id.as_str()).await? {
             asked.insert(now.id, now.started_at);
         }
-        let text = serde_json::to_vec(&asked).map_err(|e| Failure::bug("cannot write ids").because(&e))?;
-        crate::state::write_durably(&cx.run_dir.join(ASKED), &text)
     }
+    let text = serde_json::to_vec(&asked).map_err(|e| Failure::bug("cannot write ids").because(&e))?;
+    crate::state::write_durably(&cx.run_dir.join(ASKED), &text)
+}
+
+/// Stops one container by its rules, and waits until it is down.
+async fn stop(cx: &Cx, container: &Stopping) -> Result<()> {
+    let signal = container.signal.as_deref();
+    let ended = cx
+        .engine
+        .stop(&container.id, signal, container.grace, !container.never_kill)
+        .await?;
+    if ended {
+        return Ok(());
+    }
+    Err(Failure::environment(format!(
+        "service `{}` did not stop within {}",
+        container.service,
+        Span(container.grace)
+    ))
+    .cause(format!(
+        "container {} still running after {}",
+        container.name,
+        signal.unwrap_or("its stop signal")
+    ))
+    .hint(format!(
+        "run again with --stop-timeout {}",
+        container.grace.as_secs() * 5
+    )))
 }
 
 /// The containers that this run asked to stop, and when each had been started.

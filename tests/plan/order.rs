@@ -27,6 +27,33 @@ fn a_database_takes_its_dependents_with_it_and_a_cache_stays() {
 }
 
 #[test]
+fn services_that_do_not_need_each_other_are_stopped_at_the_same_time() {
+    let plan = plan(&kms(), &wanted()).unwrap();
+    assert_eq!(
+        waves(&plan),
+        [
+            vec!["nginx", "celery-beat", "celery"],
+            vec!["api"],
+            vec!["redis", "db"]
+        ]
+    );
+}
+
+#[test]
+fn the_order_goes_through_a_service_that_does_not_run() {
+    let mut world = world_of(vec![
+        service("db").mounting("data", "/data"),
+        service("init").after("db", Condition::Healthy),
+        service("web").after("init", Condition::CompletedSuccessfully),
+    ]);
+    service_mut(&mut world, "init").containers[0].state = State::Exited(0);
+    let plan = plan(&world, &wanted()).unwrap();
+    assert_eq!(waves(&plan), [["web"], ["db"]]);
+    let web = &start_of(&plan).services[1];
+    assert_eq!(web.after, [(service_name("db"), Condition::Started)]);
+}
+
+#[test]
 fn every_service_that_mounts_the_volume_is_made_anew() {
     let plan = plan(&kms(), &only(&["media_volume"])).unwrap();
     assert_eq!(remade(&plan), ["api", "celery", "celery-beat", "nginx"]);
@@ -90,7 +117,7 @@ fn three_containers_of_one_service_are_stopped_made_and_counted() {
     // One of them was stopped by hand.
     world.services[1].containers[1].state = State::Exited(0);
     let plan = plan(&world, &wanted()).unwrap();
-    let ids: Vec<_> = stop_of(&plan).containers.iter().map(|c| c.id.as_str()).collect();
+    let ids: Vec<_> = stop_of(&plan).containers().map(|c| c.id.as_str()).collect();
     assert_eq!(ids, ["id-worker-1", "id-worker-3"]);
     assert_eq!(start_of(&plan).make[0].count, 3);
     assert_eq!(start_of(&plan).services[0].up, 2);
@@ -143,8 +170,7 @@ fn trap_08_databases_get_their_signal_minutes_and_are_never_killed() {
     let rules = |wanted| {
         let plan = plan(&world, &wanted).unwrap();
         let mut rules: Vec<_> = stop_of(&plan)
-            .containers
-            .iter()
+            .containers()
             .map(|c| {
                 let signal = c.signal.clone().unwrap_or_default();
                 (c.service.to_string(), signal, c.grace.as_secs(), c.never_kill)
@@ -256,6 +282,15 @@ fn is_touched(all: &[Drawn], service: usize, moved: &BTreeSet<usize>) -> bool {
             .any(|on| is_touched(all, *on, moved))
 }
 
+/// Whether a service needs another, by whatever chain.
+fn needs(all: &[Drawn], service: usize, other: usize) -> bool {
+    let it = &all[service];
+    it.depends_on
+        .iter()
+        .chain(&it.attached_to)
+        .any(|on| *on == other || needs(all, *on, other))
+}
+
 fn names(indexes: impl Iterator<Item = usize>) -> BTreeSet<String> {
     indexes.map(|i| format!("s{i}")).collect()
 }
@@ -272,7 +307,8 @@ proptest! {
     ) {
         let world = build(&all);
         let keys = moved.iter().map(|i| key(&format!("v{i}"))).collect();
-        let Stack { stop, remake, untouched } = stack_of(&world, &keys);
+        let Stack { stop: waves, remake, untouched } = stack_of(&world, &keys);
+        let stop: Vec<_> = waves.into_iter().flatten().collect();
         let up = |i: &usize| all[*i].up > 0;
         let every = || 0..all.len();
         prop_assert_eq!(set(&stop), names(every().filter(|i| is_touched(&all, *i, &moved)).filter(up)));
@@ -305,8 +341,18 @@ proptest! {
         }
         started.reverse();
         prop_assert_eq!(&stopped, &started);
+        // Nothing in a wave needs another of the same wave, and nothing could be stopped a wave earlier.
+        let waves = waves(&plan);
+        let wave = |service: usize| waves.iter().position(|w| w.contains(&format!("s{service}").as_str()));
+        for service in 0..all.len() {
+            if let Some(own) = wave(service) {
+                let dependents = (0..all.len()).filter(|i| *i != service && needs(&all, *i, service));
+                let last = dependents.filter_map(wave).max();
+                prop_assert_eq!(own, last.map_or(0, |last| last + 1), "s{}: {:?}", service, &waves);
+            }
+        }
         // Every container that was up, each once, and none that was not.
-        let mut ids: Vec<_> = stop_of(&plan).containers.iter().map(|c| c.id.to_string()).collect();
+        let mut ids: Vec<_> = stop_of(&plan).containers().map(|c| c.id.to_string()).collect();
         ids.sort();
         let mut expected: Vec<_> = world
             .services

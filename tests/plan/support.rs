@@ -441,12 +441,22 @@ pub fn volumes_of(plan: &MovePlan) -> &[Moving] {
 /// The services of a plan's stop, in the order in which their containers are stopped, each once.
 pub fn stopped(plan: &MovePlan) -> Vec<&str> {
     let mut names: Vec<_> = stop_of(plan)
-        .containers
-        .iter()
+        .containers()
         .map(|c: &Stopping| c.service.as_str())
         .collect();
     names.dedup();
     names
+}
+
+/// The services of each wave of a plan's stop, each once.
+pub fn waves(plan: &MovePlan) -> Vec<Vec<&str>> {
+    let of = |wave| -> Vec<&str> {
+        let containers: &Vec<Stopping> = wave;
+        let mut names: Vec<_> = containers.iter().map(|c| c.service.as_str()).collect();
+        names.dedup();
+        names
+    };
+    stop_of(plan).waves.iter().map(of).collect()
 }
 
 pub fn started(plan: &MovePlan) -> Vec<&str> {
