@@ -46,7 +46,7 @@ pub enum HelperMount {
         /// Which.
         name: VolumeName,
         /// Where.
-        target: &'static str,
+        target: String,
         /// Not writable.
         read_only: bool,
     },
@@ -55,7 +55,7 @@ pub enum HelperMount {
         /// Which.
         source: String,
         /// Where.
-        target: &'static str,
+        target: String,
         /// Not writable.
         read_only: bool,
     },
@@ -198,7 +198,7 @@ impl Engine {
             while let Some(end) = line.iter().position(|b| *b == b'\n') {
                 let rest = line.split_off(end + 1);
                 match parse(&line)? {
-                    told @ (Line::Progress { .. } | Line::Note { .. }) => on_line(told),
+                    told @ (Line::Progress { .. } | Line::Note { .. } | Line::Turn { .. }) => on_line(told),
                     end => last = Some(end),
                 }
                 line = rest;
@@ -420,7 +420,7 @@ fn api_mount(mount: &HelperMount) -> ApiMount {
         } => ApiMount {
             typ: Some(MountType::VOLUME),
             source: Some(name.to_string()),
-            target: Some((*target).to_owned()),
+            target: Some(target.clone()),
             read_only: Some(*read_only),
             // Nothing of the image is copied into a volume that is empty.
             volume_options: Some(MountVolumeOptions {
@@ -436,7 +436,7 @@ fn api_mount(mount: &HelperMount) -> ApiMount {
         } => ApiMount {
             typ: Some(MountType::BIND),
             source: Some(source.clone()),
-            target: Some((*target).to_owned()),
+            target: Some(target.clone()),
             read_only: Some(*read_only),
             // Through the mounts API a missing source is an error; `-v` would make it (trap 1).
             bind_options: Some(MountBindOptions {

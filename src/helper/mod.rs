@@ -56,28 +56,45 @@ const BEAT: Duration = Duration::from_millis(250);
 /// Does what one request (JSON) asks for and tells it as JSON lines, the last of which is the answer or the failure.
 /// When nobody reads the lines any more, the work is stopped.
 pub fn run(request: &str, out: &mut dyn Write) -> ExitCode {
-    let cx = Context::new();
     let ended = match serde_json::from_str::<Request>(request) {
-        Ok(request) => attend(&cx, &request, out),
+        Ok(Request::Several { requests }) => several(&requests, out),
+        Ok(request) => one(&request, out),
         Err(error) => Ok(Err(Fault::refused(
             "the request cannot be understood",
             error.to_string(),
         ))),
     };
-    let told = ended.and_then(|answer| {
-        flush_notes(&cx, out)?;
-        if let Some(text) = cx.notes_beyond() {
-            tell(out, &Line::Note { text })?;
-        }
-        match answer {
-            Ok(answer) => tell(out, &Line::Answer(answer)).map(|()| ExitCode::SUCCESS),
-            Err(Fault { what, because, class }) => {
-                tell(out, &Line::Failed { what, because, class }).map(|()| ExitCode::FAILURE)
-            }
+    let told = ended.and_then(|answer| match answer {
+        Ok(answer) => tell(out, &Line::Answer(answer)).map(|()| ExitCode::SUCCESS),
+        Err(Fault { what, because, class }) => {
+            tell(out, &Line::Failed { what, because, class }).map(|()| ExitCode::FAILURE)
         }
     });
     // The host is gone: there is nobody left to tell.
     told.unwrap_or(ExitCode::FAILURE)
+}
+
+/// One after the other, each with progress and notes of its own. The outer error is that of telling.
+fn several(requests: &[Request], out: &mut dyn Write) -> std::io::Result<Result<Answer>> {
+    let mut answers = Vec::new();
+    for (index, request) in requests.iter().enumerate() {
+        tell(out, &Line::Turn { index })?;
+        match one(request, out)? {
+            Ok(answer) => answers.push(answer),
+            Err(fault) => return Ok(Err(fault)),
+        }
+    }
+    Ok(Ok(Answer::Several { answers }))
+}
+
+fn one(request: &Request, out: &mut dyn Write) -> std::io::Result<Result<Answer>> {
+    let cx = Context::new();
+    let answer = attend(&cx, request, out)?;
+    flush_notes(&cx, out)?;
+    if let Some(text) = cx.notes_beyond() {
+        tell(out, &Line::Note { text })?;
+    }
+    Ok(answer)
 }
 
 /// Works in a thread of its own and tells how far it is. The outer error is that of telling.
@@ -139,6 +156,12 @@ pub fn answer(cx: &Context, request: &Request) -> Result<Answer> {
         Request::Remove { parent, path } => place::remove(cx, parent, path).map(|()| Answer::Done),
         Request::Rename { parent, from, to } => place::rename(parent, from, to).map(|()| Answer::Done),
         Request::Access { dirs } => place::access(dirs).map(|writable| Answer::Access { writable }),
+        Request::Several { requests } => {
+            let answers = requests.iter().map(|request| answer(cx, request));
+            answers
+                .collect::<Result<_>>()
+                .map(|answers| Answer::Several { answers })
+        }
         Request::Http { url, timeout_millis } => {
             http::get(url, Duration::from_millis(*timeout_millis)).map(|status| Answer::Http { status })
         }

@@ -71,6 +71,12 @@ pub enum Request {
         /// The directories.
         dirs: Vec<PathBuf>,
     },
+    /// Several requests, one after the other, up to the first that fails. A [`Line::Turn`] tells which is next.
+    /// -> [`Answer::Several`]
+    Several {
+        /// The requests.
+        requests: Vec<Request>,
+    },
     /// One HTTP/1.1 GET over plain TCP, redirects not followed. -> [`Answer::Http`]
     Http {
         /// `http://host:port/path`
@@ -138,6 +144,11 @@ pub enum Line {
         /// The sentence.
         text: String,
     },
+    /// Of [`Request::Several`] this one is worked on from now on.
+    Turn {
+        /// Its place, from 0.
+        index: usize,
+    },
     /// It worked.
     Answer(Answer),
     /// It did not.
@@ -193,6 +204,11 @@ pub enum Answer {
     Access {
         /// Whether each may be written.
         writable: Vec<bool>,
+    },
+    /// To [`Request::Several`]: one a request.
+    Several {
+        /// The answers, in the order of the requests.
+        answers: Vec<Answer>,
     },
     /// To [`Request::Http`].
     Http {

@@ -14,7 +14,7 @@ impl Observer<'_> {
     pub(super) async fn docker_disk(&self) -> Result<Probe> {
         let mount = HelperMount::Bind {
             source: format!("{}/volumes", self.engine.data_root().trim_end_matches('/')),
-            target: TO,
+            target: TO.into(),
             read_only: true,
         };
         let request = Request::Probe {
@@ -35,7 +35,7 @@ impl Observer<'_> {
         }
         let mount = HelperMount::Bind {
             source: root.to_string_lossy().into_owned(),
-            target: TO,
+            target: TO.into(),
             read_only: false,
         };
         let request = Request::Probe {

@@ -116,7 +116,7 @@ impl Observer<'_> {
                     files_total,
                 }),
                 Line::Note { text } => self.events.note(crate::event::Level::Detail, text),
-                Line::Answer(_) | Line::Failed { .. } => {}
+                Line::Turn { .. } | Line::Answer(_) | Line::Failed { .. } => {}
             })
             .await
     }

@@ -39,7 +39,7 @@ impl Observer<'_> {
     async fn scan(&self, volume: &mut VolumeSeen, services: &[ServiceSeen]) -> Result<()> {
         let mount = HelperMount::Volume {
             name: volume.name.clone(),
-            target: FROM,
+            target: FROM.into(),
             read_only: true,
         };
         let request = Request::Scan { dir: FROM.into() };

@@ -222,12 +222,12 @@ async fn compare(app: &App, old: &VolumeName, new: &VolumeName) -> Result<Option
     let mounts = vec![
         HelperMount::Volume {
             name: old.clone(),
-            target: FROM,
+            target: FROM.into(),
             read_only: true,
         },
         HelperMount::Volume {
             name: new.clone(),
-            target: TO,
+            target: TO.into(),
             read_only: true,
         },
     ];

@@ -178,7 +178,7 @@ async fn probe(app: &App, run: &RunId, name: &VolumeName) -> Result<Probe> {
     };
     let mounts = vec![HelperMount::Volume {
         name: name.clone(),
-        target: FROM,
+        target: FROM.into(),
         read_only: true,
     }];
     let job = HelperJob::new(run, &app.project.name, request, mounts);

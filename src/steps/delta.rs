@@ -45,18 +45,12 @@ impl Step for Delta {
         // Again, because a crash may lie between the two.
         quiet(cx, &self.volumes).await?;
         let pass = async {
-            let (mut bytes, mut files, mut deleted) = (0, 0, 0);
-            for moving in &self.volumes {
-                let report = copy(cx, moving, false, self.bandwidth).await?;
-                bytes += report.bytes_copied;
-                files += report.files_copied;
-                deleted += report.deleted;
-            }
+            let report = copy(cx, &self.volumes, false, self.bandwidth).await?;
             cx.events.info(format!(
                 "copied {} in {}, {} deleted",
-                ByteSize(bytes),
-                count(files, "file"),
-                count(deleted, "entry")
+                ByteSize(report.bytes_copied),
+                count(report.files_copied, "file"),
+                count(report.deleted, "entry")
             ));
             Ok(())
         };

@@ -20,7 +20,7 @@ pub(super) async fn keep_what_was_written(cx: &Cx, moving: &Moving) -> Result<()
     match &moving.target {
         Target::Directory { root, sub, .. } => {
             let kept = kept_name(sub, cx.run.as_str());
-            let mount = HelperMount::Bind { source: root.to_string_lossy().into_owned(), target: TO, read_only: false };
+            let mount = HelperMount::Bind { source: root.to_string_lossy().into_owned(), target: TO.into(), read_only: false };
             let request = Request::Rename { parent: TO.into(), from: sub.clone(), to: kept.clone() };
             cx.uninterrupted(request, vec![mount], "keep", Some(&moving.key)).await?;
             let place = root.join(kept);
@@ -66,7 +66,7 @@ async fn written_bytes(cx: &Cx, moving: &Moving) -> Result<Option<u64>> {
     }
     let source = HelperMount::Volume {
         name: moving.source.clone(),
-        target: FROM,
+        target: FROM.into(),
         read_only: true,
     };
     let request = Request::Compare {

@@ -216,7 +216,7 @@ impl MakeHomes {
 fn root_mount(root: &Path, read_only: bool) -> HelperMount {
     HelperMount::Bind {
         source: root.to_string_lossy().into_owned(),
-        target: TO,
+        target: TO.into(),
         read_only,
     }
 }

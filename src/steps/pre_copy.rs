@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::spec::{FROM, Moving};
-use super::world::{Cx, wrong_answer};
+use super::spec::Moving;
+use super::world::{Ask, Cx, wrong_answer};
 use crate::helper::protocol::{Answer, CopyReport, CopyRequest, Request};
-use crate::model::{ByteSize, Failure, Result, Span, count};
+use crate::model::{ByteSize, Failure, Result, Span, VolumeKey, count};
 use crate::saga::Step;
 
 /// More rounds than this do not help.
@@ -44,17 +44,12 @@ impl Step for PreCopy {
         let mut last: Option<Duration> = None;
         for round in 1..=MOST_ROUNDS {
             let began = std::time::Instant::now();
-            let (mut bytes, mut files) = (0, 0);
-            for moving in &self.volumes {
-                let report = copy(cx, moving, true, self.bandwidth).await?;
-                bytes += report.bytes_copied;
-                files += report.files_copied;
-            }
+            let report = copy(cx, &self.volumes, true, self.bandwidth).await?;
             let took = began.elapsed();
             cx.events.info(format!(
                 "round {round}: copied {} in {}, {}",
-                ByteSize(bytes),
-                count(files, "file"),
+                ByteSize(report.bytes_copied),
+                count(report.files_copied, "file"),
                 Span(took)
             ));
             let shrinks = last.is_none_or(|last| took < last.mul_f64(0.8));
@@ -91,21 +86,38 @@ impl Step for PreCopy {
     }
 }
 
-/// One pass over one volume.
-pub(super) async fn copy(cx: &Cx, moving: &Moving, live: bool, bandwidth: u64) -> Result<CopyReport> {
-    let (mounts, path) = cx.both_sides(moving, false)?;
-    let request = Request::Copy(CopyRequest {
-        from: FROM.into(),
-        to: path,
-        manifest: cx.manifest(&moving.key),
-        live,
-        owner: moving.owner,
-        jobs: 0,
-        bandwidth,
-    });
-    match cx.helper(request, mounts, "copy", Some(&moving.key)).await {
-        Ok(Answer::Copy(report)) => Ok(report),
-        Ok(other) => Err(wrong_answer(&other)),
-        Err(failure) => Err(failure.inside(format!("volume `{}` could not be copied", moving.key))),
+/// One pass over the volumes: the sum of what was done.
+pub(super) async fn copy(cx: &Cx, volumes: &[Moving], live: bool, bandwidth: u64) -> Result<CopyReport> {
+    let ask = |moving| {
+        let moving: &Moving = moving;
+        let (mounts, from, to) = cx.both_sides(moving, false)?;
+        let request = Request::Copy(CopyRequest {
+            from,
+            to,
+            manifest: cx.manifest(&moving.key),
+            live,
+            owner: moving.owner,
+            jobs: 0,
+            bandwidth,
+        });
+        Ok(Ask {
+            volume: &moving.key,
+            request,
+            mounts,
+        })
+    };
+    let asks = volumes.iter().map(ask).collect::<Result<_>>()?;
+    let blame = |key: &VolumeKey| format!("volume `{key}` could not be copied");
+    let mut total = CopyReport::default();
+    for answer in cx.ask_each(asks, "copy", blame).await? {
+        match answer {
+            Answer::Copy(report) => {
+                total.bytes_copied += report.bytes_copied;
+                total.files_copied += report.files_copied;
+                total.deleted += report.deleted;
+            }
+            other => return Err(wrong_answer(&other)),
+        }
     }
+    Ok(total)
 }

@@ -8,9 +8,8 @@ use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 
 use super::spec::{FROM, Moving, Starting, TO};
-use super::stop::control_of_source;
+use super::stop::{ask_control, controls, postgres_in};
 use super::world::{Cx, wrong_answer};
-use crate::datastore::Kind;
 use crate::engine::{Gate, HelperMount, Meant};
 use crate::helper::protocol::{Answer, Request};
 use crate::model::{Failure, Owner, Result, ServiceName, VolumeKey, count};
@@ -94,38 +93,29 @@ impl Prove {
     }
 
     async fn same_databases(&self, cx: &Cx) -> Result<Vec<String>> {
+        let databases: Vec<_> = postgres_in(&self.volumes).collect();
+        let asks = databases.iter().flat_map(|(moving, path)| {
+            let places = [moving.source_mount(), moving.target_mount(true)];
+            places.map(|place| ask_control(moving, place, path))
+        });
+        let controls = controls(cx, asks.collect()).await?;
         let mut proofs = Vec::new();
-        for moving in self.volumes.iter().filter(|m| !m.fresh) {
-            for (_, path) in moving
-                .datastores
-                .iter()
-                .filter(|(kind, _)| *kind == Kind::Postgres)
-            {
-                let before = control_of_source(cx, moving, path).await?;
-                let (mount, data) = moving.target.mount(true);
-                let request = Request::PgControl { dir: data.join(path) };
-                let after = match cx
-                    .helper(request, vec![mount], "control", Some(&moving.key))
-                    .await?
-                {
-                    Answer::PgControl(control) => control,
-                    other => return Err(wrong_answer(&other)),
-                };
-                if before.system_identifier != after.system_identifier || before.version != after.version {
-                    return Err(Failure::environment(format!(
-                        "the PostgreSQL on the new home of `{}` is another one",
-                        moving.key
-                    ))
-                    .cause(format!(
-                        "system identifier {} (version {}) before, {} (version {}) now",
-                        before.system_identifier, before.version, after.system_identifier, after.version
-                    )));
-                }
-                proofs.push(format!(
-                    "PostgreSQL is the same one ({})",
-                    after.system_identifier
-                ));
+        for ((moving, _), pair) in databases.iter().zip(controls.chunks_exact(2)) {
+            let (before, after) = (&pair[0], &pair[1]);
+            if before.system_identifier != after.system_identifier || before.version != after.version {
+                return Err(Failure::environment(format!(
+                    "the PostgreSQL on the new home of `{}` is another one",
+                    moving.key
+                ))
+                .cause(format!(
+                    "system identifier {} (version {}) before, {} (version {}) now",
+                    before.system_identifier, before.version, after.system_identifier, after.version
+                )));
             }
+            proofs.push(format!(
+                "PostgreSQL is the same one ({})",
+                after.system_identifier
+            ));
         }
         Ok(proofs)
     }
@@ -152,12 +142,12 @@ impl Prove {
             };
             let source = HelperMount::Volume {
                 name: moving.source.clone(),
-                target: FROM,
+                target: FROM.into(),
                 read_only: false,
             };
             let target = HelperMount::Volume {
                 name: moving.target.volume_name().clone(),
-                target: TO,
+                target: TO.into(),
                 read_only: false,
             };
             let request = Request::Access {

@@ -50,22 +50,27 @@ impl Target {
     /// The mount that gives a helper this target, and the path of the data inside the helper.
     #[must_use]
     pub fn mount(&self, read_only: bool) -> (HelperMount, PathBuf) {
+        self.mount_at(TO.into(), read_only)
+    }
+
+    fn mount_at(&self, target: String, read_only: bool) -> (HelperMount, PathBuf) {
+        let path = PathBuf::from(&target);
         match self {
             Target::Directory { root, sub, .. } => (
                 HelperMount::Bind {
                     source: root.to_string_lossy().into_owned(),
-                    target: TO,
+                    target,
                     read_only,
                 },
-                PathBuf::from(TO).join(sub),
+                path.join(sub),
             ),
             Target::Volume { name } => (
                 HelperMount::Volume {
                     name: name.clone(),
-                    target: TO,
+                    target,
                     read_only,
                 },
-                PathBuf::from(TO),
+                path,
             ),
         }
     }
@@ -99,6 +104,28 @@ pub struct Moving {
     pub entries: u64,
     /// The databases in it: kind and data directory relative to its root.
     pub datastores: Vec<(Kind, String)>,
+}
+
+impl Moving {
+    /// The mount that gives a helper the source, which it never writes to, and the path of the data inside. It is a
+    /// place of the volume's own, so that one helper can have several volumes.
+    #[must_use]
+    pub fn source_mount(&self) -> (HelperMount, PathBuf) {
+        let target = format!("{FROM}/{}", self.key);
+        let path = PathBuf::from(&target);
+        let mount = HelperMount::Volume {
+            name: self.source.clone(),
+            target,
+            read_only: true,
+        };
+        (mount, path)
+    }
+
+    /// The same for the target.
+    #[must_use]
+    pub fn target_mount(&self, read_only: bool) -> (HelperMount, PathBuf) {
+        self.target.mount_at(format!("{TO}/{}", self.key), read_only)
+    }
 }
 
 /// A container that is stopped for the move.

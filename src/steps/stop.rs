@@ -2,18 +2,19 @@
 //! their own rules. Undo brings exactly those back that ran, on the old homes.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
-use super::spec::{ExpectedMount, FROM, Moving, Starting, Stopping};
+use super::spec::{ExpectedMount, Moving, Starting, Stopping};
 use super::stack::{Making, bring_up, make_containers, prove_mounts};
-use super::world::{Cx, wrong_answer};
+use super::world::{Ask, Cx, wrong_answer};
 use crate::datastore::{Kind, is_clean_state};
 use crate::engine::{Container, HelperMount};
 use crate::helper::protocol::{Answer, PgControl, Request};
-use crate::model::{ContainerId, Failure, Result, Span};
+use crate::model::{ContainerId, Failure, Result, Span, VolumeKey};
 use crate::saga::Step;
 
 /// See the module.
@@ -77,25 +78,24 @@ impl Step for Stop {
 
     async fn verify(&self, cx: &Cx, (): &()) -> Result<Option<String>> {
         quiet(cx, &self.volumes).await?;
+        let databases: Vec<_> = postgres_in(&self.volumes).collect();
+        let asks = databases
+            .iter()
+            .map(|(moving, path)| ask_control(moving, moving.source_mount(), path));
         let mut proofs = Vec::new();
-        for moving in self.volumes.iter().filter(|m| !m.fresh) {
-            for (kind, path) in &moving.datastores {
-                if *kind == Kind::Postgres {
-                    let control = control_of_source(cx, moving, path).await?;
-                    if !is_clean_state(&control.state) {
-                        return Err(Failure::environment(format!(
-                            "PostgreSQL in volume `{}` did not shut down cleanly",
-                            moving.key
-                        ))
-                        .cause(format!(
-                            "its control file says {:?} instead of \"shut down\"",
-                            control.state
-                        ))
-                        .hint("look at the server's log: `docker compose logs` of its service"));
-                    }
-                    proofs.push(format!("PostgreSQL in {}: {}", moving.key, control.state));
-                }
+        for ((moving, _), control) in databases.iter().zip(controls(cx, asks.collect()).await?) {
+            if !is_clean_state(&control.state) {
+                return Err(Failure::environment(format!(
+                    "PostgreSQL in volume `{}` did not shut down cleanly",
+                    moving.key
+                ))
+                .cause(format!(
+                    "its control file says {:?} instead of \"shut down\"",
+                    control.state
+                ))
+                .hint("look at the server's log: `docker compose logs` of its service"));
             }
+            proofs.push(format!("PostgreSQL in {}: {}", moving.key, control.state));
         }
         Ok((!proofs.is_empty()).then(|| proofs.join(", ")))
     }
@@ -215,21 +215,35 @@ pub(super) async fn quiet(cx: &Cx, volumes: &[Moving]) -> Result<()> {
     Ok(())
 }
 
-/// PostgreSQL's control file in the source volume.
-pub(super) async fn control_of_source(cx: &Cx, moving: &Moving, path: &str) -> Result<PgControl> {
-    let mounts = vec![HelperMount::Volume {
-        name: moving.source.clone(),
-        target: FROM,
-        read_only: true,
-    }];
-    let request = Request::PgControl {
-        dir: std::path::Path::new(FROM).join(path),
-    };
-    match cx
-        .uninterrupted(request, mounts, "control", Some(&moving.key))
-        .await?
-    {
+/// Every PostgreSQL whose data moves, with the path of its data in the volume.
+pub(super) fn postgres_in(volumes: &[Moving]) -> impl Iterator<Item = (&Moving, &str)> {
+    let moved = volumes.iter().filter(|m| !m.fresh);
+    moved.flat_map(|moving| {
+        let found = moving
+            .datastores
+            .iter()
+            .filter(|(kind, _)| *kind == Kind::Postgres);
+        found.map(move |(_, path)| (moving, path.as_str()))
+    })
+}
+
+/// The question for PostgreSQL's control file in a mount of the volume.
+pub(super) fn ask_control<'a>(moving: &'a Moving, place: (HelperMount, PathBuf), path: &str) -> Ask<'a> {
+    let (mount, data) = place;
+    Ask {
+        volume: &moving.key,
+        request: Request::PgControl { dir: data.join(path) },
+        mounts: vec![mount],
+    }
+}
+
+/// What PostgreSQL's control files say.
+pub(super) async fn controls(cx: &Cx, asks: Vec<Ask<'_>>) -> Result<Vec<PgControl>> {
+    let blame = |key: &VolumeKey| format!("how PostgreSQL in volume `{key}` is cannot be told");
+    let answers = cx.ask_each(asks, "control", blame).await?;
+    let controls = answers.into_iter().map(|answer| match answer {
         Answer::PgControl(control) => Ok(control),
         other => Err(wrong_answer(&other)),
-    }
+    });
+    controls.collect()
 }

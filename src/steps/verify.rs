@@ -3,11 +3,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::spec::{FROM, Moving};
+use super::spec::Moving;
 use super::stop::quiet;
-use super::world::{Cx, wrong_answer};
+use super::world::{Ask, Cx, wrong_answer};
 use crate::helper::protocol::{Answer, Request, VerifyReport, VerifyRequest};
-use crate::model::{ByteSize, Result, count};
+use crate::model::{ByteSize, Result, VolumeKey, count};
 use crate::saga::Step;
 
 /// See the module.
@@ -36,24 +36,29 @@ impl Step for Verify {
 
     async fn verify(&self, cx: &Cx, (): &()) -> Result<Option<String>> {
         let mut total = VerifyReport::default();
-        for moving in &self.volumes {
-            let (mounts, path) = cx.both_sides(moving, true)?;
+        let ask = |moving| {
+            let moving: &Moving = moving;
+            let (mounts, from, to) = cx.both_sides(moving, true)?;
             let request = Request::Verify(VerifyRequest {
-                from: FROM.into(),
-                to: path,
+                from,
+                to,
                 manifest: cx.manifest(&moving.key),
                 owner: moving.owner,
                 full: false,
                 jobs: 0,
             });
-            let report = match cx.helper(request, mounts, "verify", Some(&moving.key)).await {
-                Ok(Answer::Verify(report)) => report,
-                Ok(other) => return Err(wrong_answer(&other)),
-                Err(failure) => {
-                    return Err(
-                        failure.inside(format!("the copy of volume `{}` is not complete", moving.key))
-                    );
-                }
+            Ok(Ask {
+                volume: &moving.key,
+                request,
+                mounts,
+            })
+        };
+        let asks = self.volumes.iter().map(ask).collect::<Result<_>>()?;
+        let blame = |key: &VolumeKey| format!("the copy of volume `{key}` is not complete");
+        for answer in cx.ask_each(asks, "verify", blame).await? {
+            let report = match answer {
+                Answer::Verify(report) => report,
+                other => return Err(wrong_answer(&other)),
             };
             total.files += report.files;
             total.dirs += report.dirs;

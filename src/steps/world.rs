@@ -14,7 +14,7 @@ use crate::helper::protocol::{Answer, Line, Request};
 use crate::model::{Failure, Owner, ProjectName, Result, RunId, VolumeKey, VolumeName};
 use crate::saga::Interrupt;
 
-use super::spec::{FROM, Moving, STATE};
+use super::spec::{Moving, STATE};
 
 /// An engine that is being restarted may be away this long.
 const ENGINE_AWAY: Duration = Duration::from_secs(120);
@@ -150,24 +150,73 @@ impl Cx {
         PathBuf::from(STATE).join(format!("{key}.manifest"))
     }
 
-    /// The mounts of a helper that reads a volume's source and writes (or only reads) its target, and the path of the
-    /// data inside.
+    /// The mounts of a helper that reads a volume's source and writes (or only reads) its target, and the paths of
+    /// the data in both.
     ///
     /// # Errors
     /// As [`Cx::state_volume`].
-    pub fn both_sides(&self, moving: &Moving, target_read_only: bool) -> Result<(Vec<HelperMount>, PathBuf)> {
-        let source = HelperMount::Volume {
-            name: moving.source.clone(),
-            target: FROM,
-            read_only: true,
-        };
-        let (target, path) = moving.target.mount(target_read_only);
+    pub fn both_sides(
+        &self,
+        moving: &Moving,
+        target_read_only: bool,
+    ) -> Result<(Vec<HelperMount>, PathBuf, PathBuf)> {
+        let (source, from) = moving.source_mount();
+        let (target, to) = moving.target_mount(target_read_only);
         let state = HelperMount::Volume {
             name: self.state_volume()?,
-            target: STATE,
+            target: STATE.into(),
             read_only: false,
         };
-        Ok((vec![source, target, state], path))
+        Ok((vec![source, target, state], from, to))
+    }
+
+    /// Asks one helper about several volumes, one after the other: a container takes longer to start than most
+    /// requests take. A failure is put inside of what `blame` says of the volume that was worked on. Ctrl-C ends it.
+    ///
+    /// # Errors
+    /// As [`Engine::helper`], or interrupted.
+    pub async fn ask_each(
+        &self,
+        asks: Vec<Ask<'_>>,
+        phase: &str,
+        blame: impl Fn(&VolumeKey) -> String,
+    ) -> Result<Vec<Answer>> {
+        if asks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (mut volumes, mut requests, mut mounts) = (Vec::new(), Vec::new(), Vec::new());
+        for ask in asks {
+            volumes.push(ask.volume);
+            requests.push(ask.request);
+            for mount in ask.mounts {
+                if !mounts.contains(&mount) {
+                    mounts.push(mount);
+                }
+            }
+        }
+        let asked = requests.len();
+        let job = HelperJob::new(&self.run, &self.project, Request::Several { requests }, mounts);
+        let mut volume = None;
+        let mut on_line = |line| match line {
+            Line::Turn { index } => volume = volumes.get(index).copied(),
+            line => self.pass_on(line, phase, volume),
+        };
+        let answer = tokio::select! {
+            biased;
+            () = self.interrupt.raised() => {
+                self.engine.remove_helpers(&self.run).await?;
+                Err(Failure::interrupted("interrupted"))
+            }
+            answer = self.engine.helper(job, &mut on_line) => answer,
+        };
+        match answer {
+            Ok(Answer::Several { answers }) if answers.len() == asked => Ok(answers),
+            Ok(other) => Err(wrong_answer(&other)),
+            Err(failure) => Err(match volume {
+                Some(key) => failure.inside(blame(key)),
+                None => failure,
+            }),
+        }
     }
 
     /// Runs a request in a helper; progress goes to the events under this phase and volume. Ctrl-C ends it.
@@ -223,26 +272,29 @@ impl Cx {
     /// # Errors
     /// As [`Engine::helper`].
     pub async fn run_job(&self, job: HelperJob, phase: &str, volume: Option<&VolumeKey>) -> Result<Answer> {
-        let events = Arc::clone(&self.events);
         self.engine
-            .helper(job, &mut |line| match line {
-                Line::Progress {
-                    bytes,
-                    bytes_total,
-                    files,
-                    files_total,
-                } => events.tell(Event::Progress {
-                    phase: phase.to_owned(),
-                    volume: volume.cloned(),
-                    bytes,
-                    bytes_total,
-                    files,
-                    files_total,
-                }),
-                Line::Note { text } => events.warn(text),
-                Line::Answer(_) | Line::Failed { .. } => {}
-            })
+            .helper(job, &mut |line| self.pass_on(line, phase, volume))
             .await
+    }
+
+    fn pass_on(&self, line: Line, phase: &str, volume: Option<&VolumeKey>) {
+        match line {
+            Line::Progress {
+                bytes,
+                bytes_total,
+                files,
+                files_total,
+            } => self.events.tell(Event::Progress {
+                phase: phase.to_owned(),
+                volume: volume.cloned(),
+                bytes,
+                bytes_total,
+                files,
+                files_total,
+            }),
+            Line::Note { text } => self.events.warn(text),
+            Line::Turn { .. } | Line::Answer(_) | Line::Failed { .. } => {}
+        }
     }
 
     /// Waits until the engine answers: the way back must outlive a restart of the engine.
@@ -252,6 +304,16 @@ impl Cx {
     pub async fn engine_answers(&self) -> Result<()> {
         self.engine.wait_until_answers(ENGINE_AWAY).await
     }
+}
+
+/// What a helper is asked about one volume.
+pub struct Ask<'a> {
+    /// The volume.
+    pub volume: &'a VolumeKey,
+    /// The question.
+    pub request: Request,
+    /// What it needs to see. The same mount may be part of several.
+    pub mounts: Vec<HelperMount>,
 }
 
 /// The answer was not to the question that was asked.

@@ -57,6 +57,35 @@ fn lines(child: &mut Child) -> Vec<Line> {
 }
 
 #[test]
+fn several_requests_are_taken_in_turn_up_to_the_first_that_fails() {
+    let bench = Bench::new();
+    let scan = |dir: &std::path::Path| Request::Scan { dir: dir.to_owned() };
+    let gone = bench.from.join("gone");
+    for (dirs, turns, failed) in [
+        ([&bench.from, &bench.to], vec![0, 1], false),
+        ([&gone, &bench.to], vec![0], true),
+    ] {
+        let requests = dirs.into_iter().map(|dir| scan(dir)).collect();
+        let mut child = helper(&Request::Several { requests });
+        let told = lines(&mut child);
+        let turn = |line: &Line| match line {
+            Line::Turn { index } => Some(*index),
+            _ => None,
+        };
+        assert_eq!(told.iter().filter_map(turn).collect::<Vec<_>>(), turns);
+        match told.last() {
+            Some(Line::Answer(Answer::Several { answers })) => {
+                assert!(matches!(answers[..], [Answer::Scan(_), Answer::Scan(_)]), "{answers:?}");
+                assert!(!failed);
+            }
+            Some(Line::Failed { .. }) => assert!(failed),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(child.wait().unwrap().success(), !failed);
+    }
+}
+
+#[test]
 fn the_last_line_is_the_answer_and_the_exit_code_says_so() {
     let bench = Bench::new();
     grow(&bench.from, &mut Random(3), 60);
