@@ -58,8 +58,8 @@ impl Step for Start {
     }
 
     async fn apply(&self, cx: &Cx, (): &()) -> Result<()> {
-        self.unchanged(cx).await?;
-        quiet(cx, &self.volumes).await?;
+        // Again, because a crash may lie between the two.
+        tokio::try_join!(self.unchanged(cx), quiet(cx, &self.volumes))?;
         if prove_mounts(cx, &self.mounts).await.is_err() {
             make_containers(cx, &cx.files.after, &self.make).await?;
         }
@@ -123,9 +123,9 @@ impl Step for Start {
 impl Start {
     /// The files must still say what they said when the plan was made.
     async fn unchanged(&self, cx: &Cx) -> Result<()> {
-        let now = project::load(&cx.compose, &cx.files.before).await?;
+        let now = project::definitions(&cx.compose, &cx.files.before).await?;
         for (service, hash) in &self.definitions {
-            if now.services.get(service).map(|s| &s.definition) != Some(hash) {
+            if now.get(service) != Some(hash) {
                 return Err(Failure::environment(format!(
                     "the definition of service `{service}` was changed since the plan was made"
                 ))

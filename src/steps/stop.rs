@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
 use serde::{Deserialize, Serialize};
 
 use super::spec::{ExpectedMount, Moving, Starting, Stopping};
@@ -189,8 +189,8 @@ fn asked(run_dir: &std::path::Path) -> Result<BTreeMap<ContainerId, String>> {
 /// Names the container that does.
 pub(super) async fn quiet(cx: &Cx, volumes: &[Moving]) -> Result<()> {
     let asked = asked(&cx.run_dir)?;
-    for moving in volumes {
-        let users = cx.engine.writers_of(&moving.source).await?;
+    let writers = try_join_all(volumes.iter().map(|moving| cx.engine.writers_of(&moving.source))).await?;
+    for (moving, users) in volumes.iter().zip(writers) {
         if let Some(user) = users.iter().find(|c| c.state.is_up()) {
             return Err(Failure::environment(format!(
                 "container {} runs and may write to volume {}",

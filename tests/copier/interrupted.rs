@@ -75,7 +75,10 @@ fn several_requests_are_taken_in_turn_up_to_the_first_that_fails() {
         assert_eq!(told.iter().filter_map(turn).collect::<Vec<_>>(), turns);
         match told.last() {
             Some(Line::Answer(Answer::Several { answers })) => {
-                assert!(matches!(answers[..], [Answer::Scan(_), Answer::Scan(_)]), "{answers:?}");
+                assert!(
+                    matches!(answers[..], [Answer::Scan(_), Answer::Scan(_)]),
+                    "{answers:?}"
+                );
                 assert!(!failed);
             }
             Some(Line::Failed { .. }) => assert!(failed),

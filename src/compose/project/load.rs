@@ -1,6 +1,6 @@
 //! Asks `docker compose config` for the project, with the care that its output needs (trap 38).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
 use crate::model::{Failure, Result, ServiceName};
@@ -18,9 +18,14 @@ const MODEL: [&str; 3] = ["config", "--format", "json"];
 /// # Errors
 /// When Compose cannot resolve it, in Compose's own words.
 pub async fn load(compose: &Compose, located: &Located) -> Result<Project> {
-    // First alone: of all that Compose could complain about, this says it best.
-    let model = model(compose, located).await?;
-    let (active, written) = tokio::try_join!(active(compose, located), written(compose, located))?;
+    // At the same time, because a stack may be down meanwhile. The model is looked at first: of all that Compose could
+    // complain about, it says it best.
+    let (model, active, written) = tokio::join!(
+        model(compose, located),
+        active(compose, located),
+        written(compose, located)
+    );
+    let (model, active, written) = (model?, active?, written?);
     let mut project = project(&undouble(&model))?;
     if let Some(name) = &located.project_name
         && *name != project.name
@@ -48,6 +53,18 @@ pub async fn load(compose: &Compose, located: &Located) -> Result<Project> {
         }
     }
     Ok(project)
+}
+
+/// The hash of each service's definition, as in [`super::Service::definition`], and nothing else: that is a third of the work.
+///
+/// # Errors
+/// As [`load`].
+pub async fn definitions(compose: &Compose, located: &Located) -> Result<BTreeMap<ServiceName, String>> {
+    let project = project(&undouble(&model(compose, located).await?))?;
+    let services = project.services.into_iter();
+    Ok(services
+        .map(|(name, service)| (name, service.definition))
+        .collect())
 }
 
 /// The containers of these services that Compose would make anew if it were asked to start them now: those that were
