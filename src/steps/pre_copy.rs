@@ -52,11 +52,17 @@ impl Step for PreCopy {
                 count(report.files_copied, "file"),
                 Span(took)
             ));
-            let shrinks = last.is_none_or(|last| took < last.mul_f64(0.8));
+            let enough = is_enough(last, took);
             last = Some(took);
-            if took < SHORT || !shrinks {
+            if enough {
                 break;
             }
+        }
+        if let Some(estimate) = last {
+            cx.events.info(format!(
+                "the rest takes about {}, while the stack stands still",
+                Span(estimate)
+            ));
         }
         match (last, self.max_downtime) {
             (Some(estimate), Some(limit)) if estimate > limit => Err(Failure::environment(format!(
@@ -84,6 +90,12 @@ impl Step for PreCopy {
         cx.engine.remove_helpers(&cx.run).await?;
         Ok(())
     }
+}
+
+/// Whether another round would not help: what is left is little, or rounds do not get shorter any more, because so much
+/// is written all the time. The next pass takes about as long as the last one.
+fn is_enough(before: Option<Duration>, took: Duration) -> bool {
+    took < SHORT || before.is_some_and(|before| took >= before.mul_f64(0.8))
 }
 
 /// One pass over the volumes: the sum of what was done.
@@ -120,4 +132,22 @@ pub(super) async fn copy(cx: &Cx, volumes: &[Moving], live: bool, bandwidth: u64
         }
     }
     Ok(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_go_on_while_they_get_shorter_and_are_not_short_yet() {
+        let enough = |before: Option<u64>, took| {
+            is_enough(before.map(Duration::from_millis), Duration::from_millis(took))
+        };
+        assert!(enough(None, 1999));
+        assert!(!enough(None, 60_000));
+        assert!(!enough(Some(60_000), 20_000));
+        assert!(enough(Some(20_000), 19_000));
+        assert!(enough(Some(20_000), 30_000));
+        assert!(enough(Some(20_000), 1000));
+    }
 }
