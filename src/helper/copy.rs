@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::attrs;
 use super::blocks::BlockLists;
-use super::content::{self, BLOCK, HASHED, Hash, Reader};
+use super::content::{self, BLOCK, Content, HASHED, Hash, Reader};
 use super::context::Context;
 use super::crew::{jobs, work_off};
 use super::cursor::{Cursor, open_root};
@@ -20,6 +20,7 @@ use super::fault::{Fault, Result, Side, escape, show, show_path, vanished};
 use super::known::{Draft, Earlier, Known, LARGE, Open, known, write_manifest};
 use super::manifest::{NO_LIST, Proof, settled};
 use super::meta::{Grain, Kind, Meta, Stamp};
+use super::moves::{self, Staged};
 use super::patch;
 use super::protocol::{CopyReport, CopyRequest, FailClass};
 use super::structure;
@@ -131,11 +132,17 @@ pub fn copy(cx: &Context, request: &CopyRequest) -> Result<CopyReport> {
     let mut known = known(cx, &request.manifest, &tree);
     let mut proofs = std::mem::take(&mut known.proofs);
 
-    let structure = structure::bring(&pass, &to_meta, &proofs)?;
+    let moves = std::mem::take(&mut known.moves);
+    let staged = Staged::take(&pass, &moves)?;
+    report.moved = staged.count();
+    let structure = structure::bring(&pass, &to_meta, (&proofs, &staged))?;
+    report.deleted = staged.clear(&pass)?;
+    known.earlier.forget(moves.drafts().map(|(id, _)| id).collect());
+    known.earlier.add(moves::renewed(&moves, structure.moved));
     proofs.forget(structure.stale);
     proofs.forget(structure.renewed.iter().map(|(id, _)| *id).collect());
     proofs.add(structure.renewed);
-    report.deleted = structure.deleted;
+    report.deleted += structure.deleted;
     report.metadata_changed = structure.metadata_changed;
     report.sockets = structure.sockets;
 
@@ -144,13 +151,15 @@ pub fn copy(cx: &Context, request: &CopyRequest) -> Result<CopyReport> {
     let to_patch = structure
         .content
         .iter()
-        .any(|id| known.earlier.get(*id).is_some());
+        .any(|id| known.earlier.get(*id).is_some_and(Draft::is_listed));
     if to_patch {
         Open::mark(&request.manifest)?;
     }
     let copied = contents(&pass, (start, &known, &lists), structure.content)?;
-    report.files_copied = copied.len() as u64;
-    report.files_patched = copied.iter().filter(|copied| copied.changed.is_some()).count() as u64;
+    let (kept, taken): (Vec<&Copied>, Vec<&Copied>) = copied.iter().partition(|copied| copied.kept);
+    report.metadata_changed += kept.len() as u64;
+    report.files_copied = taken.len() as u64;
+    report.files_patched = taken.iter().filter(|copied| copied.changed.is_some()).count() as u64;
     report.bytes_copied = copied.iter().map(|copied| copied.data).sum();
     proofs.forget(structure::link(&pass, &structure.links)?);
     sync(&to)?;
@@ -236,6 +245,8 @@ struct Copied {
     list: u64,
     /// The blocks that were rewritten, when not all of it was.
     changed: Option<Vec<u32>>,
+    /// Whether none was, because the content is what it was.
+    kept: bool,
     data: u64,
     size: u64,
     /// Whether the source was as it was walked, and long enough ago, before and after.
@@ -320,19 +331,27 @@ impl Copier<'_> {
             side: Side::Source,
             path: &path,
         };
-        let patched = match self
-            .known_state(id, &meta)
-            .map_err(failed(Side::Destination, "reach"))?
-        {
-            Some((to, list, size)) => {
+        let before = self
+            .before(id, &meta)
+            .map_err(failed(Side::Destination, "reach"))?;
+        let mut kept = false;
+        let updated = match before {
+            Some((to, Before::Listed(list, size))) => {
                 let source = (from.as_fd(), &meta);
                 let patched = patch::patch(reader, self.throttle, source, to.as_fd(), (&list, size))?;
-                Some((to, patched))
+                kept = patched.changed.is_empty() && size == meta.size;
+                Some((to, patched.content, patched.changed))
+            }
+            Some((to, Before::Hashed(hash))) => {
+                self.throttle.take(pass.cx, meta.size)?;
+                let content = content::read(reader, from.as_fd(), &meta, &mut self.buffer, |_, _| Ok(()))?;
+                kept = content.complete && content.hash == hash;
+                kept.then_some((to, Content { data: 0, ..content }, Vec::new()))
             }
             None => None,
         };
-        let (to, content, rewritten) = match patched {
-            Some((to, patched)) => (to, patched.content, Some(patched.changed)),
+        let (to, content, rewritten) = match updated {
+            Some((to, content, changed)) => (to, content, Some(changed)),
             None => {
                 let dir = self
                     .hand
@@ -376,6 +395,7 @@ impl Copier<'_> {
             // What ended before its end has no hash worth comparing; the next pass takes it again.
             hash: content.complete.then_some(content.hash),
             list,
+            kept: kept && content.complete,
             changed: rewritten,
             data: content.data,
             size: meta.size,
@@ -383,18 +403,20 @@ impl Copier<'_> {
         }))
     }
 
-    /// The destination of a large file, open, when its state is known: the list of its block hashes and its length.
-    fn known_state(
-        &mut self,
-        id: EntryId,
-        meta: &Meta,
-    ) -> std::result::Result<Option<(OwnedFd, Vec<Hash>, u64)>, Errno> {
-        let Some(Draft { proof, size }) = self.earlier.get(id).filter(|_| meta.nlink == 1) else {
+    /// The destination of a file, open, when its state is known.
+    fn before(&mut self, id: EntryId, meta: &Meta) -> std::result::Result<Option<(OwnedFd, Before)>, Errno> {
+        let Some(draft) = self.earlier.get(id).filter(|_| meta.nlink == 1) else {
             return Ok(None);
         };
-        let blocks = size.div_ceil(HASHED as u64);
-        let Some(list) = self.lists.get(proof.list, blocks, &proof.hash) else {
-            return Ok(None);
+        let (proof, size) = (&draft.proof, draft.size());
+        let before = if draft.is_listed() {
+            let blocks = size.div_ceil(HASHED as u64);
+            match self.lists.get(proof.list, blocks, &proof.hash) {
+                Some(list) => Before::Listed(list, size),
+                None => return Ok(None),
+            }
+        } else {
+            Before::Hashed(proof.hash)
         };
         let tree = self.pass.tree;
         let dir = self.hand.to.enter(&tree.dir(id.dir).node)?;
@@ -404,12 +426,16 @@ impl Copier<'_> {
             Err(errno) => return Err(errno),
         };
         let there = Meta::of_fd(to.as_fd())?;
-        // Another name of the inode would change with it.
-        let known = there.kind == Kind::File
-            && there.nlink == 1
-            && (there.ino, there.ctime, there.size) == (proof.ino, proof.ctime, *size);
-        Ok(known.then_some((to, list, *size)))
+        Ok(draft.is_at(&there).then_some((to, before)))
     }
+}
+
+/// What is known of the content of a file at the destination.
+enum Before {
+    /// Its block hashes, and its length: it can be patched.
+    Listed(Vec<Hash>, u64),
+    /// Its hash: it can stay, if the source has the same.
+    Hashed(Hash),
 }
 
 /// What was read back.
@@ -470,8 +496,7 @@ fn read_back(pass: &Pass<'_>, lists: &BlockLists, mut copied: Vec<Copied>) -> Re
             if file.trusted {
                 back.proofs.push((file.id, proof));
             } else if file.list != NO_LIST {
-                let size = file.size;
-                back.drafts.push((file.id, Draft { proof, size }));
+                back.drafts.push((file.id, Draft::of_untrusted(proof, file.size)));
             }
             Ok(())
         },

@@ -8,9 +8,10 @@ use rustix::io::Errno;
 
 use super::context::Context;
 use super::fault::{Fault, Result};
-use super::manifest::{self, Fingerprint, NO_LIST, Proof, Record, Unusable};
-use super::meta::Kind;
-use super::tree::{EntryId, Tree};
+use super::manifest::{self, Entry, Fingerprint, NO_LIST, Proof, Record, Unusable};
+use super::meta::{Kind, Meta};
+use super::moves::{Moves, Search};
+use super::tree::{EntryId, NO_DIR, Tree};
 
 /// From this length on a file has a list of block hashes, and is patched where that is possible: smaller ones are
 /// written faster than compared.
@@ -23,7 +24,7 @@ pub struct ById<T>(Vec<(EntryId, T)>);
 /// What is known of the content of files that nobody touched.
 pub type Proofs = ById<Proof>;
 
-/// The proven state of a large file at the destination, whatever became of the source.
+/// The proven state of a file at the destination, whatever became of the source: where it spares some work to know it.
 pub type Earlier = ById<Draft>;
 
 /// See [`Earlier`].
@@ -31,8 +32,54 @@ pub type Earlier = ById<Draft>;
 pub struct Draft {
     /// What was proven.
     pub proof: Proof,
-    /// Its length.
-    pub size: u64,
+    /// The source when it was.
+    source: Fingerprint,
+}
+
+impl Draft {
+    /// Of what the manifest says.
+    #[must_use]
+    pub fn of(record: &Record) -> Self {
+        Self {
+            proof: record.proof,
+            source: record.source,
+        }
+    }
+
+    /// Of a destination whose source was written to meanwhile.
+    #[must_use]
+    pub fn of_untrusted(proof: Proof, size: u64) -> Self {
+        Self {
+            proof,
+            source: Fingerprint::of_nothing(size),
+        }
+    }
+
+    /// The length of the content that was proven.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.source.size()
+    }
+
+    /// Whether there is a list of block hashes.
+    #[must_use]
+    pub fn is_listed(&self) -> bool {
+        self.proof.list != NO_LIST
+    }
+
+    /// Whether a file of the source that is not as it was may have the same content, or much of it.
+    #[must_use]
+    pub fn is_worth_reading(&self, source: &Meta) -> bool {
+        self.source.looks_like(source) || (self.is_listed() && source.size > LARGE)
+    }
+
+    /// Whether this is the destination as it was proven. Another name of the inode would change with it.
+    #[must_use]
+    pub fn is_at(&self, found: &Meta) -> bool {
+        found.kind == Kind::File
+            && found.nlink == 1
+            && (found.ino, found.ctime, found.size) == (self.proof.ino, self.proof.ctime, self.size())
+    }
 }
 
 impl<T> Default for ById<T> {
@@ -75,8 +122,10 @@ impl<T> ById<T> {
 pub struct Known {
     /// Files that nobody touched since.
     pub proofs: Proofs,
-    /// Large files that changed, and what their destination held before.
+    /// Files that changed, and what their destination held before.
     pub earlier: Earlier,
+    /// What has another path now.
+    pub moves: Moves,
 }
 
 /// The mark of a pass that rewrites parts of files in place. While it lies there, the manifest before is no proof of
@@ -128,24 +177,34 @@ pub fn known(cx: &Context, manifest: &Path, tree: &Tree) -> Known {
     if open {
         cx.note("an earlier pass ended while it patched large files: they are copied again");
     }
-    let read = manifest::read(manifest, |path, Record { source, proof }| {
-        let Some(id) = tree.find(path) else { return };
-        let meta = &tree.entry(id).meta;
-        let listed = proof.list != NO_LIST;
-        if meta.kind != Kind::File || tree.is_link(id) || (open && listed) {
+    let mut search = Search::new(tree);
+    let read = manifest::read(manifest, |path, entry| {
+        let record = match entry {
+            Entry::Dir { ino } => return search.dir(path, ino),
+            Entry::File(record) => record,
+        };
+        let draft = Draft::of(&record);
+        if open && draft.is_listed() {
             return;
         }
-        if Fingerprint::from(meta) == source {
-            proofs.push((id, proof));
-        } else if listed && meta.size > LARGE && meta.nlink == 1 {
-            let size = source.size();
-            earlier.push((id, Draft { proof, size }));
+        let Some(id) = search.file(path, &record) else {
+            return;
+        };
+        let meta = &tree.entry(id).meta;
+        if meta.kind != Kind::File || tree.is_link(id) {
+            return;
+        }
+        if Fingerprint::from(meta) == record.source {
+            proofs.push((id, record.proof));
+        } else if draft.is_worth_reading(meta) && meta.nlink == 1 {
+            earlier.push((id, draft));
         }
     });
     match read {
         Ok(()) => Known {
             proofs: Proofs::new(proofs),
             earlier: Earlier::new(earlier),
+            moves: search.finish(),
         },
         Err(Unusable::Missing) => Known::default(),
         Err(unusable) => {
@@ -162,7 +221,12 @@ pub fn known(cx: &Context, manifest: &Path, tree: &Tree) -> Known {
 /// # Errors
 /// As [`manifest::write`].
 pub fn write_manifest(path: &Path, tree: &Tree, proofs: &Proofs, drafts: &Earlier) -> Result<()> {
-    let records = tree.ids().filter_map(|id| {
+    let dirs = tree.ids().filter(|id| tree.entry(*id).dir != NO_DIR);
+    let dirs = dirs.map(|id| {
+        let ino = tree.entry(id).meta.ino;
+        (tree.path(id), Entry::Dir { ino })
+    });
+    let files = tree.ids().filter_map(|id| {
         let meta = &tree.entry(id).meta;
         let record = match (proofs.get(id), drafts.get(id)) {
             (Some(proof), _) => Record {
@@ -170,14 +234,14 @@ pub fn write_manifest(path: &Path, tree: &Tree, proofs: &Proofs, drafts: &Earlie
                 proof: *proof,
             },
             (None, Some(draft)) => Record {
-                source: Fingerprint::of_nothing(draft.size),
+                source: draft.source,
                 proof: draft.proof,
             },
             (None, None) => return None,
         };
-        Some((tree.path(id), record))
+        Some((tree.path(id), Entry::File(record)))
     });
-    manifest::write(path, records).map_err(|error| {
+    manifest::write(path, dirs.chain(files)).map_err(|error| {
         let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
         Fault::on_path("write the manifest", path, errno)
     })

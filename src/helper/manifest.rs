@@ -2,8 +2,8 @@
 //! touched since.
 //!
 //! A file is in it only when it may be trusted ([`settled`]), so whatever is missing, from one file to the whole
-//! manifest, is copied and compared again. It is a stream of records, sorted by path, each path without the part it
-//! shares with the one before; a checksum at the end covers everything.
+//! manifest, is copied and compared again. It is a stream of entries, all directories first, parents before what is in
+//! them, each path without the part it shares with the one before; a checksum at the end covers everything.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write};
@@ -13,8 +13,9 @@ use super::content::Hash;
 use super::meta::{Meta, Stamp};
 
 /// The first bytes; the digit is the format number.
-const MAGIC: &[u8; 20] = b"rehome manifest  2\n\0";
-const RECORD: u8 = 1;
+const MAGIC: &[u8; 20] = b"rehome manifest  3\n\0";
+const FILE: u8 = 1;
+const DIR: u8 = 2;
 const END: u8 = 0;
 /// Longer than any path the walk lets through.
 const LONGEST_PATH: usize = 2 << 20;
@@ -52,6 +53,18 @@ pub struct Proof {
 /// A file too small to have a list of block hashes.
 pub const NO_LIST: u64 = u64::MAX;
 
+/// An entry of the manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// A directory: its inode in the source, by which it is recognised when it has another path.
+    Dir {
+        /// Inode.
+        ino: u64,
+    },
+    /// A file.
+    File(Record),
+}
+
 /// A file in the manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
@@ -84,6 +97,19 @@ impl Fingerprint {
                 nsec: 0,
             },
         }
+    }
+
+    /// Whether size and mtime are those of this entry: if anything else is not, it is most likely the metadata alone
+    /// that changed.
+    #[must_use]
+    pub fn looks_like(&self, meta: &Meta) -> bool {
+        (self.size, self.mtime) == (meta.size, meta.mtime)
+    }
+
+    /// The inode.
+    #[must_use]
+    pub fn ino(&self) -> u64 {
+        self.ino
     }
 
     /// The length of the content that was proven.
@@ -130,19 +156,19 @@ impl<T: Write> Write for Hashed<T> {
 ///
 /// # Errors
 /// As writing, syncing and renaming a file.
-pub fn write(path: &Path, records: impl Iterator<Item = (Vec<u8>, Record)>) -> io::Result<()> {
+pub fn write(path: &Path, entries: impl Iterator<Item = (Vec<u8>, Entry)>) -> io::Result<()> {
     let parent = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     let file = tempfile::NamedTempFile::new_in(parent)?;
-    stream(BufWriter::with_capacity(1 << 16, file.as_file()), records)?;
+    stream(BufWriter::with_capacity(1 << 16, file.as_file()), entries)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
     File::open(parent)?.sync_all()
 }
 
-fn stream(out: impl Write, records: impl Iterator<Item = (Vec<u8>, Record)>) -> io::Result<()> {
+fn stream(out: impl Write, entries: impl Iterator<Item = (Vec<u8>, Entry)>) -> io::Result<()> {
     let mut out = Hashed {
         inner: out,
         hasher: blake3::Hasher::new(),
@@ -150,21 +176,29 @@ fn stream(out: impl Write, records: impl Iterator<Item = (Vec<u8>, Record)>) -> 
     out.write_all(MAGIC)?;
     let mut before = Vec::new();
     let mut line = Vec::new();
-    for (path, Record { source, proof }) in records {
+    for (path, entry) in entries {
         let shared = path.iter().zip(&before).take_while(|(a, b)| a == b).count();
         line.clear();
-        line.push(RECORD);
+        line.push(match entry {
+            Entry::Dir { .. } => DIR,
+            Entry::File(_) => FILE,
+        });
         line.extend_from_slice(&(shared as u32).to_le_bytes());
         line.extend_from_slice(&((path.len() - shared) as u32).to_le_bytes());
         line.extend_from_slice(&path[shared..]);
-        line.extend_from_slice(&source.size.to_le_bytes());
-        line.extend_from_slice(&source.ino.to_le_bytes());
-        put_stamp(&mut line, source.mtime);
-        put_stamp(&mut line, source.ctime);
-        line.extend_from_slice(&proof.ino.to_le_bytes());
-        put_stamp(&mut line, proof.ctime);
-        line.extend_from_slice(&proof.list.to_le_bytes());
-        line.extend_from_slice(&proof.hash);
+        match entry {
+            Entry::Dir { ino } => line.extend_from_slice(&ino.to_le_bytes()),
+            Entry::File(Record { source, proof }) => {
+                line.extend_from_slice(&source.size.to_le_bytes());
+                line.extend_from_slice(&source.ino.to_le_bytes());
+                put_stamp(&mut line, source.mtime);
+                put_stamp(&mut line, source.ctime);
+                line.extend_from_slice(&proof.ino.to_le_bytes());
+                put_stamp(&mut line, proof.ctime);
+                line.extend_from_slice(&proof.list.to_le_bytes());
+                line.extend_from_slice(&proof.hash);
+            }
+        }
         out.write_all(&line)?;
         before = path;
     }
@@ -191,11 +225,11 @@ pub enum Unusable {
     Io(#[from] io::Error),
 }
 
-/// Reads a manifest, one record at a time. Nothing is told before the checksum over the whole was found right.
+/// Reads a manifest, one entry at a time. Nothing is told before the checksum over the whole was found right.
 ///
 /// # Errors
 /// [`Unusable`]: then nothing of what `each` was told may be kept.
-pub fn read(path: &Path, mut each: impl FnMut(&[u8], Record)) -> Result<(), Unusable> {
+pub fn read(path: &Path, mut each: impl FnMut(&[u8], Entry)) -> Result<(), Unusable> {
     let mut file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Unusable::Missing),
         opened => opened?,
@@ -216,10 +250,11 @@ pub fn read(path: &Path, mut each: impl FnMut(&[u8], Record)) -> Result<(), Unus
     }
     let mut path = Vec::new();
     loop {
-        match array(&mut input)? {
-            [END] => return Ok(()),
-            [RECORD] => {}
-            _ => return Err(Unusable::Damaged("a record is of an unknown type")),
+        let [kind] = array(&mut input)?;
+        match kind {
+            END => return Ok(()),
+            FILE | DIR => {}
+            _ => return Err(Unusable::Damaged("an entry is of an unknown type")),
         }
         let shared = u32::from_le_bytes(array(&mut input)?) as usize;
         let added = u32::from_le_bytes(array(&mut input)?) as usize;
@@ -229,6 +264,11 @@ pub fn read(path: &Path, mut each: impl FnMut(&[u8], Record)) -> Result<(), Unus
         path.truncate(shared);
         path.resize(shared + added, 0);
         input.read_exact(&mut path[shared..])?;
+        if kind == DIR {
+            let ino = number(&mut input)?;
+            each(&path, Entry::Dir { ino });
+            continue;
+        }
         let source = Fingerprint {
             size: number(&mut input)?,
             ino: number(&mut input)?,
@@ -239,7 +279,7 @@ pub fn read(path: &Path, mut each: impl FnMut(&[u8], Record)) -> Result<(), Unus
         let list = number(&mut input)?;
         each(
             &path,
-            Record {
+            Entry::File(Record {
                 source,
                 proof: Proof {
                     hash: array(&mut input)?,
@@ -247,7 +287,7 @@ pub fn read(path: &Path, mut each: impl FnMut(&[u8], Record)) -> Result<(), Unus
                     ctime,
                     list,
                 },
-            },
+            }),
         );
     }
 }
@@ -294,32 +334,34 @@ mod tests {
         assert!(settled(at(-3000, 0), start, at(-2590, 0)));
     }
 
-    fn records() -> Vec<(Vec<u8>, Record)> {
-        [&b"a"[..], b"a/b\xff", b"a/c", b"b"]
-            .iter()
-            .zip(1u8..)
-            .map(|(path, n)| {
-                let number = u64::from(n);
-                let source = Fingerprint {
-                    size: number << 40,
-                    ino: number + 7,
-                    mtime: at(-5, 999_999_999),
-                    ctime: at(1 << 40, n.into()),
-                };
-                let proof = Proof {
-                    hash: [n; 32],
-                    ino: number + 9,
-                    ctime: at(number as i64, 4),
-                    list: number << 33,
-                };
-                (path.to_vec(), Record { source, proof })
-            })
-            .collect()
+    fn entries() -> Vec<(Vec<u8>, Entry)> {
+        let dirs = [
+            (b"a".to_vec(), Entry::Dir { ino: 1 << 63 }),
+            (b"d".to_vec(), Entry::Dir { ino: 2 }),
+        ];
+        const PATHS: [&[u8]; 4] = [b"a", b"a/b\xff", b"a/c", b"b"];
+        let files = PATHS.iter().zip(1u8..).map(|(path, n)| {
+            let number = u64::from(n);
+            let source = Fingerprint {
+                size: number << 40,
+                ino: number + 7,
+                mtime: at(-5, 999_999_999),
+                ctime: at(1 << 40, n.into()),
+            };
+            let proof = Proof {
+                hash: [n; 32],
+                ino: number + 9,
+                ctime: at(number as i64, 4),
+                list: number << 33,
+            };
+            (path.to_vec(), Entry::File(Record { source, proof }))
+        });
+        dirs.into_iter().chain(files).collect()
     }
 
-    fn load(path: &Path) -> Result<Vec<(Vec<u8>, Record)>, Unusable> {
+    fn load(path: &Path) -> Result<Vec<(Vec<u8>, Entry)>, Unusable> {
         let mut found = Vec::new();
-        read(path, |path, record| found.push((path.to_vec(), record)))?;
+        read(path, |path, entry| found.push((path.to_vec(), entry)))?;
         Ok(found)
     }
 
@@ -328,8 +370,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("manifest");
         assert!(matches!(load(&path), Err(Unusable::Missing)));
-        write(&path, records().into_iter()).unwrap();
-        assert_eq!(load(&path).unwrap(), records());
+        write(&path, entries().into_iter()).unwrap();
+        assert_eq!(load(&path).unwrap(), entries());
         write(&path, std::iter::empty()).unwrap();
         assert_eq!(load(&path).unwrap(), []);
         let names: Vec<_> = std::fs::read_dir(dir.path())
@@ -343,7 +385,7 @@ mod tests {
     fn every_flipped_bit_and_every_cut_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("manifest");
-        write(&path, records().into_iter()).unwrap();
+        write(&path, entries().into_iter()).unwrap();
         let good = std::fs::read(&path).unwrap();
         for at in 0..good.len() {
             let mut bad = good.clone();
@@ -362,9 +404,10 @@ mod tests {
         for body in [
             &b""[..],
             &[9],
-            &[RECORD],
-            &[RECORD, 1, 0, 0, 0, 0, 0, 0, 0],
-            &[RECORD, 0, 0, 0, 0, 255, 255, 255, 255],
+            &[FILE],
+            &[FILE, 1, 0, 0, 0, 0, 0, 0, 0],
+            &[FILE, 0, 0, 0, 0, 255, 255, 255, 255],
+            &[DIR, 0, 0, 0, 0, 1, 0, 0, 0, b'a'],
         ] {
             let mut bytes = MAGIC.to_vec();
             bytes.extend_from_slice(body);

@@ -37,6 +37,7 @@ pub mod known;
 pub mod manifest;
 pub mod meta;
 pub mod mounts;
+pub mod moves;
 pub mod patch;
 pub mod pg_control;
 pub mod place;

@@ -328,6 +328,9 @@ pub struct CopyReport {
     pub bytes_total: u64,
     /// Entries whose metadata alone was brought up to date.
     pub metadata_changed: u64,
+    /// Entries that were found under another path and moved at the destination, with all that is in them.
+    #[serde(default)]
+    pub moved: u64,
     /// Destination entries that went.
     pub deleted: u64,
     /// Files that changed while they were copied, or were touched too recently to be trusted: the next pass takes

@@ -18,8 +18,9 @@ use super::cursor::{Node, open_dir};
 use super::fault::{Fault, Result, Side, show, vanished};
 use super::known::Proofs;
 use super::manifest::Proof;
-use super::meta::{Kind, Meta};
+use super::meta::{Kind, Meta, Stamp};
 use super::mounts;
+use super::moves::Staged;
 use super::remove;
 use super::tree::{EntryId, NO_DIR};
 use super::walk::{is_lost_found, names};
@@ -35,6 +36,8 @@ pub struct Structure {
     pub stale: Vec<EntryId>,
     /// Files whose metadata was changed: their proofs with the new ctime.
     pub renewed: Vec<(EntryId, Proof)>,
+    /// Files that were put into their new places: the ctime at the destination.
+    pub moved: Vec<(EntryId, Stamp)>,
     /// Entries removed.
     pub deleted: u64,
     /// Entries whose metadata alone was changed.
@@ -47,7 +50,7 @@ pub struct Structure {
 ///
 /// # Errors
 /// When a side cannot be read or written.
-pub fn bring(pass: &Pass<'_>, to_root: &Meta, proofs: &Proofs) -> Result<Structure> {
+pub fn bring(pass: &Pass<'_>, to_root: &Meta, (proofs, staged): (&Proofs, &Staged)) -> Result<Structure> {
     let failed = |errno| Fault::io(Side::Destination, "read", b"", errno);
     // A destination that is a file system's root has a `lost+found` that is not ours to delete.
     let spare = mounts::is_filesystem_root(pass.roots.to, to_root).map_err(failed)?;
@@ -62,6 +65,7 @@ pub fn bring(pass: &Pass<'_>, to_root: &Meta, proofs: &Proofs) -> Result<Structu
     let state = || Maker {
         pass,
         proofs,
+        staged,
         spare,
         hand: pass.roots.hand(),
         did: Structure::default(),
@@ -75,6 +79,7 @@ pub fn bring(pass: &Pass<'_>, to_root: &Meta, proofs: &Proofs) -> Result<Structu
         all.links.extend(did.links);
         all.stale.extend(did.stale);
         all.renewed.extend(did.renewed);
+        all.moved.extend(did.moved);
         all.deleted += did.deleted;
         all.metadata_changed += did.metadata_changed;
         all.sockets += did.sockets;
@@ -87,6 +92,7 @@ pub fn bring(pass: &Pass<'_>, to_root: &Meta, proofs: &Proofs) -> Result<Structu
 struct Maker<'a> {
     pass: &'a Pass<'a>,
     proofs: &'a Proofs,
+    staged: &'a Staged,
     spare: bool,
     hand: Hand<'a>,
     did: Structure,
@@ -108,7 +114,8 @@ impl<'a> Maker<'a> {
         there.retain(|name, meta| {
             let wanted = source.find(name).map(|slot| source.entries[slot].meta.kind);
             let keep = wanted == Some(meta.kind) && meta.kind != Kind::Socket;
-            let kept_anyway = self.spare && is_lost_found(node, name, meta);
+            let kept_anyway = (self.spare && is_lost_found(node, name, meta))
+                || (node.depth == 0 && self.staged.is_place(name));
             if !keep && !kept_anyway {
                 gone.push((name.clone(), meta.kind));
             }
@@ -132,11 +139,7 @@ impl<'a> Maker<'a> {
                         .note(format!("socket {} was skipped", show(&tree.path(id))));
                 }
                 Kind::Dir => {
-                    if found.is_none() {
-                        let dir = self.hand.to.enter(node).map_err(failed)?;
-                        mkdirat(dir, source.name(entry), Mode::RWXU)
-                            .map_err(|errno| self.failed(Side::Destination, "create", id, errno))?;
-                    }
+                    self.make_directory(node, id, found)?;
                     if entry.dir != NO_DIR {
                         more.push(Arc::clone(&tree.dir(entry.dir).node));
                     }
@@ -146,6 +149,23 @@ impl<'a> Maker<'a> {
                 Kind::Symlink => self.symlink(node, id, found)?,
                 Kind::Fifo | Kind::Char | Kind::Block => self.special(node, id, found)?,
             }
+        }
+        Ok(())
+    }
+
+    fn make_directory(&mut self, node: &Arc<Node>, id: EntryId, found: Option<&Meta>) -> Result<()> {
+        let (cx, name) = (self.pass.cx, self.pass.tree.name(id));
+        let moves = self.staged.has(id);
+        if found.is_some() && !moves {
+            return Ok(());
+        }
+        let failed = |errno| Fault::io(Side::Destination, "create", &self.pass.tree.path(id), errno);
+        let dir = self.hand.to.enter(node).map_err(failed)?;
+        if found.is_some() {
+            self.did.deleted += remove::entry(cx, dir, name, Kind::Dir, &node.path(name))?;
+        }
+        if !self.staged.put(id, dir, name).map_err(failed)? {
+            mkdirat(dir, name, Mode::RWXU).map_err(failed)?;
         }
         Ok(())
     }
@@ -172,6 +192,9 @@ impl<'a> Maker<'a> {
         let meta = &pass.tree.entry(id).meta;
         let wanted = meta.wanted(pass.request.owner, pass.grain);
         let Some(proof) = self.proofs.get(id) else {
+            if self.staged.has(id) {
+                self.put_file(node, id)?;
+            }
             self.did.content.push(id);
             return Ok(());
         };
@@ -202,6 +225,17 @@ impl<'a> Maker<'a> {
                 },
             ))
         })
+    }
+
+    fn put_file(&mut self, node: &Arc<Node>, id: EntryId) -> Result<()> {
+        let name = self.pass.tree.name(id);
+        let put = self.hand.to.enter(node).and_then(|dir| {
+            self.staged.put(id, dir, name)?;
+            Meta::of_entry(dir, name)
+        });
+        let (meta, _) = put.map_err(|errno| self.failed(Side::Destination, "move", id, errno))?;
+        self.did.moved.push((id, meta.ctime));
+        Ok(())
     }
 
     fn update<T>(

@@ -184,8 +184,12 @@ fn a_pass_that_is_killed_anywhere_is_completed_by_the_next() {
         let dir = bench.from.join(format!("round{round}"));
         std::fs::create_dir(&dir).unwrap();
         grow(&dir, &mut random, 25);
+        if round > 0 {
+            let (old, new) = (format!("round{}", round - 1), format!("moved{}", round - 1));
+            std::fs::rename(bench.from.join(old), bench.from.join(new)).unwrap();
+        }
         if round > 1 {
-            std::fs::remove_dir_all(bench.from.join(format!("round{}", round - 2))).unwrap();
+            std::fs::remove_dir_all(bench.from.join(format!("moved{}", round - 2))).unwrap();
         }
         if round % 3 == 2 {
             // Then all of it again.

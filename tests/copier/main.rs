@@ -10,6 +10,7 @@ mod delta;
 mod disks;
 mod interrupted;
 mod kinds;
+mod moved;
 mod patch;
 mod places;
 mod proof;
