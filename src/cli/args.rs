@@ -14,8 +14,8 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use self::examples::{
     COMPOSE_EXAMPLES, ENV_EXAMPLES, EXAMPLES, INIT_EXAMPLES, MOVE_EXAMPLES, OVERRIDE_EXAMPLES,
 };
-use self::values::rate;
-pub use self::values::{Destination, Pair};
+pub use self::values::{BlockDelta, Destination, Pair, Threads, Verification};
+use self::values::{rate, threads};
 use crate::model::config::{Subdir, absolute_dir};
 use crate::model::{ByteSize, Failure, Owner, RunId, VolumeKey, parse_span};
 
@@ -285,6 +285,18 @@ pub struct Move {
     /// Copy no faster than this a second while the stack runs, as 50MB
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub bandwidth: Option<ByteSize>,
+
+    /// How the copy is proven
+    #[arg(long, value_enum, value_name = "HOW", default_value_t)]
+    pub verify: Verification,
+
+    /// Whether a large file of which a part changed is patched
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    pub block_delta: BlockDelta,
+
+    /// Threads that copy, or `auto`
+    #[arg(long, value_name = "N|auto", value_parser = threads, default_value = "auto")]
+    pub jobs: Threads,
 
     /// Start this volume empty on its new home; its data stays in the old one. May be repeated, or a list with commas
     #[arg(long, value_name = "VOLUME", value_delimiter = ',')]

@@ -50,7 +50,8 @@ fn a_move_is_read_in_full() {
     let args = moved(
         "rehome move --to /mnt/kms-data --only postgres_data,media_volume --only x --exclude redis_data \
          --map media_volume=up/loads --owner media_volume=1000:1000 --offline --no-hooks --stop-timeout 10m \
-         --max-downtime 90s --bandwidth 50MB/s --without-data x --dry-run",
+         --max-downtime 90s --bandwidth 50MB/s --without-data x --dry-run \
+         --verify full --block-delta off --jobs 4",
     );
     assert_eq!(args.to, Some(Destination::Directory("/mnt/kms-data".into())));
     assert_eq!(args.only.len(), 3);
@@ -59,6 +60,11 @@ fn a_move_is_read_in_full() {
     assert_eq!(args.owners[0].value, Owner { uid: 1000, gid: 1000 });
     assert_eq!(args.stop_timeout, Some(Duration::from_secs(600)));
     assert_eq!(args.bandwidth, Some(ByteSize(50_000_000)));
+    assert_eq!(
+        (args.verify, args.block_delta, args.jobs),
+        (Verification::Full, BlockDelta::Off, Threads(4))
+    );
+    assert_eq!(moved("rehome move").jobs, Threads(0));
     assert!(args.offline && args.no_hooks && args.dry_run);
     assert_eq!(moved("rehome move --to volumes").to, Some(Destination::Volumes));
     assert_eq!(moved("rehome move").to, None);
@@ -72,6 +78,8 @@ fn what_cannot_be_meant_is_refused_in_words() {
         ("rehome move --map media_volume=../x", "is no directory below"),
         ("rehome move --owner media_volume=www", "write it as UID:GID"),
         ("rehome move --bandwidth 0", "would never end"),
+        ("rehome move --jobs 0", "a number from 1 to 16, or auto"),
+        ("rehome move --verify maybe", "readback"),
         ("rehome override --to mnt", "absolute"),
         ("rehome show ../x", "lower-case letters and digits"),
     ] {

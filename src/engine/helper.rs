@@ -23,6 +23,9 @@ const LINE_LIMIT: usize = 4 << 20;
 const STDERR_LIMIT: usize = 16 * 1024;
 /// So often a request is made whose answer the engine loses.
 const ATTEMPTS: usize = 3;
+/// The weight of a gentle helper on the processors; that of a container is 1024 unless it is said.
+/// <https://docs.docker.com/engine/containers/resource_constraints/#configure-the-default-cfs-scheduler>
+const GENTLE_SHARES: i64 = 64;
 /// After its last line the helper must end within this.
 const END_LIMIT: Duration = Duration::from_secs(30);
 
@@ -85,6 +88,18 @@ pub struct HelperJob {
     pub network: Network,
     /// Run as this user, without any capability, instead of root with those of the copier.
     pub user: Option<Owner>,
+    /// How much of the processors it may have when others want them.
+    pub pace: Pace,
+}
+
+/// How much of the processors a helper may have when others want them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Pace {
+    /// As much as any container.
+    #[default]
+    Usual,
+    /// What the others leave: for work beside a stack that serves its users.
+    Gentle,
 }
 
 impl HelperJob {
@@ -98,6 +113,7 @@ impl HelperJob {
             mounts,
             network: Network::None,
             user: None,
+            pace: Pace::Usual,
         }
     }
 }
@@ -167,6 +183,7 @@ impl Engine {
                     .then(|| CAPABILITIES.map(str::to_owned).to_vec()),
                 // `label=disable`: under SELinux a confined container cannot read other containers' files.
                 security_opt: Some(vec!["no-new-privileges".into(), "label=disable".into()]),
+                cpu_shares: (job.pace == Pace::Gentle).then_some(GENTLE_SHARES),
                 // With userns-remap numeric owners would be shifted.
                 userns_mode: Some("host".into()),
                 log_config: Some(HostConfigLogConfig {

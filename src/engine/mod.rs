@@ -24,7 +24,7 @@ pub use connect::{EngineHost, HostSource, Wanted as HostWanted, resolve_host};
 pub use containers::{Container, Health, Mount, MountKind, State, same_path};
 pub use exec::ExecOutput;
 pub use health::{Gate, Meant};
-pub use helper::{HelperJob, HelperMount, Network};
+pub use helper::{HelperJob, HelperMount, Network, Pace};
 pub use image::Image;
 pub use volumes::Volume;
 

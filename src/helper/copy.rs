@@ -410,6 +410,9 @@ impl Copier<'_> {
         };
         let (proof, size) = (&draft.proof, draft.size());
         let before = if draft.is_listed() {
+            if !self.pass.request.patch {
+                return Ok(None);
+            }
             let blocks = size.div_ceil(HASHED as u64);
             match self.lists.get(proof.list, blocks, &proof.hash) {
                 Some(list) => Before::Listed(list, size),
@@ -446,7 +449,7 @@ struct Back {
     drafts: Vec<(EntryId, Draft)>,
 }
 
-/// Reads everything back that was written, and compares.
+/// Reads everything back that was written, and compares; or only looks at it, when it is not to be read back.
 fn read_back(pass: &Pass<'_>, lists: &BlockLists, mut copied: Vec<Copied>) -> Result<Back> {
     copied.reverse();
     let state = || (pass.roots.hand().to, vec![0; BLOCK], Back::default());
@@ -460,18 +463,17 @@ fn read_back(pass: &Pass<'_>, lists: &BlockLists, mut copied: Vec<Copied>) -> Re
             let path = || pass.tree.path(file.id);
             let failed = |errno| Fault::io(Side::Destination, "read back", &path(), errno);
             let node = &pass.tree.dir(file.id.dir).node;
-            let fd = cursor
-                .enter(node)
-                .and_then(|dir| content::open_file(dir, pass.tree.name(file.id)))
-                .map_err(failed)?;
-            let meta = Meta::of_fd(fd.as_fd()).map_err(failed)?;
+            let dir = cursor.enter(node).map_err(failed)?;
+            let name = pass.tree.name(file.id);
             let reader = Reader {
                 cx: pass.cx,
                 side: Side::Destination,
                 path: &path,
             };
-            let same = meta.size == file.size
-                && match &file.changed {
+            let (meta, same) = if pass.request.read_back {
+                let fd = content::open_file(dir, name).map_err(failed)?;
+                let meta = Meta::of_fd(fd.as_fd()).map_err(failed)?;
+                let same = match &file.changed {
                     None => content::hash_from_disk(reader, &fd, &meta, buffer)?.hash == hash,
                     // The other blocks were read back by an earlier pass, and the file was not touched since.
                     Some(changed) => {
@@ -480,6 +482,12 @@ fn read_back(pass: &Pass<'_>, lists: &BlockLists, mut copied: Vec<Copied>) -> Re
                         content::blocks_from_disk(reader, &fd, &list, changed, buffer)?
                     }
                 };
+                (meta, same)
+            } else {
+                let (meta, _) = Meta::of_entry(dir, name).map_err(failed)?;
+                (meta, meta.kind == Kind::File)
+            };
+            let same = same && meta.size == file.size;
             if !same {
                 return Err(Fault::new(
                     FailClass::Differs,

@@ -4,9 +4,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use super::context::Context;
 use super::fault::Result;
-
-/// More threads than this only get into each other's way, and each holds open directories.
-const MOST: usize = 16;
+use crate::model::MOST_THREADS;
 
 /// The number of threads for a request; 0 lets us choose.
 #[must_use]
@@ -15,9 +13,9 @@ pub fn jobs(asked: usize) -> usize {
     // A thread that waits for a disk uses no processor: with two of them, eight to sixteen threads were the fastest on
     // small files that no cache held.
     if asked == 0 {
-        (4 * cpus).clamp(8, MOST)
+        (4 * cpus).clamp(8, MOST_THREADS)
     } else {
-        asked.min(MOST)
+        asked.min(MOST_THREADS)
     }
 }
 

@@ -105,6 +105,10 @@ pub struct CopyRequest {
     pub jobs: usize,
     /// Bytes a second at most, over all threads; 0 is no limit.
     pub bandwidth: u64,
+    /// Whether what was written is read back from the disk and compared.
+    pub read_back: bool,
+    /// Whether large files that changed are patched where that is possible, instead of written again.
+    pub patch: bool,
 }
 
 /// See [`Request::Verify`].

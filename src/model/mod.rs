@@ -22,3 +22,6 @@ pub use names::{
 pub use owner::{Owner, ParseOwnerError};
 pub use secret::Secret;
 pub use time::{Span, parse_span};
+
+/// More threads than this only get into each other's way when files are copied, and each holds open directories.
+pub const MOST_THREADS: usize = 16;

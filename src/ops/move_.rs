@@ -13,7 +13,7 @@ use crate::model::{Failure, Owner, Result, VolumeKey};
 use crate::observe::{Depth, OverrideSeen, World};
 use crate::plan::{Destination, MovePlan, SwitchWanted, Wanted, move_plan};
 use crate::state::Lock;
-use crate::steps::{Moving, Switch, Target};
+use crate::steps::{Copying, Moving, Switch, Target};
 
 /// What the command line asks for.
 #[derive(Debug, Clone, Default)]
@@ -36,8 +36,8 @@ pub struct MoveRequest {
     pub stop_timeout: Option<Duration>,
     /// `--max-downtime`.
     pub max_downtime: Option<Duration>,
-    /// `--bandwidth`, bytes a second.
-    pub bandwidth: u64,
+    /// `--bandwidth`, `--jobs`, `--verify`, `--block-delta`.
+    pub copying: Copying,
     /// `--without-data`.
     pub without_data: Vec<VolumeKey>,
     /// Only the plan is wanted: the lock is not needed.
@@ -160,7 +160,7 @@ fn wanted(app: &App, request: &MoveRequest, to: Destination) -> Wanted {
         offline: request.offline,
         stop_timeout: request.stop_timeout.or(settings.stop_timeout),
         max_downtime: request.max_downtime,
-        bandwidth: request.bandwidth,
+        copying: request.copying,
         hooks: Vec::new(),
         checks: settings.checks.clone(),
         suffix: format!("{:02x}{:02x}", bytes[0], bytes[1]),

@@ -103,8 +103,8 @@ mod tests {
     use crate::model::{ContainerId, VolumeKey};
     use crate::plan::{Facts, VolumeFacts};
     use crate::steps::{
-        Delta, Hook, HttpCheck, MakeHomes, OnFailure, PreCopy, Prove, Start, Starting, Stop, Stopping,
-        Switch, Tidy, Verify,
+        Copying, Delta, Hook, HttpCheck, MakeHomes, OnFailure, PreCopy, Prove, Start, Starting, Stop,
+        Stopping, Switch, Tidy, Verify,
     };
 
     fn service(name: &str) -> ServiceName {
@@ -177,7 +177,7 @@ mod tests {
                 MoveStep::MakeHomes(MakeHomes { volumes: Vec::new() }),
                 MoveStep::PreCopy(PreCopy {
                     volumes: Vec::new(),
-                    bandwidth: 0,
+                    copying: Copying::default(),
                     max_downtime: None,
                 }),
                 MoveStep::Stop(Stop {
@@ -193,11 +193,14 @@ mod tests {
                 }),
                 MoveStep::Delta(Delta {
                     volumes: Vec::new(),
-                    bandwidth: 0,
+                    copying: Copying::default(),
                     max_downtime: None,
                     pre_copied: true,
                 }),
-                MoveStep::Verify(Verify { volumes: Vec::new() }),
+                MoveStep::Verify(Verify {
+                    volumes: Vec::new(),
+                    copying: Copying::default(),
+                }),
                 MoveStep::Switch(Switch {
                     override_path: "/srv/p/compose.block.yml".into(),
                     content: Override::empty(crate::model::ProjectName::new("p").unwrap()),

@@ -16,8 +16,8 @@ use crate::datastore::Kind;
 use crate::model::{Failure, Home, Owner, Result, ServiceName, VolumeKey, VolumeName, nearest};
 use crate::observe::{ContainerSeen, ServiceSeen, VolumeSeen, World};
 use crate::steps::{
-    Delta, ExpectedMount, Hook, HttpCheck, MakeHomes, Making, MoveStep, Moving, PreCopy, Prove, Start,
-    Starting, Stop, Stopping, Switch, Target, Tidy, Verify, Writer,
+    Copying, Delta, ExpectedMount, Hook, HttpCheck, MakeHomes, Making, MoveStep, Moving, PreCopy, Prove,
+    Start, Starting, Stop, Stopping, Switch, Target, Tidy, Verify, Writer,
 };
 
 pub use facts::{Facts, MovePlan, VolumeFacts};
@@ -61,8 +61,8 @@ pub struct Wanted {
     pub stop_timeout: Option<Duration>,
     /// Limit for the downtime.
     pub max_downtime: Option<Duration>,
-    /// Bytes a second; 0 is no limit.
-    pub bandwidth: u64,
+    /// How it is copied.
+    pub copying: Copying,
     /// What runs after the start.
     pub hooks: Vec<Hook>,
     /// What must answer.
@@ -123,7 +123,7 @@ pub fn move_plan(
     if pre_copied {
         steps.push(MoveStep::PreCopy(PreCopy {
             volumes: copied.clone(),
-            bandwidth: wanted.bandwidth,
+            copying: wanted.copying,
             max_downtime: wanted.max_downtime,
         }));
     }
@@ -143,11 +143,14 @@ pub fn move_plan(
     if !copied.is_empty() {
         steps.push(MoveStep::Delta(Delta {
             volumes: copied.clone(),
-            bandwidth: wanted.bandwidth,
+            copying: wanted.copying,
             max_downtime: wanted.max_downtime,
             pre_copied,
         }));
-        steps.push(MoveStep::Verify(Verify { volumes: copied }));
+        steps.push(MoveStep::Verify(Verify {
+            volumes: copied,
+            copying: wanted.copying,
+        }));
     }
     steps.push(MoveStep::Switch(switch));
     let new_name = |key: &VolumeKey| {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::pre_copy::copy;
-use super::spec::Moving;
+use super::spec::{Copying, Moving};
 use super::stop::quiet;
 use super::world::Cx;
 use crate::model::{ByteSize, Failure, Result, Span, count};
@@ -16,8 +16,8 @@ use crate::saga::Step;
 pub struct Delta {
     /// The volumes that are copied.
     pub volumes: Vec<Moving>,
-    /// Bytes a second at most; 0 is no limit.
-    pub bandwidth: u64,
+    /// How.
+    pub copying: Copying,
     /// Go back when the services are down for longer.
     pub max_downtime: Option<Duration>,
     /// Whether the volumes were copied before, while the stack ran; else this is the first and only pass.
@@ -44,8 +44,13 @@ impl Step for Delta {
         cx.engine.remove_helpers(&cx.run).await?;
         // Again, because a crash may lie between the two.
         quiet(cx, &self.volumes).await?;
+        let mut copying = self.copying;
+        if self.pre_copied {
+            // Only what runs beside it is spared, and now nothing does.
+            copying.bandwidth = 0;
+        }
         let pass = async {
-            let report = copy(cx, &self.volumes, false, self.bandwidth).await?;
+            let report = copy(cx, &self.volumes, false, copying).await?;
             cx.events.info(format!(
                 "copied {} in {}, {} deleted",
                 ByteSize(report.bytes_copied),

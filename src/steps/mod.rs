@@ -25,7 +25,7 @@ pub use hook::{Hook, OnFailure};
 pub use make_homes::MakeHomes;
 pub use pre_copy::PreCopy;
 pub use prove::{Prove, Writer};
-pub use spec::{ExpectedMount, FROM, Moving, STATE, Starting, Stopping, TO, Target};
+pub use spec::{CopyProof, Copying, ExpectedMount, FROM, Moving, STATE, Starting, Stopping, TO, Target};
 pub use stack::Making;
 pub use start::Start;
 pub use stop::Stop;

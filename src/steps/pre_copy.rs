@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::spec::Moving;
+use super::spec::{CopyProof, Copying, Moving};
 use super::world::{Ask, Cx, wrong_answer};
+use crate::engine::Pace;
 use crate::helper::protocol::{Answer, CopyReport, CopyRequest, Request};
 use crate::model::{ByteSize, Failure, Result, Span, VolumeKey, count};
 use crate::saga::Step;
@@ -20,8 +21,8 @@ const SHORT: Duration = Duration::from_secs(2);
 pub struct PreCopy {
     /// The volumes that are copied.
     pub volumes: Vec<Moving>,
-    /// Bytes a second at most; 0 is no limit.
-    pub bandwidth: u64,
+    /// How.
+    pub copying: Copying,
     /// Give up when the copying during the downtime would take longer.
     pub max_downtime: Option<Duration>,
 }
@@ -44,7 +45,7 @@ impl Step for PreCopy {
         let mut last: Option<Duration> = None;
         for round in 1..=MOST_ROUNDS {
             let began = std::time::Instant::now();
-            let report = copy(cx, &self.volumes, true, self.bandwidth).await?;
+            let report = copy(cx, &self.volumes, true, self.copying).await?;
             let took = began.elapsed();
             cx.events.info(format!(
                 "round {round}: copied {} in {}, {}",
@@ -99,7 +100,7 @@ fn is_enough(before: Option<Duration>, took: Duration) -> bool {
 }
 
 /// One pass over the volumes: the sum of what was done.
-pub(super) async fn copy(cx: &Cx, volumes: &[Moving], live: bool, bandwidth: u64) -> Result<CopyReport> {
+pub(super) async fn copy(cx: &Cx, volumes: &[Moving], live: bool, how: Copying) -> Result<CopyReport> {
     let ask = |moving| {
         let moving: &Moving = moving;
         let (mounts, from, to) = cx.both_sides(moving, false)?;
@@ -109,8 +110,10 @@ pub(super) async fn copy(cx: &Cx, volumes: &[Moving], live: bool, bandwidth: u64
             manifest: cx.manifest(&moving.key),
             live,
             owner: moving.owner,
-            jobs: 0,
-            bandwidth,
+            jobs: how.jobs,
+            bandwidth: how.bandwidth,
+            read_back: !live || how.proof != CopyProof::Stream || !moving.datastores.is_empty(),
+            patch: !how.whole_files,
         });
         Ok(Ask {
             volume: &moving.key,
@@ -121,7 +124,9 @@ pub(super) async fn copy(cx: &Cx, volumes: &[Moving], live: bool, bandwidth: u64
     let asks = volumes.iter().map(ask).collect::<Result<_>>()?;
     let blame = |key: &VolumeKey| format!("volume `{key}` could not be copied");
     let mut total = CopyReport::default();
-    for answer in cx.ask_each(asks, "copy", blame).await? {
+    // The site that is served meanwhile goes first.
+    let pace = if live { Pace::Gentle } else { Pace::Usual };
+    for answer in cx.ask_each(asks, ("copy", pace), blame).await? {
         match answer {
             Answer::Copy(report) => {
                 total.bytes_copied += report.bytes_copied;

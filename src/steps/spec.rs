@@ -18,6 +18,33 @@ pub const TO: &str = "/to";
 /// Inside a helper: the run's own small volume with the manifests.
 pub const STATE: &str = "/state";
 
+/// How volumes are copied, and how it is proven that they arrived.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Copying {
+    /// Threads; 0 is as many as suit the machine.
+    pub jobs: usize,
+    /// Bytes a second at most; 0 is no limit.
+    pub bandwidth: u64,
+    /// How it is proven.
+    pub proof: CopyProof,
+    /// Write all of a large file again when some of it changed.
+    pub whole_files: bool,
+}
+
+/// How it is proven that a copy is one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CopyProof {
+    /// Everything that was written is read back from the disk.
+    #[default]
+    ReadBack,
+    /// What is copied while the stack runs is taken to be what was written, unless a database is in the volume. What is
+    /// copied after the stop is read back.
+    Stream,
+    /// As [`Self::ReadBack`], and after the stop both sides are read again from the beginning to the end.
+    Full,
+}
+
 /// Where a volume's data goes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]

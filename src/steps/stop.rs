@@ -12,7 +12,7 @@ use super::spec::{ExpectedMount, Moving, Starting, Stopping};
 use super::stack::{Making, bring_up, make_containers, prove_mounts};
 use super::world::{Ask, Cx, wrong_answer};
 use crate::datastore::{Kind, is_clean_state};
-use crate::engine::{Container, HelperMount};
+use crate::engine::{Container, HelperMount, Pace};
 use crate::helper::protocol::{Answer, PgControl, Request};
 use crate::model::{ContainerId, Failure, Result, Span, VolumeKey};
 use crate::saga::Step;
@@ -240,7 +240,7 @@ pub(super) fn ask_control<'a>(moving: &'a Moving, place: (HelperMount, PathBuf),
 /// What PostgreSQL's control files say.
 pub(super) async fn controls(cx: &Cx, asks: Vec<Ask<'_>>) -> Result<Vec<PgControl>> {
     let blame = |key: &VolumeKey| format!("how PostgreSQL in volume `{key}` is cannot be told");
-    let answers = cx.ask_each(asks, "control", blame).await?;
+    let answers = cx.ask_each(asks, ("control", Pace::Usual), blame).await?;
     let controls = answers.into_iter().map(|answer| match answer {
         Answer::PgControl(control) => Ok(control),
         other => Err(wrong_answer(&other)),

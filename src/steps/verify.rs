@@ -3,9 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::spec::Moving;
+use super::spec::{CopyProof, Copying, Moving};
 use super::stop::quiet;
 use super::world::{Ask, Cx, wrong_answer};
+use crate::engine::Pace;
 use crate::helper::protocol::{Answer, Request, VerifyReport, VerifyRequest};
 use crate::model::{ByteSize, Result, VolumeKey, count};
 use crate::saga::Step;
@@ -15,6 +16,8 @@ use crate::saga::Step;
 pub struct Verify {
     /// The volumes that were copied.
     pub volumes: Vec<Moving>,
+    /// How.
+    pub copying: Copying,
 }
 
 impl Step for Verify {
@@ -22,7 +25,10 @@ impl Step for Verify {
     type Receipt = ();
 
     fn title(&self) -> String {
-        "compare every entry of both homes".to_owned()
+        match self.copying.proof {
+            CopyProof::Full => "read both homes again and compare every entry".to_owned(),
+            CopyProof::ReadBack | CopyProof::Stream => "compare every entry of both homes".to_owned(),
+        }
     }
 
     async fn prepare(&self, cx: &Cx) -> Result<()> {
@@ -44,8 +50,8 @@ impl Step for Verify {
                 to,
                 manifest: cx.manifest(&moving.key),
                 owner: moving.owner,
-                full: false,
-                jobs: 0,
+                full: self.copying.proof == CopyProof::Full,
+                jobs: self.copying.jobs,
             });
             Ok(Ask {
                 volume: &moving.key,
@@ -55,7 +61,7 @@ impl Step for Verify {
         };
         let asks = self.volumes.iter().map(ask).collect::<Result<_>>()?;
         let blame = |key: &VolumeKey| format!("the copy of volume `{key}` is not complete");
-        for answer in cx.ask_each(asks, "verify", blame).await? {
+        for answer in cx.ask_each(asks, ("verify", Pace::Usual), blame).await? {
             let report = match answer {
                 Answer::Verify(report) => report,
                 other => return Err(wrong_answer(&other)),
@@ -69,7 +75,7 @@ impl Step for Verify {
             total.bytes += report.bytes;
         }
         quiet(cx, &self.volumes).await?;
-        Ok(Some(describe(&total)))
+        Ok(Some(describe(&total, self.copying.proof)))
     }
 
     async fn undo(&self, cx: &Cx, (): &()) -> Result<()> {
@@ -80,7 +86,7 @@ impl Step for Verify {
 }
 
 /// What was compared, in words.
-fn describe(report: &VerifyReport) -> String {
+fn describe(report: &VerifyReport, proof: CopyProof) -> String {
     let mut parts = vec![
         format!("{} ({})", count(report.files, "file"), ByteSize(report.bytes)),
         count(report.dirs, "directory"),
@@ -94,8 +100,13 @@ fn describe(report: &VerifyReport) -> String {
             parts.push(count(number, noun));
         }
     }
+    let content = match proof {
+        CopyProof::ReadBack => "content (BLAKE3)",
+        CopyProof::Stream => "content (BLAKE3; what was copied while the stack ran, as it was written)",
+        CopyProof::Full => "content (BLAKE3, both sides read after the stop)",
+    };
     format!(
-        "{}: content (BLAKE3), owner, mode, mtime, xattrs, links",
+        "{}: {content}, owner, mode, mtime, xattrs, links",
         parts.join(", ")
     )
 }
@@ -114,8 +125,12 @@ mod tests {
             ..VerifyReport::default()
         };
         assert_eq!(
-            describe(&report),
+            describe(&report, CopyProof::ReadBack),
             "14212 files (362 MB), 310 directories, 2 symlinks: content (BLAKE3), owner, mode, mtime, xattrs, links"
         );
+        let said = describe(&report, CopyProof::Stream);
+        assert!(said.contains("as it was written"), "{said}");
+        let said = describe(&report, CopyProof::Full);
+        assert!(said.contains("both sides read after the stop"), "{said}");
     }
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::compose::{Compose, Located};
-use crate::engine::{Engine, HelperJob, HelperMount};
+use crate::engine::{Engine, HelperJob, HelperMount, Pace};
 use crate::event::{Event, Events};
 use crate::helper::protocol::{Answer, Line, Request};
 use crate::model::{Failure, Owner, ProjectName, Result, RunId, VolumeKey, VolumeName};
@@ -178,7 +178,7 @@ impl Cx {
     pub async fn ask_each(
         &self,
         asks: Vec<Ask<'_>>,
-        phase: &str,
+        (phase, pace): (&str, Pace),
         blame: impl Fn(&VolumeKey) -> String,
     ) -> Result<Vec<Answer>> {
         if asks.is_empty() {
@@ -195,7 +195,10 @@ impl Cx {
             }
         }
         let asked = requests.len();
-        let job = HelperJob::new(&self.run, &self.project, Request::Several { requests }, mounts);
+        let job = HelperJob {
+            pace,
+            ..HelperJob::new(&self.run, &self.project, Request::Several { requests }, mounts)
+        };
         let mut volume = None;
         let mut on_line = |line| match line {
             Line::Turn { index } => volume = volumes.get(index).copied(),

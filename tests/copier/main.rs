@@ -11,6 +11,7 @@ mod disks;
 mod interrupted;
 mod kinds;
 mod moved;
+mod options;
 mod patch;
 mod places;
 mod proof;

@@ -74,6 +74,8 @@ impl Bench {
             owner: None,
             jobs: 0,
             bandwidth: 0,
+            read_back: true,
+            patch: true,
         }
     }
 

@@ -134,6 +134,25 @@ fn trap_08_postgres_moves_under_a_steady_write_load_and_loses_no_committed_row()
 }
 
 #[test]
+fn how_a_copy_is_proven_can_be_chosen_and_is_said() {
+    let block = Block::ext4(300);
+    let stack = small_up();
+    let full = stack
+        .rehome(&format!("move --to {} -y --verify full --jobs 2", block.path()))
+        .exits(0);
+    assert!(
+        full.err.contains("both sides read after the stop"),
+        "{}",
+        full.err
+    );
+    let stream = stack
+        .rehome("move --to volumes -y --verify stream --block-delta off")
+        .exits(0);
+    assert!(stream.err.contains("as it was written"), "{}", stream.err);
+    stack.assert_tidy();
+}
+
+#[test]
 fn trap_23_numeric_owners_of_the_source_are_kept() {
     let block = Block::ext4(400);
     let stack = postgres(POSTGRES_70);

@@ -168,7 +168,7 @@ fn what_starts_empty_is_made_and_not_copied() {
         use rehome::steps::MoveStep::{Delta, PreCopy, Verify};
         let (PreCopy(rehome::steps::PreCopy { volumes, .. })
         | Delta(rehome::steps::Delta { volumes, .. })
-        | Verify(rehome::steps::Verify { volumes })) = step
+        | Verify(rehome::steps::Verify { volumes, .. })) = step
         else {
             continue;
         };

@@ -17,7 +17,9 @@ use rehome::observe::{
     ContainerSeen, DestinationSeen, OverrideSeen, ServiceSeen, VolumeMount, VolumeSeen, World,
 };
 use rehome::plan::{Destination, MovePlan, SwitchWanted, Wanted, move_plan, render};
-use rehome::steps::{Hook, MoveStep, Moving, OnFailure, Start, Starting, Stop, Stopping, Switch, Target};
+use rehome::steps::{
+    Copying, Hook, MoveStep, Moving, OnFailure, Start, Starting, Stop, Stopping, Switch, Target,
+};
 
 pub const ROOT: &str = "/mnt/kms-data";
 pub const SUFFIX: &str = "5f3a";
@@ -287,7 +289,7 @@ pub fn wanted() -> Wanted {
         offline: false,
         stop_timeout: None,
         max_downtime: None,
-        bandwidth: 0,
+        copying: Copying::default(),
         hooks: Vec::new(),
         checks: Vec::new(),
         suffix: SUFFIX.to_owned(),

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use clap::ValueEnum;
+
 use crate::model::config::absolute_dir;
-use crate::model::{ByteSize, VolumeKey};
+use crate::model::{ByteSize, MOST_THREADS, VolumeKey};
 
 /// Where a move goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +29,46 @@ impl FromStr for Destination {
             format!("{error}, or `volumes` for Docker's own")
         })
     }
+}
+
+/// `--verify`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Verification {
+    /// Everything that was written is read back from the disk and compared
+    #[default]
+    Readback,
+    /// What is copied while the stack runs is not read back, unless there is a database in the volume
+    Stream,
+    /// Everything is read back, and both sides are read once more after the stop: down for as long as that takes
+    Full,
+}
+
+/// `--block-delta`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum BlockDelta {
+    /// Compare it by blocks, write only what changed
+    #[default]
+    Auto,
+    /// Write all of it again
+    Off,
+}
+
+/// `--jobs`: 0 is `auto`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Threads(pub usize);
+
+/// Reads `--jobs`.
+///
+/// # Errors
+/// When it is neither a number that makes sense nor `auto`.
+pub fn threads(text: &str) -> Result<Threads, String> {
+    if text == "auto" {
+        return Ok(Threads(0));
+    }
+    let number = text.parse().ok().filter(|n| (1..=MOST_THREADS).contains(n));
+    number
+        .map(Threads)
+        .ok_or_else(|| format!("a number from 1 to {MOST_THREADS}, or auto"))
 }
 
 /// A volume and what is said about it, written `VOLUME=VALUE`.

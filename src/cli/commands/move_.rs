@@ -1,10 +1,11 @@
 //! `rehome move`.
 
-use super::super::args::{Destination, Move};
+use super::super::args::{BlockDelta, Destination, Move, Verification};
 use super::super::{Cx, Ending, exit};
 use crate::event::Outcome;
 use crate::model::{Failure, Result};
 use crate::ops::{App, Finish, MoveRequest, plan_move};
+use crate::steps::{CopyProof, Copying};
 use crate::{plan, ui};
 
 pub(super) async fn run(cx: &Cx, args: Move) -> Result<Ending> {
@@ -64,7 +65,16 @@ fn request(args: Move) -> MoveRequest {
         no_hooks: args.no_hooks,
         stop_timeout: args.stop_timeout,
         max_downtime: args.max_downtime,
-        bandwidth: args.bandwidth.map_or(0, |rate| rate.0),
+        copying: Copying {
+            jobs: args.jobs.0,
+            bandwidth: args.bandwidth.map_or(0, |rate| rate.0),
+            proof: match args.verify {
+                Verification::Readback => CopyProof::ReadBack,
+                Verification::Stream => CopyProof::Stream,
+                Verification::Full => CopyProof::Full,
+            },
+            whole_files: args.block_delta == BlockDelta::Off,
+        },
         without_data: args.without_data,
         dry_run: args.dry_run,
     }
