@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bollard::models::{
-    ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, HealthStatusEnum,
+    ContainerConfig, ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, HealthStatusEnum,
     Mount as ApiMount, MountPoint,
 };
 use bollard::query_parameters::{
@@ -51,6 +51,8 @@ pub struct Container {
     pub working_dir: String,
     /// Command line: entrypoint and command.
     pub command: Vec<String>,
+    /// The command of its healthcheck, if it has one.
+    pub healthcheck: Option<Vec<String>>,
     /// Environment. Values never show.
     pub env: BTreeMap<String, Secret>,
 }
@@ -425,10 +427,26 @@ fn status(error: &bollard::errors::Error) -> Option<u16> {
     }
 }
 
+/// As the engine itself reads it: `["CMD", ...]` is the command, `["CMD-SHELL", line]` is for the image's shell, no test
+/// or `["NONE"]` is none. <https://docs.docker.com/reference/api/engine/#tag/Container/operation/ContainerCreate>
+fn healthcheck(config: &mut ContainerConfig) -> Option<Vec<String>> {
+    let mut test = config.healthcheck.take()?.test?.into_iter();
+    match test.next()?.as_str() {
+        "CMD" => Some(test.collect()),
+        "CMD-SHELL" => {
+            let shell = config.shell.clone().filter(|shell| !shell.is_empty());
+            let shell = shell.unwrap_or_else(|| ["/bin/sh", "-c"].map(str::to_owned).to_vec());
+            Some(shell.into_iter().chain(test).collect())
+        }
+        _ => None,
+    }
+}
+
 fn describe(inspect: ContainerInspectResponse) -> Result<Container> {
     let strange =
         |what: &str| Failure::environment(format!("the engine describes a container without {what}"));
-    let config = inspect.config.unwrap_or_default();
+    let mut config = inspect.config.unwrap_or_default();
+    let healthcheck = healthcheck(&mut config);
     let state = inspect.state.ok_or_else(|| strange("a state"))?;
     let asked = inspect
         .host_config
@@ -486,6 +504,7 @@ fn describe(inspect: ContainerInspectResponse) -> Result<Container> {
             .into_iter()
             .chain(config.cmd.unwrap_or_default())
             .collect(),
+        healthcheck,
         env: config
             .env
             .unwrap_or_default()
@@ -523,4 +542,42 @@ fn mount(point: MountPoint, asked: &[ApiMount]) -> Result<Mount> {
             .and_then(|m| m.volume_options.as_ref()?.subpath.clone())
             .filter(|path| !path.is_empty()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use bollard::models::HealthConfig;
+
+    use super::*;
+
+    #[test]
+    fn a_healthcheck_is_read_as_the_engine_reads_it() {
+        let command = |test: &[&str], shell: &[&str]| {
+            let owned = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
+            let mut config = ContainerConfig {
+                healthcheck: Some(HealthConfig {
+                    test: Some(owned(test)),
+                    ..HealthConfig::default()
+                }),
+                shell: (!shell.is_empty()).then(|| owned(shell)),
+                ..ContainerConfig::default()
+            };
+            healthcheck(&mut config).map(|words| words.join("|"))
+        };
+        assert_eq!(
+            command(&["CMD", "redis-cli", "ping"], &[]).as_deref(),
+            Some("redis-cli|ping")
+        );
+        assert_eq!(
+            command(&["CMD-SHELL", "a && b"], &[]).as_deref(),
+            Some("/bin/sh|-c|a && b")
+        );
+        assert_eq!(
+            command(&["CMD-SHELL", "a"], &["ash", "-ec"]).as_deref(),
+            Some("ash|-ec|a")
+        );
+        assert_eq!(command(&["NONE"], &[]), None);
+        assert_eq!(command(&[], &[]), None);
+        assert_eq!(healthcheck(&mut ContainerConfig::default()), None);
+    }
 }

@@ -14,6 +14,8 @@ use crate::model::{ContainerId, Failure, Result, ServiceName, Span};
 /// How often the engine is asked. Services wait for each other while the stack is down: each step of such a chain
 /// costs half of this.
 const POLL: Duration = Duration::from_millis(100);
+/// A healthcheck that takes longer is left to the engine.
+const ASK_LIMIT: Duration = Duration::from_secs(5);
 /// A healthcheck without a start period may say "unhealthy" before the service had a chance; longer than this it
 /// means it.
 const UNHEALTHY_LIMIT: Duration = Duration::from_secs(30);
@@ -36,6 +38,10 @@ pub struct Gate {
     pub stable: Duration,
     /// When to give up.
     pub limit: Duration,
+    /// Whether the healthcheck's command is run here, too, until the engine comes to it: it waits for a whole interval
+    /// after the start, and services that wait for each other wait for the sum of that while the stack is down. Nothing
+    /// is proven by it, the engine's own word is asked for later.
+    pub ask: bool,
 }
 
 impl Engine {
@@ -86,6 +92,9 @@ impl Engine {
                         return Ok(());
                     }
                 }
+                (Meant::Run, State::Running(Health::Starting)) if gate.ask && self.is_well(&now).await => {
+                    return Ok(());
+                }
                 (_, State::Running(_) | State::Created | State::Paused) => stable_since = None,
             }
             if began.elapsed() > gate.limit {
@@ -102,6 +111,17 @@ impl Engine {
             }
             tokio::time::sleep(POLL).await;
         }
+    }
+
+    /// Whether the command of a healthcheck ends well. One that cannot be run is no answer: the engine's will come.
+    async fn is_well(&self, container: &Container) -> bool {
+        let Some(command) = &container.healthcheck else {
+            return false;
+        };
+        let ran = self
+            .exec(&container.id, command, None, ASK_LIMIT, &mut |_| {})
+            .await;
+        ran.is_ok_and(|ended| ended.code == 0)
     }
 
     async fn require(&self, id: &ContainerId, service: &ServiceName) -> Result<Container> {

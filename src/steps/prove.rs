@@ -79,6 +79,7 @@ impl Prove {
                 meant: if starting.ends { Meant::End } else { Meant::Run },
                 stable: self.stable,
                 limit: self.limit,
+                ask: false,
             };
             let of_service = containers
                 .iter()

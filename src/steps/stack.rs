@@ -218,6 +218,7 @@ async fn pass_gate<'a>(
         },
         stable: Duration::ZERO,
         limit,
+        ask: true,
     };
     try_join_all(
         containers

@@ -134,6 +134,34 @@ fn trap_08_postgres_moves_under_a_steady_write_load_and_loses_no_committed_row()
 }
 
 #[test]
+fn what_waits_for_a_healthy_service_does_not_wait_for_the_interval_of_its_check() {
+    let block = Block::ext4(300);
+    let stack = small();
+    let rarely = stack
+        .read("docker-compose.yml")
+        .replace("interval: 1s", "interval: 8s");
+    stack.file("docker-compose.yml", &rarely);
+    stack.compose("up -d");
+    furnish(&stack, "data");
+    stack.rehome(&format!("move --to {} -y", block.path())).exits(0);
+    let seconds = |service: &str, what: &str| -> f64 {
+        let id = stack.compose(&format!("ps -q {service}"));
+        let time = sh(&format!("docker inspect -f '{what}' {id}"));
+        sh(&format!("date -d '{time}' +%s.%N")).parse().unwrap()
+    };
+    let started = seconds("web", "{{.State.StartedAt}}");
+    let checked = seconds(
+        "app",
+        r#"{{(index .State.Health.Log 0).Start.Format "2006-01-02T15:04:05.999999999Z07:00"}}"#,
+    );
+    assert!(
+        started < checked,
+        "web was started at {started}, app was checked first at {checked}"
+    );
+    stack.assert_tidy();
+}
+
+#[test]
 fn how_a_copy_is_proven_can_be_chosen_and_is_said() {
     let block = Block::ext4(300);
     let stack = small_up();
