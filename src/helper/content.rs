@@ -7,7 +7,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 
-use rustix::fs::{Advice, Mode, OFlags, SeekFrom, fadvise, openat, seek};
+use rustix::fs::{Advice, Mode, OFlags, SeekFrom, fadvise, fcntl_getfl, fcntl_setfl, openat, seek};
 use rustix::io::{Errno, pread, pwrite};
 
 use super::context::Context;
@@ -17,6 +17,30 @@ use super::throttle::Throttle;
 
 /// What is held of a file at a time.
 pub const BLOCK: usize = 1 << 20;
+
+/// What direct reads are aligned to: the largest sector of a disk.
+const SECTOR: usize = 4096;
+
+/// A buffer of [`BLOCK`] bytes that can be read into without the page cache.
+pub struct Buffer {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Default for Buffer {
+    fn default() -> Self {
+        let bytes = vec![0; BLOCK + SECTOR];
+        let start = bytes.as_ptr().align_offset(SECTOR).min(SECTOR);
+        Self { bytes, start }
+    }
+}
+
+impl Buffer {
+    /// Its bytes.
+    pub fn bytes(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..self.start + BLOCK]
+    }
+}
 
 /// What is hashed at a time, and the unit in which a large file is compared with its last state. It divides [`BLOCK`].
 pub const HASHED: usize = 128 << 10;
@@ -206,9 +230,10 @@ pub fn read(
     reader: Reader<'_>,
     file: BorrowedFd<'_>,
     meta: &Meta,
-    buffer: &mut [u8],
+    buffer: &mut Buffer,
     mut each: impl FnMut(u64, &[u8]) -> Result<()>,
 ) -> Result<Content> {
+    let buffer = buffer.bytes();
     let failed = |errno| Fault::io(reader.side, "read", &(reader.path)(), errno);
     let mut blocks = Blocks::default();
     let size = meta.size;
@@ -227,9 +252,11 @@ pub fn read(
         while at < end {
             reader.cx.go_on()?;
             let want = (end - at).min(buffer.len() as u64) as usize;
-            let got = match pread(file, &mut buffer[..want], at) {
+            // Whole sectors, as a direct read wants them; what is beyond is not looked at.
+            let sectors = want.next_multiple_of(SECTOR);
+            let got = match read_at(file, &mut buffer[..sectors], at) {
                 Err(Errno::INTR) => continue,
-                got => got.map_err(failed)?,
+                got => got.map_err(failed)?.min(want),
             };
             if got == 0 {
                 complete = false;
@@ -265,7 +292,7 @@ pub fn copy(
     from: BorrowedFd<'_>,
     meta: &Meta,
     to: BorrowedFd<'_>,
-    buffer: &mut [u8],
+    buffer: &mut Buffer,
 ) -> Result<Content> {
     let failed = |errno| Fault::io(Side::Destination, "write", &(reader.path)(), errno);
     // Only the last write can end before the end of the file; a hole at the end has no write at all.
@@ -290,6 +317,18 @@ pub fn copy(
     Ok(content)
 }
 
+/// pread(2); a file system that takes `O_DIRECT` and then does not read like that is asked again without it.
+fn read_at(file: BorrowedFd<'_>, buffer: &mut [u8], at: u64) -> Result<usize, Errno> {
+    match pread(file, &mut *buffer, at) {
+        Err(Errno::INVAL) => {
+            let flags = fcntl_getfl(file)?;
+            fcntl_setfl(file, flags - OFlags::DIRECT)?;
+            pread(file, buffer, at)
+        }
+        read => read,
+    }
+}
+
 /// Reads until the buffer is full or the file ends; returns how much there was.
 ///
 /// # Errors
@@ -297,9 +336,15 @@ pub fn copy(
 pub fn fill(file: BorrowedFd<'_>, buffer: &mut [u8], at: u64) -> Result<usize, Errno> {
     let mut done = 0;
     while done < buffer.len() {
-        match pread(file, &mut buffer[done..], at + done as u64) {
+        match read_at(file, &mut buffer[done..], at + done as u64) {
             Ok(0) => break,
-            Ok(got) => done += got,
+            Ok(got) => {
+                done += got;
+                // The end of the file, where a direct read cannot go on.
+                if !got.is_multiple_of(SECTOR) {
+                    break;
+                }
+            }
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }
@@ -311,8 +356,13 @@ pub fn fill(file: BorrowedFd<'_>, buffer: &mut [u8], at: u64) -> Result<usize, E
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn hash_from_disk(reader: Reader<'_>, file: &OwnedFd, meta: &Meta, buffer: &mut [u8]) -> Result<Content> {
-    drop_cache(file);
+pub fn hash_from_disk(
+    reader: Reader<'_>,
+    file: &OwnedFd,
+    meta: &Meta,
+    buffer: &mut Buffer,
+) -> Result<Content> {
+    bypass_cache(file);
     read(reader, file.as_fd(), meta, buffer, |_, _| Ok(()))
 }
 
@@ -325,13 +375,14 @@ pub fn blocks_from_disk(
     file: &OwnedFd,
     list: &[Hash],
     blocks: &[u32],
-    buffer: &mut [u8],
+    buffer: &mut Buffer,
 ) -> Result<bool> {
-    drop_cache(file);
+    bypass_cache(file);
+    let buffer = &mut buffer.bytes()[..HASHED];
     for &block in blocks {
         reader.cx.go_on()?;
         let at = u64::from(block) * HASHED as u64;
-        let got = fill(file.as_fd(), &mut buffer[..HASHED], at)
+        let got = fill(file.as_fd(), buffer, at)
             .map_err(|errno| Fault::io(reader.side, "read back", &(reader.path)(), errno))?;
         if list.get(block as usize) != Some(&hash_of_block(&buffer[..got])) {
             return Ok(false);
@@ -340,10 +391,13 @@ pub fn blocks_from_disk(
     Ok(true)
 }
 
-/// Pages that were written and synced are dropped, so what is read next comes from the device. Advice can be refused
-/// (some file systems know none); the comparison is then one with the page cache.
-fn drop_cache(file: &OwnedFd) {
-    match fadvise(file, 0, None, Advice::DontNeed) {
-        Ok(()) | Err(_) => {}
+/// What is read next comes from the device. A file system that cannot do that is asked to drop the pages that it wrote
+/// and synced; that can be refused as well, and the comparison is then one with the page cache.
+fn bypass_cache(file: &OwnedFd) {
+    let direct = fcntl_getfl(file).and_then(|flags| fcntl_setfl(file, flags | OFlags::DIRECT));
+    if direct.is_err() {
+        match fadvise(file, 0, None, Advice::DontNeed) {
+            Ok(()) | Err(_) => {}
+        }
     }
 }

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::attrs;
 use super::blocks::BlockLists;
-use super::content::{self, BLOCK, Content, HASHED, Hash, Reader};
+use super::content::{self, Buffer, Content, HASHED, Hash, Reader};
 use super::context::Context;
 use super::crew::{jobs, work_off};
 use super::cursor::{Cursor, open_root};
@@ -27,6 +27,9 @@ use super::structure;
 use super::throttle::Throttle;
 use super::tree::{EntryId, Tree};
 use super::walk::{Manner, Walk, walk};
+
+/// What a thread takes at a time, in bytes of content.
+const BATCH: u64 = 4 << 20;
 
 /// What all steps of a pass share.
 pub struct Pass<'a> {
@@ -155,7 +158,7 @@ pub fn copy(cx: &Context, request: &CopyRequest) -> Result<CopyReport> {
     if to_patch {
         Open::mark(&request.manifest)?;
     }
-    let copied = contents(&pass, (start, &known, &lists), structure.content)?;
+    let copied = contents(&pass, (start, &known, &lists), &structure.content)?;
     let (kept, taken): (Vec<&Copied>, Vec<&Copied>) = copied.iter().partition(|copied| copied.kept);
     report.metadata_changed += kept.len() as u64;
     report.files_copied = taken.len() as u64;
@@ -261,17 +264,18 @@ struct Copier<'a> {
     earlier: &'a Earlier,
     lists: &'a BlockLists,
     hand: Hand<'a>,
-    buffer: Vec<u8>,
+    buffer: Buffer,
     copied: Vec<Copied>,
 }
 
 fn contents(
     pass: &Pass<'_>,
     (start, known, lists): (Stamp, &Known, &BlockLists),
-    mut files: Vec<EntryId>,
+    files: &[EntryId],
 ) -> Result<Vec<Copied>> {
+    let mut batches = batches(pass.tree, files);
     // In the order of the tree; the stack gives out the last first.
-    files.reverse();
+    batches.reverse();
     let throttle = Throttle::new(pass.request.bandwidth);
     let state = || Copier {
         pass,
@@ -280,16 +284,34 @@ fn contents(
         earlier: &known.earlier,
         lists,
         hand: pass.roots.hand(),
-        buffer: vec![0; BLOCK],
+        buffer: Buffer::default(),
         copied: Vec::new(),
     };
-    let done = work_off(pass.cx, pass.jobs, files, state, |copier, id, _| {
-        let copied = copier.file(id)?;
-        copier.copied.extend(copied);
-        pass.cx.did_files(1);
+    let done = work_off(pass.cx, pass.jobs, batches, state, |copier, batch, _| {
+        for &id in batch {
+            pass.cx.go_on()?;
+            let copied = copier.file(id)?;
+            copier.copied.extend(copied);
+            pass.cx.did_files(1);
+        }
         Ok(())
     })?;
     Ok(done.into_iter().flat_map(|copier| copier.copied).collect())
+}
+
+/// Files of one directory each, not too much at a time. Two threads that make files in the same directory wait for each
+/// other in the kernel.
+fn batches<'a>(tree: &Tree, files: &'a [EntryId]) -> Vec<&'a [EntryId]> {
+    let mut bytes = 0;
+    let together = |a: &EntryId, b: &EntryId| {
+        bytes += tree.entry(*a).meta.size;
+        let same = a.dir == b.dir && bytes < BATCH;
+        if !same {
+            bytes = 0;
+        }
+        same
+    };
+    files.chunk_by(together).collect()
 }
 
 impl Copier<'_> {
@@ -452,7 +474,7 @@ struct Back {
 /// Reads everything back that was written, and compares; or only looks at it, when it is not to be read back.
 fn read_back(pass: &Pass<'_>, lists: &BlockLists, mut copied: Vec<Copied>) -> Result<Back> {
     copied.reverse();
-    let state = || (pass.roots.hand().to, vec![0; BLOCK], Back::default());
+    let state = || (pass.roots.hand().to, Buffer::default(), Back::default());
     let done = work_off(
         pass.cx,
         pass.jobs,
@@ -485,6 +507,8 @@ fn read_back(pass: &Pass<'_>, lists: &BlockLists, mut copied: Vec<Copied>) -> Re
                 (meta, same)
             } else {
                 let (meta, _) = Meta::of_entry(dir, name).map_err(failed)?;
+                // What is told of the progress counts on everything being read twice.
+                pass.cx.did_bytes(file.size);
                 (meta, meta.kind == Kind::File)
             };
             let same = same && meta.size == file.size;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::attrs::{self, At};
-use super::content::{self, BLOCK, Hash, Reader};
+use super::content::{self, Buffer, Hash, Reader};
 use super::context::Context;
 use super::copy::{Hand, Roots};
 use super::crew::work_off;
@@ -102,7 +102,7 @@ struct Pending {
 struct Comparer<'a> {
     pair: &'a Pair<'a>,
     hand: Hand<'a>,
-    buffer: Vec<u8>,
+    buffer: Buffer,
     findings: Findings,
     pending: Vec<Pending>,
 }
@@ -120,7 +120,7 @@ pub fn compare(pair: &Pair<'_>) -> Result<Findings> {
     let state = || Comparer {
         pair,
         hand: pair.roots.hand(),
-        buffer: vec![0; BLOCK],
+        buffer: Buffer::default(),
         findings: Findings::default(),
         pending: Vec::new(),
     };
