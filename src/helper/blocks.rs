@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use super::content::{Hash, hash_of_list};
+use super::hash::{Hash, hash_of_list};
 
 /// The store.
 #[derive(Debug)]

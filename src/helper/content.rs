@@ -1,24 +1,21 @@
-//! The content of files: copied with its holes and hashed on the way, or read back and hashed.
-//!
-//! A file is hashed in blocks: the hash of its content is that of the list of their BLAKE3 hashes. So the list of a
-//! large file can be kept, and the blocks of it that changed be found. A hole is hashed as the zeros that it reads as,
-//! but not read.
+//! The content of files: copied with its holes and hashed on the way, or read and hashed. A hole is not read.
 
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::OnceLock;
 
 use rustix::fs::{Advice, Mode, OFlags, SeekFrom, fadvise, fcntl_getfl, fcntl_setfl, openat, seek};
 use rustix::io::{Errno, pread, pwrite};
 
 use super::context::Context;
 use super::fault::{Fault, Result, Side};
+use super::hash::{Blocks, HASHED, Hash, hash_of_block, hash_of_list};
 use super::meta::Meta;
 use super::throttle::Throttle;
 
 /// What is held of a file at a time.
 pub const BLOCK: usize = 1 << 20;
 
-/// What direct reads are aligned to: the largest sector of a disk.
+/// What direct reads and writes are aligned to: the largest sector of a disk.
 const SECTOR: usize = 4096;
 
 /// A buffer of [`BLOCK`] bytes that can be read into without the page cache.
@@ -39,90 +36,6 @@ impl Buffer {
     /// Its bytes.
     pub fn bytes(&mut self) -> &mut [u8] {
         &mut self.bytes[self.start..self.start + BLOCK]
-    }
-}
-
-/// What is hashed at a time, and the unit in which a large file is compared with its last state. It divides [`BLOCK`].
-pub const HASHED: usize = 128 << 10;
-
-/// A BLAKE3 hash.
-pub type Hash = [u8; 32];
-
-/// The hash of one block.
-#[must_use]
-pub fn hash_of_block(block: &[u8]) -> Hash {
-    *blake3::hash(block).as_bytes()
-}
-
-/// The hash of a block of zeros.
-#[must_use]
-pub fn hash_of_zeros(len: usize) -> Hash {
-    static FULL: OnceLock<Hash> = OnceLock::new();
-    let whole = || hash_of_block(&vec![0; HASHED]);
-    if len == HASHED {
-        *FULL.get_or_init(whole)
-    } else {
-        hash_of_block(&vec![0; len])
-    }
-}
-
-/// The hash of a content from those of its blocks.
-#[must_use]
-pub fn hash_of_list(list: &[Hash]) -> Hash {
-    let mut hasher = blake3::Hasher::new_derive_key("rehome: the list of the block hashes of a file");
-    hasher.update(list.as_flattened());
-    *hasher.finalize().as_bytes()
-}
-
-/// Hashes a content that comes in pieces of any length.
-#[derive(Default)]
-struct Blocks {
-    list: Vec<Hash>,
-    current: blake3::Hasher,
-    filled: usize,
-}
-
-impl Blocks {
-    fn update(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            let part = bytes.len().min(HASHED - self.filled);
-            if part == HASHED {
-                self.list.push(hash_of_block(&bytes[..part]));
-            } else {
-                self.current.update(&bytes[..part]);
-                self.filled += part;
-                self.close(self.filled == HASHED);
-            }
-            bytes = &bytes[part..];
-        }
-    }
-
-    fn zeros(&mut self, cx: &Context, mut len: u64) -> Result<()> {
-        static ZEROS: [u8; HASHED] = [0; HASHED];
-        while len > 0 {
-            cx.go_on()?;
-            let part = len.min((HASHED - self.filled) as u64) as usize;
-            if part == HASHED {
-                self.list.push(hash_of_zeros(HASHED));
-            } else {
-                self.update(&ZEROS[..part]);
-            }
-            len -= part as u64;
-        }
-        Ok(())
-    }
-
-    fn close(&mut self, close: bool) {
-        if close {
-            self.list.push(*self.current.finalize().as_bytes());
-            self.current.reset();
-            self.filled = 0;
-        }
-    }
-
-    fn finish(mut self) -> (Hash, Vec<Hash>) {
-        self.close(self.filled > 0);
-        (hash_of_list(&self.list), self.list)
     }
 }
 
@@ -160,7 +73,9 @@ impl Holes {
     }
 }
 
-fn is_sparse(meta: &Meta) -> bool {
+/// Whether less is allocated than the length says.
+#[must_use]
+pub fn is_sparse(meta: &Meta) -> bool {
     meta.blocks.saturating_mul(512) < meta.size
 }
 
@@ -175,17 +90,23 @@ pub struct Reader<'a> {
     pub path: &'a dyn Fn() -> Vec<u8>,
 }
 
-/// What was read of a file.
+/// What was read of a file, or of a stretch of it.
 #[derive(Debug, Clone)]
 pub struct Content {
-    /// The hash of what was read.
-    pub hash: Hash,
     /// The hash of each block of it.
     pub list: Vec<Hash>,
     /// Bytes that were no hole.
     pub data: u64,
-    /// Whether the file was as long as expected.
+    /// Whether there was as much as expected.
     pub complete: bool,
+}
+
+impl Content {
+    /// The hash of what was read.
+    #[must_use]
+    pub fn hash(&self) -> Hash {
+        hash_of_list(&self.list)
+    }
 }
 
 /// Opens a file of a tree for reading; what became a FIFO or a symlink meanwhile does no harm.
@@ -222,7 +143,8 @@ fn stretch(fd: BorrowedFd<'_>, at: u64, size: u64) -> Result<Option<(u64, u64)>,
     Ok((end > start).then_some((start, end)))
 }
 
-/// Reads `size` bytes in blocks, holes left out, and gives each block to `each` with its place.
+/// Reads a stretch of a file in blocks, holes left out, and gives each block to `each` with its place: whole sectors,
+/// as a direct write wants them, of which so many bytes are of the file. A stretch begins at a block to be hashed.
 ///
 /// # Errors
 /// When it cannot be read, and what `each` says.
@@ -230,29 +152,29 @@ pub fn read(
     reader: Reader<'_>,
     file: BorrowedFd<'_>,
     meta: &Meta,
+    range: Range<u64>,
     buffer: &mut Buffer,
-    mut each: impl FnMut(u64, &[u8]) -> Result<()>,
+    mut each: impl FnMut(u64, &[u8], usize) -> Result<()>,
 ) -> Result<Content> {
     let buffer = buffer.bytes();
     let failed = |errno| Fault::io(reader.side, "read", &(reader.path)(), errno);
     let mut blocks = Blocks::default();
-    let size = meta.size;
     let sparse = is_sparse(meta);
-    let (mut at, mut data, mut complete) = (0, 0, true);
-    while at < size {
+    let last = range.end;
+    let (mut at, mut data, mut complete) = (range.start, 0, true);
+    while at < last {
         let found = if sparse {
-            stretch(file, at, size).map_err(failed)?
+            stretch(file, at, last).map_err(failed)?
         } else {
-            Some((at, size))
+            Some((at, last))
         };
-        let (start, end) = found.unwrap_or((size, size));
+        let (start, end) = found.unwrap_or((last, last));
         blocks.zeros(reader.cx, start - at)?;
         reader.cx.did_bytes(start - at);
         at = start;
         while at < end {
             reader.cx.go_on()?;
             let want = (end - at).min(buffer.len() as u64) as usize;
-            // Whole sectors, as a direct read wants them; what is beyond is not looked at.
             let sectors = want.next_multiple_of(SECTOR);
             let got = match read_at(file, &mut buffer[..sectors], at) {
                 Err(Errno::INTR) => continue,
@@ -262,9 +184,11 @@ pub fn read(
                 complete = false;
                 break;
             }
-            let block = &buffer[..got];
-            blocks.update(block);
-            each(at, block)?;
+            let sectors = got.next_multiple_of(SECTOR);
+            // What is beyond the end is not of the file, even if it grew.
+            buffer[got..sectors].fill(0);
+            blocks.update(&buffer[..got]);
+            each(at, &buffer[..sectors], got)?;
             at += got as u64;
             data += got as u64;
             reader.cx.did_bytes(got as u64);
@@ -273,56 +197,67 @@ pub fn read(
             break;
         }
     }
-    let (hash, list) = blocks.finish();
     Ok(Content {
-        hash,
-        list,
+        list: blocks.finish(),
         data,
         complete,
     })
 }
 
-/// Copies the content into an empty file.
+/// Copies a stretch of the content into a file that has nothing there yet; its length may be too large afterwards, when
+/// it is written directly, and too small, when it ends in a hole.
 ///
 /// # Errors
 /// When one side cannot be read or written.
 pub fn copy(
     reader: Reader<'_>,
     throttle: &Throttle,
-    from: BorrowedFd<'_>,
-    meta: &Meta,
-    to: BorrowedFd<'_>,
+    (from, meta): (BorrowedFd<'_>, &Meta),
+    (to, direct): (BorrowedFd<'_>, bool),
+    range: Range<u64>,
     buffer: &mut Buffer,
 ) -> Result<Content> {
     let failed = |errno| Fault::io(Side::Destination, "write", &(reader.path)(), errno);
-    // Only the last write can end before the end of the file; a hole at the end has no write at all.
-    let mut end = 0;
-    let content = read(reader, from, meta, buffer, |at, block| {
-        throttle.take(reader.cx, block.len() as u64)?;
-        let mut done = 0;
-        while done < block.len() {
-            match pwrite(to, &block[done..], at + done as u64) {
-                Ok(0) => return Err(failed(Errno::IO)),
-                Ok(written) => done += written,
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(failed(errno)),
-            }
+    read(reader, from, meta, range, buffer, |at, sectors, len| {
+        throttle.take(reader.cx, len as u64)?;
+        let bytes = if direct { sectors } else { &sectors[..len] };
+        write_at(to, bytes, at).map_err(failed)
+    })
+}
+
+/// Has what is read or written next go past the page cache. Says whether the file system can.
+#[must_use]
+pub fn make_direct(file: BorrowedFd<'_>) -> bool {
+    let flags = fcntl_getfl(file);
+    flags
+        .and_then(|flags| fcntl_setfl(file, flags | OFlags::DIRECT))
+        .is_ok()
+}
+
+fn make_buffered(file: BorrowedFd<'_>) -> Result<(), Errno> {
+    fcntl_setfl(file, fcntl_getfl(file)? - OFlags::DIRECT)
+}
+
+/// pwrite(2), all of it; a file system that takes `O_DIRECT` and then does not write like that is asked again without.
+fn write_at(file: BorrowedFd<'_>, bytes: &[u8], at: u64) -> Result<(), Errno> {
+    let mut done = 0;
+    while done < bytes.len() {
+        match pwrite(file, &bytes[done..], at + done as u64) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(written) => done += written,
+            Err(Errno::INTR) => {}
+            Err(Errno::INVAL) if fcntl_getfl(file)?.contains(OFlags::DIRECT) => make_buffered(file)?,
+            Err(errno) => return Err(errno),
         }
-        end = at + block.len() as u64;
-        Ok(())
-    })?;
-    if content.complete && end < meta.size {
-        rustix::fs::ftruncate(to, meta.size).map_err(failed)?;
     }
-    Ok(content)
+    Ok(())
 }
 
 /// pread(2); a file system that takes `O_DIRECT` and then does not read like that is asked again without it.
 fn read_at(file: BorrowedFd<'_>, buffer: &mut [u8], at: u64) -> Result<usize, Errno> {
     match pread(file, &mut *buffer, at) {
         Err(Errno::INVAL) => {
-            let flags = fcntl_getfl(file)?;
-            fcntl_setfl(file, flags - OFlags::DIRECT)?;
+            make_buffered(file)?;
             pread(file, buffer, at)
         }
         read => read,
@@ -352,7 +287,7 @@ pub fn fill(file: BorrowedFd<'_>, buffer: &mut [u8], at: u64) -> Result<usize, E
     Ok(done)
 }
 
-/// Reads a file from the disk, not from memory where that can be avoided, and hashes it.
+/// Reads a stretch of a file from the disk, not from memory where that can be avoided, and hashes it.
 ///
 /// # Errors
 /// When it cannot be read.
@@ -360,20 +295,21 @@ pub fn hash_from_disk(
     reader: Reader<'_>,
     file: &OwnedFd,
     meta: &Meta,
+    range: Range<u64>,
     buffer: &mut Buffer,
 ) -> Result<Content> {
     bypass_cache(file);
-    read(reader, file.as_fd(), meta, buffer, |_, _| Ok(()))
+    read(reader, file.as_fd(), meta, range, buffer, |_, _, _| Ok(()))
 }
 
-/// Reads some blocks of a file from the disk and compares them with a list of block hashes.
+/// Reads some blocks of a file from the disk and compares them with a list of the hashes from block `first` on.
 ///
 /// # Errors
 /// When it cannot be read.
 pub fn blocks_from_disk(
     reader: Reader<'_>,
     file: &OwnedFd,
-    list: &[Hash],
+    (list, first): (&[Hash], u32),
     blocks: &[u32],
     buffer: &mut Buffer,
 ) -> Result<bool> {
@@ -384,18 +320,19 @@ pub fn blocks_from_disk(
         let at = u64::from(block) * HASHED as u64;
         let got = fill(file.as_fd(), buffer, at)
             .map_err(|errno| Fault::io(reader.side, "read back", &(reader.path)(), errno))?;
-        if list.get(block as usize) != Some(&hash_of_block(&buffer[..got])) {
+        let wanted = block.checked_sub(first).and_then(|at| list.get(at as usize));
+        if wanted != Some(&hash_of_block(&buffer[..got])) {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-/// What is read next comes from the device. A file system that cannot do that is asked to drop the pages that it wrote
-/// and synced; that can be refused as well, and the comparison is then one with the page cache.
+/// What is read next comes from the device, after what was written there was written to it. A file system that cannot do
+/// that is asked to drop the pages that it synced; that can be refused as well, and the comparison is then one with the
+/// page cache.
 fn bypass_cache(file: &OwnedFd) {
-    let direct = fcntl_getfl(file).and_then(|flags| fcntl_setfl(file, flags | OFlags::DIRECT));
-    if direct.is_err() {
+    if !make_direct(file.as_fd()) {
         match fadvise(file, 0, None, Advice::DontNeed) {
             Ok(()) | Err(_) => {}
         }

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::attrs::{self, At};
-use super::content::{self, Buffer, Hash, Reader};
+use super::content::{self, Buffer, Reader};
 use super::context::Context;
 use super::copy::{Hand, Roots};
 use super::crew::work_off;
 use super::cursor::Node;
 use super::fault::{Fault, Result, Side, show, vanished};
+use super::hash::Hash;
 use super::known::Proofs;
 use super::meta::{Grain, Kind, Meta};
 use super::tree::{EntryId, NO_DIR, Tree};
@@ -462,11 +463,11 @@ impl Comparer<'_> {
             side,
             path: &path,
         };
-        let content = content::hash_from_disk(reader, &file, &meta, &mut self.buffer)?;
+        let content = content::hash_from_disk(reader, &file, &meta, 0..meta.size, &mut self.buffer)?;
         if !content.complete || !stat(file.as_fd())?.untouched_since(&meta) {
             return changed("it was written to");
         }
-        Ok(Some(content.hash))
+        Ok(Some(content.hash()))
     }
 }
 

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write};
 use std::path::Path;
 
-use super::content::Hash;
+use super::hash::Hash;
 use super::meta::{Meta, Stamp};
 
 /// The first bytes; the digit is the format number.

@@ -5,10 +5,10 @@
 //!
 //! ```text
 //! protocol            requests and lines
-//! copy ─ structure    one pass: content, and everything else
+//! copy ─ structure, files, back   one pass: all but content, content, reading back
 //! verify, compare ─ diff
 //! scan, probe, pg_control, place, http
-//!   └ walk ─ tree ─ cursor ─ meta ─ attrs ─ content ─ patch ─ blocks ─ known ─ manifest ─ remove ─ mounts
+//!   └ walk ─ tree ─ cursor ─ meta ─ attrs ─ content ─ hash ─ patch ─ blocks ─ known ─ manifest ─ remove ─ mounts
 //!      └ crew, context, fault, throttle
 //! ```
 
@@ -23,6 +23,7 @@ use self::fault::{Fault, Result};
 use self::protocol::{Answer, FailClass, Line, Request};
 
 pub mod attrs;
+pub mod back;
 pub mod blocks;
 pub mod compare;
 pub mod content;
@@ -32,6 +33,9 @@ pub mod crew;
 pub mod cursor;
 pub mod diff;
 pub mod fault;
+pub mod file;
+pub mod files;
+pub mod hash;
 pub mod http;
 pub mod known;
 pub mod manifest;

@@ -4,15 +4,15 @@
 //! Only for a file whose state at the destination is known: its list of block hashes was proven by an earlier pass,
 //! and neither inode nor ctime is another since.
 
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
-use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, ftruncate, openat};
+use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, openat};
 use rustix::io::{Errno, pwrite};
 
-use super::content::{
-    Content, HASHED, Hash, Holes, Reader, fill, hash_of_block, hash_of_list, hash_of_zeros,
-};
+use super::content::{Content, Holes, Reader, fill};
 use super::fault::{Fault, Result, Side};
+use super::hash::{HASHED, Hash, hash_of_block, hash_of_zeros};
 use super::meta::Meta;
 use super::throttle::Throttle;
 
@@ -37,31 +37,27 @@ pub fn open(dir: BorrowedFd<'_>, name: &[u8]) -> Result<std::os::fd::OwnedFd, Er
     openat(dir, name, flags, Mode::empty())
 }
 
-/// Patches `to`, of which `old` lists the blocks and `old_size` the length.
+/// Patches a stretch of `to`, of which `old` lists the blocks. It is not longer than the source, and is as long when all
+/// is patched.
 ///
 /// # Errors
 /// When a side cannot be read or written.
 pub fn patch(
     reader: Reader<'_>,
     throttle: &Throttle,
-    from: (BorrowedFd<'_>, &Meta),
-    to: BorrowedFd<'_>,
-    old: (&[Hash], u64),
+    (from, meta): (BorrowedFd<'_>, &Meta),
+    (to, old): (BorrowedFd<'_>, &[Hash]),
+    range: Range<u64>,
 ) -> Result<Patched> {
-    let ((from, meta), (old, old_size)) = (from, old);
     let failed = |side, verb| move |errno| Fault::io(side, verb, &(reader.path)(), errno);
-    let size = meta.size;
-    if size < old_size {
-        ftruncate(to, size).map_err(failed(Side::Destination, "shorten"))?;
-    }
     let mut holes = Holes::of(meta);
     let (mut ours, mut theirs) = (vec![0; HASHED], vec![0; HASHED]);
-    let mut list = Vec::with_capacity(size.div_ceil(HASHED as u64) as usize);
+    let mut list = Vec::with_capacity((range.end - range.start).div_ceil(HASHED as u64) as usize);
     let (mut changed, mut data, mut complete) = (Vec::new(), 0, true);
-    for index in 0..size.div_ceil(HASHED as u64) {
+    for at in range.clone().step_by(HASHED) {
         reader.cx.go_on()?;
-        let at = index * HASHED as u64;
-        let len = (size - at).min(HASHED as u64) as usize;
+        let index = at / HASHED as u64;
+        let len = (range.end - at).min(HASHED as u64) as usize;
         let hole = holes
             .covers(from, at, len as u64)
             .map_err(failed(Side::Source, "read"))?;
@@ -89,16 +85,7 @@ pub fn patch(
             write_pages(to, &ours[..len], &theirs[..there], at).map_err(failed(Side::Destination, "write"))?
         };
     }
-    if complete && size > old_size {
-        // A hole at the end has no write.
-        ftruncate(to, size).map_err(failed(Side::Destination, "lengthen"))?;
-    }
-    let content = Content {
-        hash: hash_of_list(&list),
-        list,
-        data,
-        complete,
-    };
+    let content = Content { list, data, complete };
     Ok(Patched { content, changed })
 }
 

@@ -10,6 +10,7 @@ mod delta;
 mod disks;
 mod interrupted;
 mod kinds;
+mod large;
 mod moved;
 mod options;
 mod patch;

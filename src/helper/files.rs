@@ -1,0 +1,255 @@
+//! The content of files in a pass: each is copied, patched, or found to be what it was.
+//!
+//! A large file is worked on by several threads, each at a stretch of it, and what they write goes past the page cache
+//! and is read back at once. Small files go through the cache; when enough of them wait there, they are synced, and read
+//! back by other threads while the next are copied.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crossbeam_channel::{Sender, unbounded};
+
+use super::back::{BackReader, Copied};
+use super::blocks::BlockLists;
+use super::content::Content;
+use super::copy::Pass;
+use super::crew::work_off;
+use super::fault::{Fault, Result};
+use super::file::{Copier, Done, Opened, Part, Shared};
+use super::known::Earlier;
+use super::meta::Stamp;
+use super::throttle::Throttle;
+use super::tree::{EntryId, Tree};
+
+/// What a thread takes at a time, in bytes of content.
+const BATCH: u64 = 4 << 20;
+
+/// What a thread takes of a large file: whole blocks.
+const PART: u64 = 64 << 20;
+
+/// What waits in the page cache before it is synced to be read back.
+const GROUP: u64 = 256 << 20;
+
+/// Files that wait in the page cache.
+#[derive(Default)]
+struct Group {
+    batches: Vec<Vec<Copied>>,
+    bytes: u64,
+}
+
+enum Work<'a> {
+    Files(&'a [EntryId]),
+    Part(Arc<Large>, usize),
+}
+
+/// A file that several threads work on.
+struct Large {
+    opened: Opened,
+    /// What became of each part, in order.
+    parts: Mutex<Vec<Option<Part>>>,
+}
+
+/// Brings the content of all these files over.
+///
+/// # Errors
+/// When a side cannot be read or written, when what is read back differs, and, unless it is live, when the source
+/// changes.
+pub fn bring(
+    pass: &Pass<'_>,
+    start: Stamp,
+    (earlier, lists): (&Earlier, &BlockLists),
+    files: &[EntryId],
+) -> Result<Done> {
+    let mut batches: Vec<_> = batches(pass.tree, files).into_iter().map(Work::Files).collect();
+    // In the order of the tree; the stack gives out the last first.
+    batches.reverse();
+    let shared = Shared {
+        pass,
+        start,
+        throttle: Throttle::new(pass.request.bandwidth),
+        earlier,
+        lists,
+        clones: AtomicBool::new(true),
+    };
+    let group = Mutex::default();
+    let fault: Mutex<Option<Fault>> = Mutex::new(None);
+    // The first fault is the one to be told: the others only hear that it is over.
+    let ended = |ended: Fault| {
+        lock(&fault).get_or_insert(ended);
+        pass.cx.stop();
+    };
+    let (ready, groups) = unbounded::<Vec<Copied>>();
+    let mut all = std::thread::scope(|scope| {
+        let readers = if pass.request.read_back { pass.jobs } else { 0 };
+        let readers: Vec<_> = (0..readers)
+            .map(|_| {
+                let groups = groups.clone();
+                scope.spawn(|| {
+                    let mut reader = BackReader::new(pass);
+                    let files = groups.into_iter().flatten();
+                    match files.into_iter().try_for_each(|file| reader.file(&file)) {
+                        Ok(()) => {}
+                        Err(fault) => ended(fault),
+                    }
+                    reader.back
+                })
+            })
+            .collect();
+        drop(groups);
+        let copied = work_off(
+            pass.cx,
+            pass.jobs,
+            batches,
+            || Thread {
+                copier: Copier::new(&shared),
+                group: &group,
+            },
+            |thread, work, more| thread.work(work, more, &ready),
+        );
+        drop(ready);
+        let mut all = Done::default();
+        match copied {
+            Ok(threads) => threads
+                .into_iter()
+                .for_each(|thread| all.extend(thread.copier.done)),
+            Err(fault) => ended(fault),
+        }
+        for reader in readers {
+            match reader.join() {
+                Ok(back) => all.back.extend(back),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        all
+    });
+    if let Some(fault) = fault.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(fault);
+    }
+    let rest = group.into_inner().unwrap_or_else(PoisonError::into_inner);
+    all.late.extend(rest.batches.into_iter().flatten());
+    Ok(all)
+}
+
+/// Files of one directory each, not too much at a time. Two threads that make files in the same directory wait for each
+/// other in the kernel.
+fn batches<'a>(tree: &Tree, files: &'a [EntryId]) -> Vec<&'a [EntryId]> {
+    let mut bytes = 0;
+    let together = |a: &EntryId, b: &EntryId| {
+        bytes += tree.entry(*a).meta.size;
+        let same = a.dir == b.dir && bytes < BATCH;
+        if !same {
+            bytes = 0;
+        }
+        same
+    };
+    files.chunk_by(together).collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One of the threads.
+struct Thread<'a> {
+    copier: Copier<'a>,
+    group: &'a Mutex<Group>,
+}
+
+impl<'a> Thread<'a> {
+    fn work(&mut self, work: Work<'a>, more: &mut Vec<Work<'a>>, ready: &Sender<Vec<Copied>>) -> Result<()> {
+        match work {
+            Work::Files(batch) => {
+                for &id in batch {
+                    self.copier.shared.pass.cx.go_on()?;
+                    self.file(id, more)?;
+                }
+            }
+            Work::Part(large, number) => self.part(&large, number)?,
+        }
+        self.pass_on(ready)
+    }
+
+    /// Has the files of this batch read back when enough of them wait. Who completes a group syncs it.
+    fn pass_on(&mut self, ready: &Sender<Vec<Copied>>) -> Result<()> {
+        if self.copier.unread.is_empty() {
+            return Ok(());
+        }
+        let full = {
+            let mut group = lock(self.group);
+            group.bytes += self.copier.unread.iter().map(|file| file.size).sum::<u64>();
+            group.batches.push(std::mem::take(&mut self.copier.unread));
+            if group.bytes < GROUP {
+                return Ok(());
+            }
+            std::mem::take(&mut *group)
+        };
+        self.copier.shared.pass.sync()?;
+        for batch in full.batches {
+            // Nobody reads any more only after a fault, which is told elsewhere.
+            if ready.send(batch).is_err() {
+                return self.copier.shared.pass.cx.go_on();
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings one file over, or leaves it as parts.
+    fn file(&mut self, id: EntryId, more: &mut Vec<Work<'a>>) -> Result<()> {
+        let Some(opened) = self.copier.open(id)? else {
+            self.copier.shared.pass.cx.did_files(1);
+            return Ok(());
+        };
+        let size = opened.meta.size;
+        let parts = size.div_ceil(PART) as usize;
+        if parts > 1 {
+            let mut none = Vec::new();
+            none.resize_with(parts, || None);
+            let large = Arc::new(Large {
+                opened,
+                parts: Mutex::new(none),
+            });
+            more.extend(
+                (0..parts)
+                    .rev()
+                    .map(|number| Work::Part(Arc::clone(&large), number)),
+            );
+            return Ok(());
+        }
+        let part = self.copier.stretch(&opened, 0..size)?;
+        self.copier.finish(&opened, part)
+    }
+
+    fn part(&mut self, large: &Arc<Large>, number: usize) -> Result<()> {
+        let from = number as u64 * PART;
+        let part = self
+            .copier
+            .stretch(&large.opened, from..(from + PART).min(large.opened.meta.size))?;
+        let all: Option<Vec<Part>> = {
+            let mut parts = lock(&large.parts);
+            if let Some(place) = parts.get_mut(number) {
+                *place = Some(part);
+            }
+            if parts.iter().all(Option::is_some) {
+                parts.drain(..).collect()
+            } else {
+                None
+            }
+        };
+        let Some(all) = all else { return Ok(()) };
+        let mut whole = Part {
+            content: Content {
+                list: Vec::new(),
+                data: 0,
+                complete: true,
+            },
+            changed: false,
+        };
+        for part in all {
+            whole.content.list.extend(part.content.list);
+            whole.content.data += part.content.data;
+            whole.content.complete &= part.content.complete;
+            whole.changed |= part.changed;
+        }
+        self.copier.finish(&large.opened, whole)
+    }
+}
