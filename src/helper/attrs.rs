@@ -5,7 +5,8 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 use rustix::fs::{AtFlags, Gid, Mode, Uid, XattrFlags};
 use rustix::io::Errno;
 
-use super::meta::{Kind, Wanted};
+use super::meta::{Kind, Meta, Wanted};
+use crate::model::Owner;
 
 /// The kernel's own limit for a list of names and for a value (XATTR_LIST_MAX, XATTR_SIZE_MAX).
 const LARGEST: usize = 64 << 10;
@@ -143,6 +144,25 @@ pub fn replace(at: At<'_>, wanted: &Xattrs) -> Result<bool, Errno> {
         at.set(key, value)?;
     }
     Ok(true)
+}
+
+/// As [`apply`], for a file that was just made: what it has already costs no system call that the journal of the file
+/// system has to hear of.
+///
+/// # Errors
+/// As the system calls.
+pub fn complete(fd: BorrowedFd<'_>, wanted: &Wanted, xattrs: &Xattrs) -> Result<(), Errno> {
+    let made = Meta::of_fd(fd)?;
+    let Owner { uid, gid } = wanted.owner;
+    if (made.uid, made.gid) != (uid, gid) {
+        rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+    }
+    // An ACL, inherited or set, is part of the mode.
+    let changed = replace(At::Fd(fd), xattrs)?;
+    if changed || made.mode != wanted.mode {
+        rustix::fs::fchmod(fd, Mode::from_raw_mode(wanted.mode.into()))?;
+    }
+    rustix::fs::futimens(fd, &wanted.times())
 }
 
 /// Puts owner, attributes, mode and times onto an entry, in the order that keeps them all: a change of the owner

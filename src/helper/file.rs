@@ -265,7 +265,7 @@ impl<'a> Copier<'a> {
         let tree = self.shared.pass.tree;
         let failed = self.failed(Side::Destination, "create", id);
         let dir = self.hand.to.enter(&tree.dir(id.dir).node).map_err(&failed)?;
-        let to = structure::new_file(dir, tree.name(id)).map_err(&failed)?;
+        let to = structure::new_file(dir, tree.name(id), meta.mode).map_err(&failed)?;
         let length = |to: &OwnedFd| ftruncate(to, meta.size).map_err(&failed);
         if meta.size > 0 && self.shared.clones.load(Relaxed) {
             match ioctl_ficlone(&to, from) {
@@ -376,11 +376,13 @@ impl<'a> Copier<'a> {
             id,
         ))?;
         let wanted = meta.wanted(pass.request.owner, pass.grain);
-        attrs::apply(attrs::At::Fd(to.as_fd()), Kind::File, &wanted, &xattrs).map_err(self.failed(
-            Side::Destination,
-            "set the metadata of",
-            id,
-        ))?;
+        let set = match opened.way {
+            Way::Write { .. } | Way::Clone => attrs::complete(to.as_fd(), &wanted, &xattrs),
+            Way::Patch { .. } | Way::Keep(_) => {
+                attrs::apply(attrs::At::Fd(to.as_fd()), Kind::File, &wanted, &xattrs).map(|_| ())
+            }
+        };
+        set.map_err(self.failed(Side::Destination, "set the metadata of", id))?;
         let after = Meta::of_fd(from.as_fd()).map_err(self.failed(Side::Source, "read", id))?;
         let untouched = after.untouched_since(meta) && content.complete;
         if !untouched {

@@ -30,6 +30,11 @@ const PART: u64 = 64 << 20;
 /// What waits in the page cache before it is synced to be read back.
 const GROUP: u64 = 256 << 20;
 
+/// How many read back for each that copies. They do nothing but wait for the disk: with 32 of them 100,000 small files
+/// took 7 seconds, with 8 of them 8.5, and 11.5 when nothing was read back before everything was copied.
+const READERS: usize = 4;
+const MOST_READERS: usize = 32;
+
 /// Files that wait in the page cache.
 #[derive(Default)]
 struct Group {
@@ -80,7 +85,11 @@ pub fn bring(
     };
     let (ready, groups) = unbounded::<Vec<Copied>>();
     let mut all = std::thread::scope(|scope| {
-        let readers = if pass.request.read_back { pass.jobs } else { 0 };
+        let readers = if pass.request.read_back {
+            (READERS * pass.jobs).min(MOST_READERS)
+        } else {
+            0
+        };
         let readers: Vec<_> = (0..readers)
             .map(|_| {
                 let groups = groups.clone();

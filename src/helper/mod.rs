@@ -61,6 +61,8 @@ const BEAT: Duration = Duration::from_millis(250);
 /// Does what one request (JSON) asks for and tells it as JSON lines, the last of which is the answer or the failure.
 /// When nobody reads the lines any more, the work is stopped.
 pub fn run(request: &str, out: &mut dyn Write) -> ExitCode {
+    // Files get the modes of the source, at once.
+    rustix::process::umask(rustix::fs::Mode::empty());
     let ended = match serde_json::from_str::<Request>(request) {
         Ok(Request::Several { requests }) => several(&requests, out),
         Ok(request) => one(&request, out),

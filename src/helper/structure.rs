@@ -352,12 +352,14 @@ impl<'a> Maker<'a> {
 }
 
 /// Makes an empty file in place of whatever has this name. Never writes into what is there: it may have other names.
+/// Its mode is the wanted one at once where the umask allows that.
 ///
 /// # Errors
 /// As unlinkat(2) and openat(2).
-pub fn new_file(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
+pub fn new_file(dir: BorrowedFd<'_>, name: &[u8], mode: u16) -> Result<OwnedFd, Errno> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let make = || openat(dir, name, flags, Mode::RUSR | Mode::WUSR);
+    let mode = Mode::from_raw_mode(u32::from(mode) & 0o777);
+    let make = || openat(dir, name, flags, mode);
     // In a first pass nothing is there: one system call less a file.
     match make() {
         Err(Errno::EXIST) => {

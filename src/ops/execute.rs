@@ -124,6 +124,7 @@ pub(super) fn world(app: &App, header: &Header, dir: &RunDir) -> Cx {
         events: Arc::clone(&app.options.events),
         interrupt: app.options.interrupt.clone(),
         downtime: Downtime::of_run(dir.path()),
+        last_round: std::sync::Mutex::default(),
     }
 }
 

@@ -189,6 +189,7 @@ mod tests {
                     mounts: Vec::new(),
                     mounting: Vec::new(),
                     volumes: Vec::new(),
+                    copying: None,
                     start_limit: limit,
                 }),
                 MoveStep::Delta(Delta {

@@ -138,6 +138,7 @@ pub fn move_plan(
         ),
         mounting: making.clone(),
         volumes: volumes.clone(),
+        copying: pre_copied.then_some(wanted.copying),
         start_limit: START_LIMIT,
     }));
     if !copied.is_empty() {

@@ -1,5 +1,6 @@
 //! Copies while the stack runs, in rounds, until little is left for the time when it stands still.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use crate::saga::Step;
 /// More rounds than this do not help.
 const MOST_ROUNDS: usize = 6;
 /// A round this short is what the stack will be stopped for: good enough.
-const SHORT: Duration = Duration::from_secs(2);
+pub(super) const SHORT: Duration = Duration::from_secs(2);
 
 /// See the module.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -59,6 +60,7 @@ impl Step for PreCopy {
                 break;
             }
         }
+        *cx.last_round.lock().unwrap_or_else(PoisonError::into_inner) = last;
         if let Some(estimate) = last {
             cx.events.info(format!(
                 "the rest takes about {}, while the stack stands still",

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
 use serde::{Deserialize, Serialize};
 
-use super::spec::{ExpectedMount, Moving, Starting, Stopping};
+use super::pre_copy::{SHORT, copy};
+use super::spec::{Copying, ExpectedMount, Moving, Starting, Stopping};
 use super::stack::{Making, bring_up, make_containers, prove_mounts};
 use super::world::{Ask, Cx, wrong_answer};
 use crate::datastore::{Kind, is_clean_state};
@@ -30,6 +32,8 @@ pub struct Stop {
     pub mounting: Vec<Making>,
     /// The volumes, for the proof that databases ended cleanly.
     pub volumes: Vec<Moving>,
+    /// How they are copied once more while the services end; not when they are copied only afterwards.
+    pub copying: Option<Copying>,
     /// The limit for the gate on the way back.
     pub start_limit: Duration,
 }
@@ -66,14 +70,9 @@ impl Step for Stop {
         if self.containers().next().is_some() {
             cx.downtime.begin(&*cx.events);
         }
-        for wave in &self.waves {
-            note_asked(cx, wave).await?;
-            // All of them are waited for, also when one fails: undo must not meet a container on its way down.
-            for ended in join_all(wave.iter().map(|container| stop(cx, container))).await {
-                ended?;
-            }
-        }
-        Ok(())
+        // Both are waited for, also when one fails: undo must not meet a container on its way down.
+        let (stopped, copied) = tokio::join!(self.stop_all(cx), self.copy_meanwhile(cx));
+        stopped.and(copied)
     }
 
     async fn verify(&self, cx: &Cx, (): &()) -> Result<Option<String>> {
@@ -129,6 +128,30 @@ impl Stop {
     /// The containers, in the order in which they are stopped.
     pub fn containers(&self) -> impl Iterator<Item = &Stopping> {
         self.waves.iter().flatten()
+    }
+
+    async fn stop_all(&self, cx: &Cx) -> Result<()> {
+        for wave in &self.waves {
+            note_asked(cx, wave).await?;
+            // As above.
+            for ended in join_all(wave.iter().map(|container| stop(cx, container))).await {
+                ended?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One more round, while the services end: what it copies need not be copied when they have. Only a short one, for
+    /// it may be waited for.
+    async fn copy_meanwhile(&self, cx: &Cx) -> Result<()> {
+        let last = *cx.last_round.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.copying {
+            Some(copying) if last.is_some_and(|took| took < SHORT) => {
+                let moved: Vec<_> = self.volumes.iter().filter(|m| !m.fresh).cloned().collect();
+                copy(cx, &moved, true, copying).await.map(|_| ())
+            }
+            _ => Ok(()),
+        }
     }
 }
 

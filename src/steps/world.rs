@@ -39,6 +39,8 @@ pub struct Cx {
     pub interrupt: Interrupt,
     /// Since when the services are down, and for how long they were.
     pub downtime: Downtime,
+    /// How long the last round of copying took, while the stack ran. Unknown after a crash.
+    pub last_round: Mutex<Option<Duration>>,
 }
 
 /// The project's files before and after the switch.
