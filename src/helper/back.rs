@@ -11,6 +11,7 @@ use super::hash::Hash;
 use super::known::Draft;
 use super::manifest::{NO_LIST, Proof};
 use super::meta::{Kind, Meta};
+use super::store::{self, Standing, Store};
 use super::tree::EntryId;
 
 /// A file that was copied.
@@ -30,56 +31,47 @@ pub struct Copied {
     pub unread: bool,
 }
 
-/// What is known of files that were copied.
-#[derive(Debug, Default)]
-pub struct Back {
-    /// Files that are proven.
-    pub proofs: Vec<(EntryId, Proof)>,
-    /// Large files whose source is not to be trusted yet.
-    pub drafts: Vec<(EntryId, Draft)>,
-}
-
-impl Back {
-    /// Adds what others found out.
-    pub fn extend(&mut self, other: Self) {
-        self.proofs.extend(other.proofs);
-        self.drafts.extend(other.drafts);
-    }
-
-    /// A file whose content at the destination is what it should be.
-    pub fn add(&mut self, file: &Copied, meta: &Meta) {
-        let proof = Proof {
-            hash: file.hash,
-            ino: meta.ino,
-            ctime: meta.ctime,
-            list: file.list,
-        };
-        if file.trusted {
-            self.proofs.push((file.id, proof));
-        } else if file.list != NO_LIST {
-            self.drafts.push((file.id, Draft::of_untrusted(proof, file.size)));
-        }
-    }
+/// Keeps what is known of a file whose content at the destination is what it should be.
+///
+/// # Errors
+/// When there is no room for it.
+pub fn keep(files: &Store, file: &Copied, there: &Meta) -> Result<()> {
+    let proof = Proof {
+        hash: file.hash,
+        ino: there.ino,
+        ctime: there.ctime,
+        list: file.list,
+    };
+    let standing = if file.trusted {
+        Standing::Proven
+    } else if file.list != NO_LIST {
+        Standing::Draft
+    } else {
+        return Ok(());
+    };
+    let draft = Draft::of_untrusted(proof, file.size);
+    files
+        .put(file.id, standing, &draft)
+        .map_err(|error| store::failed(&error))
 }
 
 /// One who reads back.
 pub struct BackReader<'a> {
     pass: &'a Pass<'a>,
+    files: &'a Store,
     cursor: Cursor<'a>,
     buffer: Buffer,
-    /// What was found out.
-    pub back: Back,
 }
 
 impl<'a> BackReader<'a> {
     /// Has read nothing yet.
     #[must_use]
-    pub fn new(pass: &'a Pass<'a>) -> Self {
+    pub fn new(pass: &'a Pass<'a>, files: &'a Store) -> Self {
         Self {
             pass,
+            files,
             cursor: pass.roots.hand().to,
             buffer: Buffer::default(),
-            back: Back::default(),
         }
     }
 
@@ -92,11 +84,9 @@ impl<'a> BackReader<'a> {
         pass.cx.go_on()?;
         let path = || pass.tree.path(file.id);
         let failed = |errno| Fault::io(Side::Destination, "read back", &path(), errno);
-        let dir = self
-            .cursor
-            .enter(&pass.tree.dir(file.id.dir).node)
-            .map_err(failed)?;
+        let dir = self.cursor.enter(pass.tree.node(file.id.dir)).map_err(failed)?;
         let name = pass.tree.name(file.id);
+        let name = &*name;
         let (meta, same) = if file.unread {
             let fd = content::open_file(dir, name).map_err(failed)?;
             let meta = Meta::of_fd(fd.as_fd()).map_err(failed)?;
@@ -114,8 +104,7 @@ impl<'a> BackReader<'a> {
         if !same || meta.size != file.size {
             return Err(differs(&path()));
         }
-        self.back.add(file, &meta);
-        Ok(())
+        keep(self.files, file, &meta)
     }
 }
 
@@ -133,16 +122,12 @@ pub fn differs(path: &[u8]) -> Fault {
 ///
 /// # Errors
 /// As [`BackReader::file`].
-pub fn read_back(pass: &Pass<'_>, mut files: Vec<Copied>) -> Result<Back> {
+pub fn read_back(pass: &Pass<'_>, files: &Store, mut late: Vec<Copied>) -> Result<()> {
     // The stack gives out the last first.
-    files.reverse();
-    let state = || BackReader::new(pass);
-    let done = work_off(pass.cx, pass.jobs, files, state, |reader, file, _| {
+    late.reverse();
+    let state = || BackReader::new(pass, files);
+    work_off(pass.cx, pass.jobs, late, state, |reader, file, _| {
         reader.file(&file)
-    })?;
-    let mut all = Back::default();
-    for reader in done {
-        all.extend(reader.back);
-    }
-    Ok(all)
+    })
+    .map(|_| ())
 }

@@ -9,7 +9,6 @@ use super::crew::jobs;
 use super::cursor::open_root;
 use super::diff::{self, Finding, Pair};
 use super::fault::{Fault, Result, Side, show};
-use super::known::Proofs;
 use super::meta::{Grain, Kind};
 use super::protocol::CompareReport;
 use super::walk::{Manner, Walk, walk};
@@ -55,10 +54,9 @@ pub fn compare(cx: &Context, left: &Path, right: &Path) -> Result<CompareReport>
         owner: None,
         // After a move back it is the left that may have lost its nanoseconds.
         grain: Grain::measure(from.as_fd()).max(Grain::measure(to.as_fd())),
-        proofs: &Proofs::default(),
+        known: None,
         directory_times: false,
         live: true,
-        list_same: false,
         jobs,
     })?;
     let mut report = CompareReport::default();
@@ -71,7 +69,7 @@ pub fn compare(cx: &Context, left: &Path, right: &Path) -> Result<CompareReport>
         };
         *counter += 1;
         if let Some(id) = found.right {
-            let meta = &right.entry(id).meta;
+            let meta = right.entry(id).meta;
             if meta.kind == Kind::File && !right.is_link(id) {
                 report.bytes += meta.size;
             }

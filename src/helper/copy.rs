@@ -17,12 +17,13 @@ use super::crew::jobs;
 use super::cursor::{Cursor, open_root};
 use super::fault::{Fault, Result, Side, show, show_path};
 use super::files;
-use super::known::{Draft, Earlier, Open, known, write_manifest};
+use super::known::{Known, Open, known, write_manifest};
 use super::meta::{Grain, Kind, Meta, Stamp};
 use super::moves::{self, Staged};
 use super::protocol::{CopyReport, CopyRequest, FailClass};
+use super::store::{self, Store};
 use super::structure;
-use super::tree::Tree;
+use super::tree::{EntryId, Tree};
 use super::walk::{Manner, Walk, walk};
 
 /// What all steps of a pass share.
@@ -128,7 +129,7 @@ pub fn copy(cx: &Context, request: &CopyRequest) -> Result<CopyReport> {
         ));
     }
     let mut report = CopyReport {
-        entries: tree.ids().count() as u64 + 1,
+        entries: tree.len() + 1,
         ..CopyReport::default()
     };
     let lists_path = request.manifest.with_extension("blocks");
@@ -137,61 +138,59 @@ pub fn copy(cx: &Context, request: &CopyRequest) -> Result<CopyReport> {
         Fault::on_path("keep block hashes in", &lists_path, errno)
     };
     let lists = BlockLists::open(&lists_path).map_err(on_lists)?;
-    let mut known = known(cx, &request.manifest, &tree);
-    let mut proofs = std::mem::take(&mut known.proofs);
+    let Known { files: known, moves } = known(cx, &request.manifest, &tree)?;
+    let on_known = |error: std::io::Error| store::failed(&error);
 
-    let moves = std::mem::take(&mut known.moves);
     let staged = Staged::take(&pass, &moves)?;
     report.moved = staged.count();
-    let structure = structure::bring(&pass, &to_meta, (&proofs, &staged))?;
+    let structure = structure::bring(&pass, &to_meta, (&known, &staged))?;
     report.deleted = staged.clear(&pass)?;
-    known.earlier.forget(moves.drafts().map(|(id, _)| id).collect());
-    known.earlier.add(moves::renewed(&moves, structure.moved));
-    proofs.forget(structure.stale);
-    proofs.forget(structure.renewed.iter().map(|(id, _)| *id).collect());
-    proofs.add(structure.renewed);
+    moves::renew(&moves, &structure.moved, &known).map_err(on_known)?;
     report.deleted += structure.deleted;
     report.metadata_changed = structure.metadata_changed;
     report.sockets = structure.sockets;
 
-    let to_copy: u64 = structure.content.iter().map(|id| tree.entry(*id).meta.size).sum();
-    cx.expect(to_copy, structure.content.len() as u64);
-    let to_patch = structure
-        .content
-        .iter()
-        .any(|id| known.earlier.get(*id).is_some_and(Draft::is_listed));
-    if to_patch {
+    cx.expect(structure.bytes, structure.content.len() as u64);
+    if structure.listed || moves.drafts().any(|(_, draft)| draft.is_listed()) {
         Open::mark(&request.manifest)?;
     }
-    let done = files::bring(&pass, start, (&known.earlier, &lists), &structure.content)?;
+    let done = files::bring(&pass, start, (&known, &lists), &structure.content)?;
     report.metadata_changed += done.kept;
     report.files_copied = done.copied;
     report.files_patched = done.patched;
     report.bytes_copied = done.bytes;
-    proofs.forget(structure::link(&pass, &structure.links)?);
+    for id in structure::link(&pass, &structure.links)? {
+        known.forget(id).map_err(on_known)?;
+    }
     pass.sync()?;
-    let mut back = done.back;
-    back.extend(read_back(&pass, done.late)?);
-    proofs.add(back.proofs);
+    read_back(&pass, &known, done.late)?;
     report.metadata_changed += structure::finish_directories(&pass)?;
     pass.sync()?;
 
-    for id in tree
-        .ids()
-        .filter(|id| tree.entry(*id).meta.kind == Kind::File && !tree.is_link(*id))
-    {
-        let size = tree.entry(id).meta.size;
-        report.bytes_total += size;
-        if proofs.get(id).is_none() {
-            report.dirty += 1;
-            report.dirty_bytes += size;
-        }
-    }
+    count_dirty(&tree, &known, &mut report).map_err(on_known)?;
     lists.sync().map_err(on_lists)?;
-    write_manifest(&request.manifest, &tree, &proofs, &Earlier::new(back.drafts))?;
+    write_manifest(&request.manifest, &tree, &known)?;
     Open::clear(&request.manifest)?;
     report.millis = began.elapsed().as_millis() as u64;
     Ok(report)
+}
+
+/// Counts what is there, and what is not proven of it.
+fn count_dirty(tree: &Tree, known: &Store, report: &mut CopyReport) -> std::io::Result<()> {
+    for (dir, count) in (0..).zip(tree.counts()) {
+        let standing = known.of_dir(dir, count as usize)?;
+        for (slot, (entry, known)) in (0..).zip(tree.dir(dir).entries.iter().zip(&standing)) {
+            if entry.meta.kind != Kind::File || tree.is_link(EntryId { dir, slot }) {
+                continue;
+            }
+            report.bytes_total += entry.meta.size;
+            if store::proof(known).is_none() {
+                report.dirty += 1;
+                report.dirty_bytes += entry.meta.size;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Opens both roots and refuses what would make a tree its own destination.

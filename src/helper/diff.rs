@@ -15,8 +15,10 @@ use super::crew::work_off;
 use super::cursor::Node;
 use super::fault::{Fault, Result, Side, show, vanished};
 use super::hash::Hash;
-use super::known::Proofs;
+use super::manifest::Proof;
 use super::meta::{Grain, Kind, Meta};
+use super::same::Same;
+use super::store::{self, Store};
 use super::tree::{EntryId, NO_DIR, Tree};
 use crate::model::Owner;
 
@@ -34,31 +36,18 @@ pub struct Pair<'a> {
     pub owner: Option<Owner>,
     /// What times the right can keep.
     pub grain: Grain,
-    /// Content that need not be read again.
-    pub proofs: &'a Proofs,
+    /// What is known of the left, where content need not be read again.
+    pub known: Option<&'a Store>,
     /// Whether the times of directories count.
     pub directory_times: bool,
     /// Whether somebody may write while we compare: what goes away then is a difference and not a fault.
     pub live: bool,
-    /// Whether what is the same is listed.
-    pub list_same: bool,
     /// Threads.
     pub jobs: usize,
 }
 
 /// An entry by the tree it is in; the root is `None`.
 pub type Id = Option<EntryId>;
-
-/// An entry that is on both sides, and the same.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Same {
-    /// On the left.
-    pub id: Id,
-    /// A hash over all that was compared.
-    pub seen: Hash,
-    /// The number of its extended attributes.
-    pub xattrs: u32,
-}
 
 /// What is wrong with an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,8 +74,8 @@ pub struct Found {
 /// The whole comparison, in no particular order.
 #[derive(Debug, Default)]
 pub struct Findings {
-    /// What is the same, if [`Pair::list_same`] asks for it.
-    pub same: Vec<Same>,
+    /// What is the same.
+    pub same: Same,
     /// What is not.
     pub wrong: Vec<Found>,
 }
@@ -125,7 +114,7 @@ pub fn compare(pair: &Pair<'_>) -> Result<Findings> {
         findings: Findings::default(),
         pending: Vec::new(),
     };
-    let root = Work::Directory(Arc::clone(&pair.left.dir(0).node), 0);
+    let root = Work::Directory(Arc::clone(pair.left.node(0)), 0);
     let done = work_off(
         pair.cx,
         pair.jobs,
@@ -161,7 +150,7 @@ pub fn compare(pair: &Pair<'_>) -> Result<Findings> {
 
 impl Findings {
     fn add(&mut self, other: Self) {
-        self.same.extend(other.same);
+        self.same.add(other.same);
         self.wrong.extend(other.wrong);
     }
 }
@@ -171,9 +160,14 @@ impl Comparer<'_> {
         let (left, right) = (self.pair.left.dir(node.id), self.pair.right.dir(right_id));
         if node.depth == 0 {
             let metas = (self.pair.left.root, self.pair.right.root);
-            self.entry(None, None, node, b".", metas)?;
+            self.entry((None, None), node, b".", metas, None)?;
         }
-        for (slot, entry) in left.entries.iter().enumerate() {
+        let known = match self.pair.known {
+            Some(store) => store.of_dir(node.id, left.entries.len()),
+            None => Ok(vec![None; left.entries.len()]),
+        };
+        let known = known.map_err(|error| store::failed(&error))?;
+        for (slot, (entry, known)) in left.entries.iter().zip(known).enumerate() {
             if entry.meta.kind == Kind::Socket {
                 continue;
             }
@@ -202,11 +196,12 @@ impl Comparer<'_> {
                 self.below(other.dir, false);
                 continue;
             }
-            self.entry(Some(id), Some(other_id), node, name, (entry.meta, other.meta))?;
+            let (ids, metas) = ((Some(id), Some(other_id)), (entry.meta, other.meta));
+            self.entry(ids, node, name, metas, store::proof(&known))?;
             match (entry.dir, other.dir) {
                 (NO_DIR, dir) => self.below(dir, false),
                 (dir, NO_DIR) => self.below(dir, true),
-                (dir, other) => more.push(Work::Directory(Arc::clone(&self.pair.left.dir(dir).node), other)),
+                (dir, other) => more.push(Work::Directory(Arc::clone(self.pair.left.node(dir)), other)),
             }
         }
         for (slot, entry) in right.entries.iter().enumerate() {
@@ -231,10 +226,9 @@ impl Comparer<'_> {
         self.findings.wrong.push(Found { id, right, finding });
     }
 
-    fn same(&mut self, id: Id, seen: Hash, xattrs: u32) {
-        if self.pair.list_same {
-            self.findings.same.push(Same { id, seen, xattrs });
-        }
+    fn same(&mut self, id: Id, meta: &Meta, seen: Hash, xattrs: u32) {
+        let is_link = id.is_some_and(|id| self.pair.left.is_link(id));
+        self.findings.same.add(Same::one(meta, is_link, &seen, xattrs));
     }
 
     fn missing(&mut self, id: EntryId) {
@@ -271,8 +265,14 @@ impl Comparer<'_> {
     }
 
     /// Compares all but content.
-    fn entry(&mut self, id: Id, other: Id, node: &Arc<Node>, name: &[u8], metas: (Meta, Meta)) -> Result<()> {
-        let (left, right) = metas;
+    fn entry(
+        &mut self,
+        (id, other): (Id, Id),
+        node: &Arc<Node>,
+        name: &[u8],
+        (left, right): (Meta, Meta),
+        proof: Option<Proof>,
+    ) -> Result<()> {
         if let Some(what) = self.metadata(id, other, &left, &right) {
             self.tell(id, other, Finding::Different(what));
             return Ok(());
@@ -305,7 +305,7 @@ impl Comparer<'_> {
         if let (Kind::File, Some(id), Some(other)) = (left.kind, id, other)
             && !self.pair.left.is_link(id)
         {
-            match self.pair.proofs.get(id) {
+            match proof {
                 Some(proof) if proof.ino == right.ino && proof.ctime == right.ctime => {
                     seen = with_content(&seen, &proof.hash);
                 }
@@ -320,7 +320,7 @@ impl Comparer<'_> {
                 }
             }
         }
-        self.same(id, seen, xattrs);
+        self.same(id, &left, seen, xattrs);
         Ok(())
     }
 
@@ -419,7 +419,8 @@ impl Comparer<'_> {
         let b = self.hash(Side::Destination, right, pair.right)?;
         let what = match (a, b) {
             (Some(a), Some(b)) if a == b => {
-                self.same(Some(left), with_content(&seen, &a), xattrs);
+                let meta = pair.left.entry(left).meta;
+                self.same(Some(left), &meta, with_content(&seen, &a), xattrs);
                 return Ok(());
             }
             (Some(_), Some(_)) => "other content",
@@ -446,8 +447,8 @@ impl Comparer<'_> {
         } else {
             &mut self.hand.to
         };
-        let opened = cursor.enter(&tree.dir(id.dir).node);
-        let file = match opened.and_then(|dir| content::open_file(dir, tree.name(id))) {
+        let opened = cursor.enter(tree.node(id.dir));
+        let file = match opened.and_then(|dir| content::open_file(dir, &tree.name(id))) {
             Ok(file) => file,
             Err(errno) if vanished(errno) => return changed("it went away"),
             Err(errno) => return Err(Fault::io(side, "open", &path(), errno)),

@@ -10,16 +10,17 @@ use rustix::fs::{ftruncate, ioctl_ficlone};
 use rustix::io::Errno;
 
 use super::attrs;
-use super::back::{Back, Copied, differs};
+use super::back::{Copied, differs, keep};
 use super::blocks::BlockLists;
 use super::content::{self, Buffer, Content, Reader, is_sparse};
 use super::copy::{Hand, Pass};
 use super::fault::{Fault, Result, Side, vanished};
 use super::hash::{HASHED, Hash};
-use super::known::{Earlier, LARGE};
+use super::known::LARGE;
 use super::manifest::{NO_LIST, settled};
 use super::meta::{Kind, Meta, Stamp};
 use super::patch;
+use super::store::{self, Standing, Store};
 use super::structure;
 use super::throttle::Throttle;
 use super::tree::EntryId;
@@ -36,8 +37,8 @@ pub struct Shared<'a> {
     pub start: Stamp,
     /// How much a second.
     pub throttle: Throttle,
-    /// What was known of files that changed.
-    pub earlier: &'a Earlier,
+    /// What is known of each file.
+    pub files: &'a Store,
     /// The block hashes of large files.
     pub lists: &'a BlockLists,
     /// Whether the destination may share blocks with the source, as far as is known.
@@ -55,8 +56,6 @@ pub struct Done {
     pub kept: u64,
     /// Bytes that were written.
     pub bytes: u64,
-    /// What is proven, or known at least.
-    pub back: Back,
     /// What can be read back when everything is written, linked and synced.
     pub late: Vec<Copied>,
 }
@@ -68,7 +67,6 @@ impl Done {
         self.patched += other.patched;
         self.kept += other.kept;
         self.bytes += other.bytes;
-        self.back.extend(other.back);
         self.late.extend(other.late);
     }
 }
@@ -161,13 +159,10 @@ impl<'a> Copier<'a> {
     /// When a side cannot be opened, or the source changed and may not.
     pub fn open(&mut self, id: EntryId) -> Result<Option<Opened>> {
         let pass = self.shared.pass;
-        let (node, walked, name) = (
-            &pass.tree.dir(id.dir).node,
-            &pass.tree.entry(id).meta,
-            pass.tree.name(id),
-        );
+        let (node, walked) = (pass.tree.node(id.dir), pass.tree.entry(id).meta);
+        let name = pass.tree.name(id);
         let opened = self.hand.from.enter(node);
-        let from = match opened.and_then(|dir| content::open_file(dir, name)) {
+        let from = match opened.and_then(|dir| content::open_file(dir, &name)) {
             Ok(file) => file,
             Err(errno) if vanished(errno) => return self.changed(id, "it went away").map(|()| None),
             Err(errno) => return Err(self.failed(Side::Source, "open", id)(errno)),
@@ -177,7 +172,7 @@ impl<'a> Copier<'a> {
         if meta.kind != Kind::File {
             return self.changed(id, "it became something else").map(|()| None);
         }
-        let as_walked = meta.untouched_since(walked);
+        let as_walked = meta.untouched_since(&walked);
         if !as_walked {
             self.changed(id, "its size, time or inode is not what it was a moment ago")?;
         }
@@ -210,7 +205,8 @@ impl<'a> Copier<'a> {
     /// The destination of a file, open, when its state is known.
     fn before(&mut self, id: EntryId, meta: &Meta) -> Result<Option<(OwnedFd, Before)>> {
         let (pass, failed) = (self.shared.pass, self.failed(Side::Destination, "reach", id));
-        let Some(draft) = self.shared.earlier.get(id).filter(|_| meta.nlink == 1) else {
+        let known = self.shared.files.get(id).map_err(|error| store::failed(&error))?;
+        let Some((Standing::Earlier, draft)) = known.filter(|_| meta.nlink == 1) else {
             return Ok(None);
         };
         let (proof, size) = (&draft.proof, draft.size());
@@ -224,8 +220,8 @@ impl<'a> Copier<'a> {
         } else {
             Before::Hashed(proof.hash)
         };
-        let dir = self.hand.to.enter(&pass.tree.dir(id.dir).node).map_err(&failed)?;
-        let to = match patch::open(dir, pass.tree.name(id)) {
+        let dir = self.hand.to.enter(pass.tree.node(id.dir)).map_err(&failed)?;
+        let to = match patch::open(dir, &pass.tree.name(id)) {
             Ok(to) => to,
             Err(errno) if vanished(errno) || errno == Errno::LOOP => return Ok(None),
             Err(errno) => return Err(failed(errno)),
@@ -264,8 +260,8 @@ impl<'a> Copier<'a> {
     fn create(&mut self, id: EntryId, (from, meta): &(OwnedFd, Meta)) -> Result<(OwnedFd, Way)> {
         let tree = self.shared.pass.tree;
         let failed = self.failed(Side::Destination, "create", id);
-        let dir = self.hand.to.enter(&tree.dir(id.dir).node).map_err(&failed)?;
-        let to = structure::new_file(dir, tree.name(id), meta.mode).map_err(&failed)?;
+        let dir = self.hand.to.enter(tree.node(id.dir)).map_err(&failed)?;
+        let to = structure::new_file(dir, &tree.name(id), meta.mode).map_err(&failed)?;
         let length = |to: &OwnedFd| ftruncate(to, meta.size).map_err(&failed);
         if meta.size > 0 && self.shared.clones.load(Relaxed) {
             match ioctl_ficlone(&to, from) {
@@ -348,8 +344,8 @@ impl<'a> Copier<'a> {
     /// A file of the destination, to be read.
     fn reopen(&mut self, id: EntryId) -> Result<OwnedFd> {
         let tree = self.shared.pass.tree;
-        let dir = self.hand.to.enter(&tree.dir(id.dir).node);
-        dir.and_then(|dir| content::open_file(dir, tree.name(id)))
+        let dir = self.hand.to.enter(tree.node(id.dir));
+        dir.and_then(|dir| content::open_file(dir, &tree.name(id)))
             .map_err(self.failed(Side::Destination, "read back", id))
     }
 
@@ -438,7 +434,7 @@ impl<'a> Copier<'a> {
             if there.size != meta.size {
                 return Err(differs(&pass.tree.path(id)));
             }
-            self.done.back.add(&copied, &there);
+            keep(self.shared.files, &copied, &there)?;
         }
         Ok(())
     }

@@ -16,8 +16,8 @@ use super::copy::Pass;
 use super::crew::work_off;
 use super::fault::{Fault, Result};
 use super::file::{Copier, Done, Opened, Part, Shared};
-use super::known::Earlier;
 use super::meta::Stamp;
+use super::store::Store;
 use super::throttle::Throttle;
 use super::tree::{EntryId, Tree};
 
@@ -62,7 +62,7 @@ struct Large {
 pub fn bring(
     pass: &Pass<'_>,
     start: Stamp,
-    (earlier, lists): (&Earlier, &BlockLists),
+    (known, lists): (&Store, &BlockLists),
     files: &[EntryId],
 ) -> Result<Done> {
     let mut batches: Vec<_> = batches(pass.tree, files).into_iter().map(Work::Files).collect();
@@ -72,7 +72,7 @@ pub fn bring(
         pass,
         start,
         throttle: Throttle::new(pass.request.bandwidth),
-        earlier,
+        files: known,
         lists,
         clones: AtomicBool::new(true),
     };
@@ -94,13 +94,12 @@ pub fn bring(
             .map(|_| {
                 let groups = groups.clone();
                 scope.spawn(|| {
-                    let mut reader = BackReader::new(pass);
+                    let mut reader = BackReader::new(pass, known);
                     let files = groups.into_iter().flatten();
                     match files.into_iter().try_for_each(|file| reader.file(&file)) {
                         Ok(()) => {}
                         Err(fault) => ended(fault),
                     }
-                    reader.back
                 })
             })
             .collect();
@@ -125,7 +124,7 @@ pub fn bring(
         }
         for reader in readers {
             match reader.join() {
-                Ok(back) => all.back.extend(back),
+                Ok(()) => {}
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }

@@ -11,24 +11,15 @@ use super::fault::{Fault, Result};
 use super::manifest::{self, Entry, Fingerprint, NO_LIST, Proof, Record, Unusable};
 use super::meta::{Kind, Meta};
 use super::moves::{Moves, Search};
-use super::tree::{EntryId, NO_DIR, Tree};
+use super::store::{self, Standing, Store};
+use super::tree::Tree;
 
 /// From this length on a file has a list of block hashes, and is patched where that is possible: smaller ones are
 /// written faster than compared.
 pub const LARGE: u64 = 1 << 20;
 
-/// Something known of files, by entry of the source. A sorted list: half the memory of a map.
-#[derive(Debug)]
-pub struct ById<T>(Vec<(EntryId, T)>);
-
-/// What is known of the content of files that nobody touched.
-pub type Proofs = ById<Proof>;
-
-/// The proven state of a file at the destination, whatever became of the source: where it spares some work to know it.
-pub type Earlier = ById<Draft>;
-
-/// See [`Earlier`].
-#[derive(Debug, Clone, Copy)]
+/// The proven state of a file at the destination, and of the source when it was: where it spares some work to know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Draft {
     /// What was proven.
     pub proof: Proof,
@@ -52,6 +43,24 @@ impl Draft {
         Self {
             proof,
             source: Fingerprint::of_nothing(size),
+        }
+    }
+
+    /// Of a destination that has just been proven.
+    #[must_use]
+    pub fn of_trusted(proof: Proof, source: &Meta) -> Self {
+        Self {
+            proof,
+            source: Fingerprint::from(source),
+        }
+    }
+
+    /// As the manifest keeps it.
+    #[must_use]
+    pub fn record(&self) -> Record {
+        Record {
+            source: self.source,
+            proof: self.proof,
         }
     }
 
@@ -82,48 +91,11 @@ impl Draft {
     }
 }
 
-impl<T> Default for ById<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<T> ById<T> {
-    /// Of a list in any order.
-    #[must_use]
-    pub fn new(mut list: Vec<(EntryId, T)>) -> Self {
-        list.sort_unstable_by_key(|(id, _)| *id);
-        list.shrink_to_fit();
-        Self(list)
-    }
-
-    /// What is known of an entry, if anything is.
-    #[must_use]
-    pub fn get(&self, id: EntryId) -> Option<&T> {
-        let at = self.0.binary_search_by_key(&id, |(id, _)| *id).ok()?;
-        self.0.get(at).map(|(_, known)| known)
-    }
-
-    /// Forgets some entries.
-    pub fn forget(&mut self, mut stale: Vec<EntryId>) {
-        stale.sort_unstable();
-        self.0.retain(|(id, _)| stale.binary_search(id).is_err());
-    }
-
-    /// Adds entries of which nothing is known.
-    pub fn add(&mut self, more: Vec<(EntryId, T)>) {
-        self.0.extend(more);
-        self.0.sort_unstable_by_key(|(id, _)| *id);
-    }
-}
-
-/// What a manifest tells about the files of a tree.
-#[derive(Debug, Default)]
+/// What is known of the files of a tree.
+#[derive(Debug)]
 pub struct Known {
-    /// Files that nobody touched since.
-    pub proofs: Proofs,
-    /// Files that changed, and what their destination held before.
-    pub earlier: Earlier,
+    /// Of each file.
+    pub files: Store,
     /// What has another path now.
     pub moves: Moves,
 }
@@ -171,47 +143,58 @@ impl Open {
 }
 
 /// What the manifest vouches for, of the files that are in the source now.
-pub fn known(cx: &Context, manifest: &Path, tree: &Tree) -> Known {
-    let (mut proofs, mut earlier) = (Vec::new(), Vec::new());
+///
+/// # Errors
+/// When there is no room beside the manifest to keep it.
+pub fn known(cx: &Context, manifest: &Path, tree: &Tree) -> Result<Known> {
+    let nothing = || {
+        let files = Store::new(manifest, tree).map_err(|error| store::failed(&error))?;
+        let moves = Moves::default();
+        Ok(Known { files, moves })
+    };
     let open = Open::path(manifest).exists();
     if open {
         cx.note("an earlier pass ended while it patched large files: they are copied again");
     }
+    let mut known: Known = nothing()?;
     let mut search = Search::new(tree);
     let read = manifest::read(manifest, |path, entry| {
         let record = match entry {
-            Entry::Dir { ino } => return search.dir(path, ino),
+            Entry::Dir { ino } => {
+                search.dir(path, ino);
+                return Ok(());
+            }
             Entry::File(record) => record,
         };
         let draft = Draft::of(&record);
         if open && draft.is_listed() {
-            return;
+            return Ok(());
         }
-        let Some(id) = search.file(path, &record) else {
-            return;
+        let Some((id, meta)) = search.file(path, &record) else {
+            return Ok(());
         };
-        let meta = &tree.entry(id).meta;
         if meta.kind != Kind::File || tree.is_link(id) {
-            return;
+            return Ok(());
         }
-        if Fingerprint::from(meta) == record.source {
-            proofs.push((id, record.proof));
-        } else if draft.is_worth_reading(meta) && meta.nlink == 1 {
-            earlier.push((id, draft));
+        if Fingerprint::from(&meta) == record.source {
+            known.files.put(id, Standing::Proven, &draft)
+        } else if draft.is_worth_reading(&meta) && meta.nlink == 1 {
+            known.files.put(id, Standing::Earlier, &draft)
+        } else {
+            Ok(())
         }
     });
     match read {
-        Ok(()) => Known {
-            proofs: Proofs::new(proofs),
-            earlier: Earlier::new(earlier),
-            moves: search.finish(),
-        },
-        Err(Unusable::Missing) => Known::default(),
+        Ok(()) => {
+            known.moves = search.finish();
+            Ok(known)
+        }
+        Err(Unusable::Missing) => Ok(known),
         Err(unusable) => {
             cx.note(format!(
                 "the manifest is not used, everything is compared again: {unusable}"
             ));
-            Known::default()
+            nothing()
         }
     }
 }
@@ -220,26 +203,32 @@ pub fn known(cx: &Context, manifest: &Path, tree: &Tree) -> Known {
 ///
 /// # Errors
 /// As [`manifest::write`].
-pub fn write_manifest(path: &Path, tree: &Tree, proofs: &Proofs, drafts: &Earlier) -> Result<()> {
-    let dirs = tree.ids().filter(|id| tree.entry(*id).dir != NO_DIR);
-    let dirs = dirs.map(|id| {
-        let ino = tree.entry(id).meta.ino;
-        (tree.path(id), Entry::Dir { ino })
+pub fn write_manifest(path: &Path, tree: &Tree, files: &Store) -> Result<()> {
+    let all = 0..tree.counts().len() as u32;
+    let dirs = tree.inodes().skip(1).map(|(id, ino)| {
+        let path = tree.node(id).path(b"");
+        Ok((path, Entry::Dir { ino }))
     });
-    let files = tree.ids().filter_map(|id| {
-        let meta = &tree.entry(id).meta;
-        let record = match (proofs.get(id), drafts.get(id)) {
-            (Some(proof), _) => Record {
-                source: Fingerprint::from(meta),
-                proof: *proof,
-            },
-            (None, Some(draft)) => Record {
-                source: draft.source,
-                proof: draft.proof,
-            },
-            (None, None) => return None,
+    let files = all.flat_map(|id| {
+        let dir = tree.dir(id);
+        let known = files.of_dir(id, dir.entries.len());
+        let (known, fault) = match known {
+            Ok(known) => (known, None),
+            Err(error) => (Vec::new(), Some(Err(error))),
         };
-        Some((tree.path(id), Entry::File(record)))
+        let records = known.into_iter().enumerate().filter_map(move |(slot, known)| {
+            let entry = dir.entries.get(slot)?;
+            let record = match known? {
+                (Standing::Proven, draft) => Record {
+                    source: Fingerprint::from(&entry.meta),
+                    ..draft.record()
+                },
+                (Standing::Draft, draft) => draft.record(),
+                (Standing::Earlier, _) => return None,
+            };
+            Some(Ok((dir.node.path(dir.name(entry)), Entry::File(record))))
+        });
+        fault.into_iter().chain(records)
     });
     manifest::write(path, dirs.chain(files)).map_err(|error| {
         let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);

@@ -66,12 +66,54 @@ pub enum Entry {
 }
 
 /// A file in the manifest.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record {
     /// Size, mtime, ctime and inode of the source.
     pub source: Fingerprint,
     /// The destination.
     pub proof: Proof,
+}
+
+impl Record {
+    /// The length of what [`Self::encode`] adds.
+    pub const LENGTH: usize = 100;
+
+    /// Appends it.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let Self { source, proof } = self;
+        out.extend_from_slice(&source.size.to_le_bytes());
+        out.extend_from_slice(&source.ino.to_le_bytes());
+        put_stamp(out, source.mtime);
+        put_stamp(out, source.ctime);
+        out.extend_from_slice(&proof.ino.to_le_bytes());
+        put_stamp(out, proof.ctime);
+        out.extend_from_slice(&proof.list.to_le_bytes());
+        out.extend_from_slice(&proof.hash);
+    }
+
+    /// Reads one.
+    ///
+    /// # Errors
+    /// As reading.
+    pub fn decode(input: &mut impl Read) -> io::Result<Self> {
+        let source = Fingerprint {
+            size: number(input)?,
+            ino: number(input)?,
+            mtime: stamp(input)?,
+            ctime: stamp(input)?,
+        };
+        let (ino, ctime, list) = (number(input)?, stamp(input)?, number(input)?);
+        let hash = array(input)?;
+        Ok(Self {
+            source,
+            proof: Proof {
+                hash,
+                ino,
+                ctime,
+                list,
+            },
+        })
+    }
 }
 
 /// What changes when the content of a file changes.
@@ -155,8 +197,8 @@ impl<T: Write> Write for Hashed<T> {
 /// Writes a manifest: all or nothing, also when the power fails.
 ///
 /// # Errors
-/// As writing, syncing and renaming a file.
-pub fn write(path: &Path, entries: impl Iterator<Item = (Vec<u8>, Entry)>) -> io::Result<()> {
+/// As writing, syncing and renaming a file, and what `entries` says.
+pub fn write(path: &Path, entries: impl Iterator<Item = io::Result<(Vec<u8>, Entry)>>) -> io::Result<()> {
     let parent = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
@@ -168,7 +210,7 @@ pub fn write(path: &Path, entries: impl Iterator<Item = (Vec<u8>, Entry)>) -> io
     File::open(parent)?.sync_all()
 }
 
-fn stream(out: impl Write, entries: impl Iterator<Item = (Vec<u8>, Entry)>) -> io::Result<()> {
+fn stream(out: impl Write, entries: impl Iterator<Item = io::Result<(Vec<u8>, Entry)>>) -> io::Result<()> {
     let mut out = Hashed {
         inner: out,
         hasher: blake3::Hasher::new(),
@@ -176,7 +218,8 @@ fn stream(out: impl Write, entries: impl Iterator<Item = (Vec<u8>, Entry)>) -> i
     out.write_all(MAGIC)?;
     let mut before = Vec::new();
     let mut line = Vec::new();
-    for (path, entry) in entries {
+    for entry in entries {
+        let (path, entry) = entry?;
         let shared = path.iter().zip(&before).take_while(|(a, b)| a == b).count();
         line.clear();
         line.push(match entry {
@@ -188,16 +231,7 @@ fn stream(out: impl Write, entries: impl Iterator<Item = (Vec<u8>, Entry)>) -> i
         line.extend_from_slice(&path[shared..]);
         match entry {
             Entry::Dir { ino } => line.extend_from_slice(&ino.to_le_bytes()),
-            Entry::File(Record { source, proof }) => {
-                line.extend_from_slice(&source.size.to_le_bytes());
-                line.extend_from_slice(&source.ino.to_le_bytes());
-                put_stamp(&mut line, source.mtime);
-                put_stamp(&mut line, source.ctime);
-                line.extend_from_slice(&proof.ino.to_le_bytes());
-                put_stamp(&mut line, proof.ctime);
-                line.extend_from_slice(&proof.list.to_le_bytes());
-                line.extend_from_slice(&proof.hash);
-            }
+            Entry::File(record) => record.encode(&mut line),
         }
         out.write_all(&line)?;
         before = path;
@@ -228,8 +262,8 @@ pub enum Unusable {
 /// Reads a manifest, one entry at a time. Nothing is told before the checksum over the whole was found right.
 ///
 /// # Errors
-/// [`Unusable`]: then nothing of what `each` was told may be kept.
-pub fn read(path: &Path, mut each: impl FnMut(&[u8], Entry)) -> Result<(), Unusable> {
+/// [`Unusable`]: then nothing of what `each` was told may be kept. What `each` says is one.
+pub fn read(path: &Path, mut each: impl FnMut(&[u8], Entry) -> io::Result<()>) -> Result<(), Unusable> {
     let mut file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Unusable::Missing),
         opened => opened?,
@@ -266,29 +300,10 @@ pub fn read(path: &Path, mut each: impl FnMut(&[u8], Entry)) -> Result<(), Unusa
         input.read_exact(&mut path[shared..])?;
         if kind == DIR {
             let ino = number(&mut input)?;
-            each(&path, Entry::Dir { ino });
+            each(&path, Entry::Dir { ino })?;
             continue;
         }
-        let source = Fingerprint {
-            size: number(&mut input)?,
-            ino: number(&mut input)?,
-            mtime: stamp(&mut input)?,
-            ctime: stamp(&mut input)?,
-        };
-        let (ino, ctime) = (number(&mut input)?, stamp(&mut input)?);
-        let list = number(&mut input)?;
-        each(
-            &path,
-            Entry::File(Record {
-                source,
-                proof: Proof {
-                    hash: array(&mut input)?,
-                    ino,
-                    ctime,
-                    list,
-                },
-            }),
-        );
+        each(&path, Entry::File(Record::decode(&mut input)?))?;
     }
 }
 
@@ -361,7 +376,10 @@ mod tests {
 
     fn load(path: &Path) -> Result<Vec<(Vec<u8>, Entry)>, Unusable> {
         let mut found = Vec::new();
-        read(path, |path, entry| found.push((path.to_vec(), entry)))?;
+        read(path, |path, entry| {
+            found.push((path.to_vec(), entry));
+            Ok(())
+        })?;
         Ok(found)
     }
 
@@ -370,7 +388,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("manifest");
         assert!(matches!(load(&path), Err(Unusable::Missing)));
-        write(&path, entries().into_iter()).unwrap();
+        write(&path, entries().into_iter().map(Ok)).unwrap();
         assert_eq!(load(&path).unwrap(), entries());
         write(&path, std::iter::empty()).unwrap();
         assert_eq!(load(&path).unwrap(), []);
@@ -385,7 +403,7 @@ mod tests {
     fn every_flipped_bit_and_every_cut_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("manifest");
-        write(&path, entries().into_iter()).unwrap();
+        write(&path, entries().into_iter().map(Ok)).unwrap();
         let good = std::fs::read(&path).unwrap();
         for at in 0..good.len() {
             let mut bad = good.clone();

@@ -5,10 +5,11 @@
 //!
 //! ```text
 //! protocol            requests and lines
-//! copy ─ structure, files, back   one pass: all but content, content, reading back
-//! verify, compare ─ diff
+//! copy ─ structure ─ files ─ file ─ back    one pass: all but content; content, and reading it back
+//! verify, compare ─ diff ─ same
 //! scan, probe, pg_control, place, http
-//!   └ walk ─ tree ─ cursor ─ meta ─ attrs ─ content ─ hash ─ patch ─ blocks ─ known ─ manifest ─ remove ─ mounts
+//!   └ walk ─ tree ─ packed ─ cursor ─ meta ─ attrs ─ content ─ hash ─ patch
+//!     known ─ moves ─ store ─ manifest ─ blocks ─ remove ─ mounts
 //!      └ crew, context, fault, throttle
 //! ```
 
@@ -42,13 +43,16 @@ pub mod manifest;
 pub mod meta;
 pub mod mounts;
 pub mod moves;
+pub mod packed;
 pub mod patch;
 pub mod pg_control;
 pub mod place;
 pub mod probe;
 pub mod protocol;
 pub mod remove;
+pub mod same;
 pub mod scan;
+pub mod store;
 pub mod structure;
 pub mod throttle;
 pub mod tree;

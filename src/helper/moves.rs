@@ -9,6 +9,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, mkdirat, renameat};
@@ -17,14 +18,15 @@ use rustix::io::Errno;
 use super::copy::Pass;
 use super::cursor::open_dir;
 use super::fault::{Fault, Result, Side, vanished};
-use super::known::{ById, Draft};
+use super::known::Draft;
 use super::manifest::Record;
 use super::meta::{Kind, Meta};
 use super::remove;
-use super::tree::{EntryId, NO_DIR, Tree};
+use super::store::{Standing, Store};
+use super::tree::{Entry, EntryId, NO_DIR, Tree};
 
 /// More files than this are not looked for elsewhere, they are copied: a limit on memory.
-const MOST: usize = 200_000;
+const MOST: usize = 100_000;
 
 /// Something that the destination has under another path.
 #[derive(Debug)]
@@ -59,6 +61,8 @@ pub struct Search<'a> {
     /// Files that are not where they were, by inode.
     missed: Vec<(u64, Vec<u8>, Draft)>,
     found: Vec<Move>,
+    /// The directory that the last file was in: its old path, and what it is now.
+    last: Option<(Vec<u8>, Option<u32>)>,
 }
 
 impl<'a> Search<'a> {
@@ -71,6 +75,7 @@ impl<'a> Search<'a> {
             moved: BTreeMap::new(),
             missed: Vec::new(),
             found: Vec::new(),
+            last: None,
         }
     }
 
@@ -85,8 +90,8 @@ impl<'a> Search<'a> {
             return;
         }
         let dirs = self.dirs.get_or_insert_with(|| {
-            let entered = tree.ids().filter(|id| tree.entry(*id).dir != NO_DIR);
-            entered.map(|id| (tree.entry(id).meta.ino, id)).collect()
+            let entered = tree.entries().filter(|(_, entry)| entry.dir != NO_DIR);
+            entered.map(|(id, entry)| (entry.meta.ino, id)).collect()
         });
         if let Some(&to) = dirs.get(&ino) {
             self.moved.insert(path.to_vec(), tree.path(to));
@@ -99,10 +104,33 @@ impl<'a> Search<'a> {
     }
 
     /// A file of the last pass: the entry that has its path now, with respect to directories that moved.
-    pub fn file(&mut self, path: &[u8], record: &Record) -> Option<EntryId> {
-        let found = self.tree.find(&self.now(path));
+    pub fn file(&mut self, path: &[u8], record: &Record) -> Option<(EntryId, Meta)> {
+        let (parent, name) = split(path);
+        let dir = match &self.last {
+            Some((last, dir)) if last == parent => *dir,
+            _ => {
+                let dir = if parent.is_empty() {
+                    Some(0)
+                } else {
+                    let moved = self.moved.get(parent).map(|new| Cow::from(&new[..]));
+                    let now = self.tree.find(&moved.unwrap_or_else(|| self.now(parent)));
+                    now.map(|id| self.tree.entry(id).dir).filter(|dir| *dir != NO_DIR)
+                };
+                self.last = Some((parent.to_vec(), dir));
+                dir
+            }
+        };
+        let found = dir.and_then(|dir| {
+            let here = self.tree.dir(dir);
+            let slot = here.find(name)?;
+            let id = EntryId {
+                dir,
+                slot: slot as u32,
+            };
+            Some((id, here.entries.get(slot)?.meta))
+        });
         let ino = record.source.ino();
-        if found.is_none_or(|id| self.tree.entry(id).meta.ino != ino) && self.missed.len() < MOST {
+        if found.is_none_or(|(_, meta)| meta.ino != ino) && self.missed.len() < MOST {
             self.missed.push((ino, path.to_vec(), Draft::of(record)));
         }
         found
@@ -128,8 +156,7 @@ impl<'a> Search<'a> {
     pub fn finish(mut self) -> Moves {
         self.missed.sort_unstable_by_key(|(ino, ..)| *ino);
         if !self.missed.is_empty() {
-            for id in self.tree.ids() {
-                let meta = &self.tree.entry(id).meta;
+            for (id, Entry { meta, .. }) in self.tree.entries() {
                 if meta.kind != Kind::File || meta.nlink != 1 {
                     continue;
                 }
@@ -137,7 +164,7 @@ impl<'a> Search<'a> {
                     continue;
                 };
                 if let Some((_, path, draft)) = self.missed.get_mut(at)
-                    && draft.is_worth_reading(meta)
+                    && draft.is_worth_reading(&meta)
                 {
                     self.found.push(Move {
                         from: std::mem::take(path),
@@ -150,6 +177,14 @@ impl<'a> Search<'a> {
         // What is in a directory comes after it, so backwards it is taken out first.
         self.found.sort_unstable_by(|a, b| b.from.cmp(&a.from));
         Moves(self.found)
+    }
+}
+
+/// A path's directory and its last component.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => (&[], path),
     }
 }
 
@@ -263,10 +298,7 @@ impl<'a> Parent<'a> {
     }
 
     fn take(&mut self, one: &Move, place: BorrowedFd<'_>, number: usize) -> Result<bool, Errno> {
-        let slash = one.from.iter().rposition(|byte| *byte == b'/');
-        let (path, name) = slash.map_or((&[][..], &one.from[..]), |at| {
-            (&one.from[..at], &one.from[at + 1..])
-        });
+        let (path, name) = split(&one.from);
         let device = self.pass.roots.to_device;
         let dir = self.reach(path)?;
         let (there, mount) = Meta::of_entry(dir, name)?;
@@ -296,13 +328,22 @@ impl<'a> Parent<'a> {
     }
 }
 
-/// What is known of files that move, after they were put in their places: a move changes the ctime.
-#[must_use]
-pub fn renewed(moves: &Moves, ctimes: Vec<(EntryId, super::meta::Stamp)>) -> Vec<(EntryId, Draft)> {
-    let ctimes = ById::new(ctimes);
-    let moved = moves.drafts().filter_map(|(id, mut draft)| {
-        draft.proof.ctime = *ctimes.get(id)?;
-        Some((id, draft))
-    });
-    moved.collect()
+/// Renews what is known of files that move, after they were put in their places: a move changes the ctime.
+///
+/// # Errors
+/// When it cannot be kept.
+pub fn renew(moves: &Moves, ctimes: &[(EntryId, super::meta::Stamp)], files: &Store) -> io::Result<()> {
+    let ctimes: HashMap<_, _> = ctimes.iter().copied().collect();
+    for (id, mut draft) in moves.drafts() {
+        match ctimes.get(&id) {
+            Some(ctime) => {
+                draft.proof.ctime = *ctime;
+                files.put(id, Standing::Earlier, &draft)?;
+            }
+            // What was known of its path is of another file.
+            None if matches!(files.get(id)?, Some((Standing::Earlier, _))) => files.forget(id)?,
+            None => {}
+        }
+    }
+    Ok(())
 }

@@ -365,7 +365,7 @@ pub struct VerifyReport {
     pub xattrs: u64,
     /// Bytes of content.
     pub bytes: u64,
-    /// BLAKE3 over the sorted list of every entry's path, type, metadata and content hash: one figure for the tree.
+    /// The sum of the BLAKE3 hashes of every entry's path, type, metadata and content: one figure for the tree.
     pub digest: String,
 }
 

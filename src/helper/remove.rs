@@ -1,7 +1,6 @@
 //! Removes entries, with all that is in them: never through a symlink, never into another file system.
 
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::sync::Arc;
 
 use rustix::fs::{AtFlags, unlinkat};
 
@@ -43,21 +42,20 @@ pub fn entry(cx: &Context, dir: BorrowedFd<'_>, name: &[u8], kind: Kind, path: &
             format!("{} in it is a mount of its own", show(mount)),
         ));
     }
-    let mut ids: Vec<EntryId> = tree.ids().collect();
+    let mut ids: Vec<(EntryId, Kind)> = tree.entries().map(|(id, entry)| (id, entry.meta.kind)).collect();
     // What is in a directory comes after it, so backwards it is emptied first.
     ids.reverse();
     let mut cursor = Cursor::new(root.as_fd(), tree.root.dev);
-    for &id in &ids {
+    for &(id, kind) in &ids {
         cx.go_on()?;
-        let node = Arc::clone(&tree.dir(id.dir).node);
-        let flags = if tree.entry(id).meta.kind == Kind::Dir {
+        let flags = if kind == Kind::Dir {
             AtFlags::REMOVEDIR
         } else {
             AtFlags::empty()
         };
         cursor
-            .enter(&node)
-            .and_then(|dir| unlinkat(dir, tree.name(id), flags))
+            .enter(tree.node(id.dir))
+            .and_then(|dir| unlinkat(dir, &*tree.name(id), flags))
             .map_err(failed)?;
     }
     unlinkat(dir, name, AtFlags::REMOVEDIR).map_err(failed)?;

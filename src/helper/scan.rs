@@ -10,7 +10,7 @@ use super::cursor::{Cursor, open_root};
 use super::fault::{Fault, Result, Side, escape, show};
 use super::meta::{Kind, Meta};
 use super::protocol::{DatastoreSign, Scan};
-use super::tree::{Directory, EntryId, NO_DIR, Tree};
+use super::tree::{Directory, Entry, EntryId, NO_DIR, Tree};
 use super::walk::{Manner, Walk, walk};
 use crate::model::Owner;
 
@@ -48,8 +48,7 @@ pub fn scan(cx: &Context, dir: &Path) -> Result<Scan> {
         unreadable: tree.unreadable.clone(),
         ..Scan::default()
     };
-    for id in tree.ids() {
-        let meta = &tree.entry(id).meta;
+    for (id, Entry { meta, .. }) in tree.entries() {
         scan.newest = scan.newest.max(meta.mtime.sec);
         if tree.is_link(id) {
             scan.hard_links += 1;
@@ -93,7 +92,7 @@ impl Search<'_> {
             self.cx.go_on()?;
             let dir = self.tree.dir(id);
             if dir.node.depth <= LEVELS
-                && let Some(sign) = self.server(dir)
+                && let Some(sign) = self.server(&dir)
             {
                 // What a server keeps in its own directory is its own.
                 self.found.push(sign);
@@ -203,8 +202,8 @@ impl Search<'_> {
 
     /// The first bytes of a file; `None` if it cannot be read, for then it is no sign of anything.
     fn head<'b>(&mut self, id: EntryId, buffer: &'b mut [u8; 64]) -> Option<&'b [u8]> {
-        let dir = self.cursor.enter(&self.tree.dir(id.dir).node).ok()?;
-        let file = open_file(dir, self.tree.name(id)).ok()?;
+        let dir = self.cursor.enter(self.tree.node(id.dir)).ok()?;
+        let file = open_file(dir, &self.tree.name(id)).ok()?;
         if Meta::of_fd(file.as_fd()).ok()?.kind != Kind::File {
             return None;
         }

@@ -2,6 +2,7 @@
 //! to go from the destination.
 
 use std::collections::HashMap;
+use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -16,12 +17,12 @@ use super::copy::{Hand, Pass};
 use super::crew::work_off;
 use super::cursor::{Node, open_dir};
 use super::fault::{Fault, Result, Side, show, vanished};
-use super::known::Proofs;
-use super::manifest::Proof;
+use super::known::Draft;
 use super::meta::{Kind, Meta, Stamp};
 use super::mounts;
 use super::moves::Staged;
 use super::remove;
+use super::store::{self, Standing, Store};
 use super::tree::{EntryId, NO_DIR};
 use super::walk::{is_lost_found, names};
 
@@ -32,10 +33,10 @@ pub struct Structure {
     pub content: Vec<EntryId>,
     /// Further names of inodes.
     pub links: Vec<EntryId>,
-    /// Files whose proof does not hold any more.
-    pub stale: Vec<EntryId>,
-    /// Files whose metadata was changed: their proofs with the new ctime.
-    pub renewed: Vec<(EntryId, Proof)>,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Whether block hashes are known of any of them.
+    pub listed: bool,
     /// Files that were put into their new places: the ctime at the destination.
     pub moved: Vec<(EntryId, Stamp)>,
     /// Entries removed.
@@ -50,7 +51,7 @@ pub struct Structure {
 ///
 /// # Errors
 /// When a side cannot be read or written.
-pub fn bring(pass: &Pass<'_>, to_root: &Meta, (proofs, staged): (&Proofs, &Staged)) -> Result<Structure> {
+pub fn bring(pass: &Pass<'_>, to_root: &Meta, (files, staged): (&Store, &Staged)) -> Result<Structure> {
     let failed = |errno| Fault::io(Side::Destination, "read", b"", errno);
     // A destination that is a file system's root has a `lost+found` that is not ours to delete.
     let spare = mounts::is_filesystem_root(pass.roots.to, to_root).map_err(failed)?;
@@ -61,10 +62,10 @@ pub fn bring(pass: &Pass<'_>, to_root: &Meta, (proofs, staged): (&Proofs, &Stage
              own: choose a sub-directory",
         ));
     }
-    let root = Arc::clone(&pass.tree.dir(0).node);
+    let root = Arc::clone(pass.tree.node(0));
     let state = || Maker {
         pass,
-        proofs,
+        files,
         staged,
         spare,
         hand: pass.roots.hand(),
@@ -77,8 +78,8 @@ pub fn bring(pass: &Pass<'_>, to_root: &Meta, (proofs, staged): (&Proofs, &Stage
     for Maker { did, .. } in makers {
         all.content.extend(did.content);
         all.links.extend(did.links);
-        all.stale.extend(did.stale);
-        all.renewed.extend(did.renewed);
+        all.bytes += did.bytes;
+        all.listed |= did.listed;
         all.moved.extend(did.moved);
         all.deleted += did.deleted;
         all.metadata_changed += did.metadata_changed;
@@ -91,7 +92,7 @@ pub fn bring(pass: &Pass<'_>, to_root: &Meta, (proofs, staged): (&Proofs, &Stage
 
 struct Maker<'a> {
     pass: &'a Pass<'a>,
-    proofs: &'a Proofs,
+    files: &'a Store,
     staged: &'a Staged,
     spare: bool,
     hand: Hand<'a>,
@@ -125,7 +126,9 @@ impl<'a> Maker<'a> {
         for (name, kind) in gone {
             self.did.deleted += remove::entry(self.pass.cx, dir, &name, kind, &node.path(&name))?;
         }
-        for (slot, entry) in source.entries.iter().enumerate() {
+        let known = self.files.of_dir(node.id, source.entries.len());
+        let known = known.map_err(|error| store::failed(&error))?;
+        for (slot, (entry, known)) in source.entries.iter().zip(known).enumerate() {
             let id = EntryId {
                 dir: node.id,
                 slot: slot as u32,
@@ -141,11 +144,11 @@ impl<'a> Maker<'a> {
                 Kind::Dir => {
                     self.make_directory(node, id, found)?;
                     if entry.dir != NO_DIR {
-                        more.push(Arc::clone(&tree.dir(entry.dir).node));
+                        more.push(Arc::clone(tree.node(entry.dir)));
                     }
                 }
                 _ if tree.is_link(id) => self.did.links.push(id),
-                Kind::File => self.file(node, id, found)?,
+                Kind::File => self.file(node, (id, &entry.meta), found, known)?,
                 Kind::Symlink => self.symlink(node, id, found)?,
                 Kind::Fifo | Kind::Char | Kind::Block => self.special(node, id, found)?,
             }
@@ -155,6 +158,7 @@ impl<'a> Maker<'a> {
 
     fn make_directory(&mut self, node: &Arc<Node>, id: EntryId, found: Option<&Meta>) -> Result<()> {
         let (cx, name) = (self.pass.cx, self.pass.tree.name(id));
+        let name = &*name;
         let moves = self.staged.has(id);
         if found.is_some() && !moves {
             return Ok(());
@@ -187,21 +191,31 @@ impl<'a> Maker<'a> {
     }
 
     /// A file whose content is proven gets its metadata, any other is put onto the list.
-    fn file(&mut self, node: &Arc<Node>, id: EntryId, found: Option<&Meta>) -> Result<()> {
+    fn file(
+        &mut self,
+        node: &Arc<Node>,
+        (id, meta): (EntryId, &Meta),
+        found: Option<&Meta>,
+        known: Option<(Standing, Draft)>,
+    ) -> Result<()> {
         let pass = self.pass;
-        let meta = &pass.tree.entry(id).meta;
+        let keep = |kept: io::Result<()>| kept.map_err(|error| store::failed(&error));
         let wanted = meta.wanted(pass.request.owner, pass.grain);
-        let Some(proof) = self.proofs.get(id) else {
+        let Some((Standing::Proven, mut draft)) = known else {
             if self.staged.has(id) {
                 self.put_file(node, id)?;
             }
+            self.did.listed |= known.is_some_and(|(_, draft)| draft.is_listed());
+            self.did.bytes += meta.size;
             self.did.content.push(id);
             return Ok(());
         };
+        let proof = &draft.proof;
         let Some(found) = found
             .filter(|found| found.ino == proof.ino && found.ctime == proof.ctime && found.size == meta.size)
         else {
-            self.did.stale.push(id);
+            keep(self.files.forget(id))?;
+            self.did.bytes += meta.size;
             self.did.content.push(id);
             return Ok(());
         };
@@ -209,26 +223,20 @@ impl<'a> Maker<'a> {
         if wanted.holds(found) {
             return Ok(());
         }
-        self.update(node, id, |dir, name| {
+        let changed = self.update(node, id, |dir, name| {
             let fd = open_file(dir, name)?;
             let at = At::Fd(fd.as_fd());
             let xattrs = attrs::read(at)?;
             attrs::apply(at, Kind::File, &wanted, &xattrs)?;
             Meta::of_fd(fd.as_fd())
-        })
-        .map(|meta| {
-            self.did.renewed.push((
-                id,
-                Proof {
-                    ctime: meta.ctime,
-                    ..*proof
-                },
-            ))
-        })
+        })?;
+        draft.proof.ctime = changed.ctime;
+        keep(self.files.put(id, Standing::Proven, &draft))
     }
 
     fn put_file(&mut self, node: &Arc<Node>, id: EntryId) -> Result<()> {
         let name = self.pass.tree.name(id);
+        let name = &*name;
         let put = self.hand.to.enter(node).and_then(|dir| {
             self.staged.put(id, dir, name)?;
             Meta::of_entry(dir, name)
@@ -245,6 +253,7 @@ impl<'a> Maker<'a> {
         change: impl FnOnce(BorrowedFd<'_>, &[u8]) -> Result<T, Errno>,
     ) -> Result<T> {
         let name = self.pass.tree.name(id);
+        let name = &*name;
         let done = self.hand.to.enter(node).and_then(|dir| change(dir, name));
         self.did.metadata_changed += 1;
         done.map_err(|errno| self.failed(Side::Destination, "set the metadata of", id, errno))
@@ -252,6 +261,7 @@ impl<'a> Maker<'a> {
 
     fn symlink(&mut self, node: &Arc<Node>, id: EntryId, found: Option<&Meta>) -> Result<()> {
         let name = self.pass.tree.name(id);
+        let name = &*name;
         let from = self.hand.from.enter(node);
         let target = match from.and_then(|dir| rustix::fs::readlinkat(dir, name, Vec::new())) {
             Ok(target) => target,
@@ -275,7 +285,8 @@ impl<'a> Maker<'a> {
     }
 
     fn special(&mut self, node: &Arc<Node>, id: EntryId, found: Option<&Meta>) -> Result<()> {
-        let (name, meta) = (self.pass.tree.name(id), &self.pass.tree.entry(id).meta);
+        let (name, meta) = (self.pass.tree.name(id), self.pass.tree.entry(id).meta);
+        let name = &*name;
         let kind = match meta.kind {
             Kind::Char => FileType::CharacterDevice,
             Kind::Block => FileType::BlockDevice,
@@ -298,7 +309,7 @@ impl<'a> Maker<'a> {
         make: impl FnOnce(BorrowedFd<'_>) -> Result<(), Errno>,
     ) -> Result<()> {
         let (pass, name) = (self.pass, self.pass.tree.name(id));
-        let meta = &pass.tree.entry(id).meta;
+        let (name, meta) = (&*name, pass.tree.entry(id).meta);
         let read = self
             .hand
             .from
@@ -384,25 +395,26 @@ pub fn link(pass: &Pass<'_>, links: &[EntryId]) -> Result<Vec<EntryId>> {
             continue;
         };
         let failed = |errno| Fault::io(Side::Destination, "link", &tree.path(id), errno);
-        let from = first.enter(&tree.dir(leader.dir).node).map_err(failed)?;
-        let to = second.enter(&tree.dir(id.dir).node).map_err(failed)?;
-        let there = |dir, name| match Meta::of_entry(dir, name) {
+        let (old, new) = (tree.name(leader), tree.name(id));
+        let from = first.enter(tree.node(leader.dir)).map_err(failed)?;
+        let to = second.enter(tree.node(id.dir)).map_err(failed)?;
+        let there = |dir, name: &[u8]| match Meta::of_entry(dir, name) {
             Ok((meta, _)) => Ok(Some(meta)),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(failed(errno)),
         };
-        let Some(original) = there(from, tree.name(leader))? else {
+        let Some(original) = there(from, &old)? else {
             // The first name went away before it could be copied, which only a live source may do.
             continue;
         };
-        let other = there(to, tree.name(id))?;
+        let other = there(to, &new)?;
         if other.is_some_and(|other| (other.dev, other.ino) == (original.dev, original.ino)) {
             continue;
         }
         if other.is_some() {
-            unlinkat(to, tree.name(id), AtFlags::empty()).map_err(failed)?;
+            unlinkat(to, &*new, AtFlags::empty()).map_err(failed)?;
         }
-        linkat(from, tree.name(leader), to, tree.name(id), AtFlags::empty()).map_err(failed)?;
+        linkat(from, &*old, to, &*new, AtFlags::empty()).map_err(failed)?;
         touched.push(leader);
     }
     Ok(touched)
@@ -415,27 +427,33 @@ pub fn link(pass: &Pass<'_>, links: &[EntryId]) -> Result<Vec<EntryId>> {
 /// When a side cannot be read or written.
 pub fn finish_directories(pass: &Pass<'_>) -> Result<u64> {
     let tree = pass.tree;
-    let all: Vec<Option<EntryId>> = tree
-        .ids()
-        .filter(|id| tree.entry(*id).meta.kind == Kind::Dir)
-        .map(Some)
-        .chain([None])
-        .collect();
+    let all: Vec<u32> = (0..tree.counts().len() as u32).collect();
     let state = || (pass.roots.hand(), 0);
     let done = work_off(pass.cx, pass.jobs, all, state, |(hand, changed), id, _| {
-        *changed += u64::from(finish_directory(pass, hand, id)?);
+        let below = tree.dir(id);
+        for entry in below.entries.iter().filter(|entry| entry.meta.kind == Kind::Dir) {
+            *changed += u64::from(finish_directory(
+                pass,
+                hand,
+                &below.node,
+                (below.name(entry), &entry.meta),
+            )?);
+        }
+        if id == 0 {
+            *changed += u64::from(finish_directory(pass, hand, &below.node, (b".", &tree.root))?);
+        }
         Ok(())
     })?;
     Ok(done.into_iter().map(|(_, changed)| changed).sum())
 }
 
-fn finish_directory(pass: &Pass<'_>, hand: &mut Hand<'_>, id: Option<EntryId>) -> Result<bool> {
-    let tree = pass.tree;
-    let path = || id.map(|id| tree.path(id)).unwrap_or_default();
-    let (node, name, walked) = match id {
-        Some(id) => (&tree.dir(id.dir).node, tree.name(id), &tree.entry(id).meta),
-        None => (&tree.dir(0).node, &b"."[..], &tree.root),
-    };
+fn finish_directory(
+    pass: &Pass<'_>,
+    hand: &mut Hand<'_>,
+    node: &Arc<Node>,
+    (name, walked): (&[u8], &Meta),
+) -> Result<bool> {
+    let path = || node.path(if name == b"." { b"" } else { name });
     let from = hand.from.enter(node).and_then(|dir| open_dir(dir, name));
     let from = match from {
         Ok(from) => from,

@@ -1,12 +1,18 @@
-//! A tree in memory: names and metadata of every entry, in a few allocations a directory.
+//! A tree in memory: names and metadata of every entry, a directory packed into one allocation.
 //!
-//! A million entries take about 150 MB. Nothing here does I/O; [`super::walk`] fills it.
+//! A million entries take about 40 MB. Whoever looks at an entry has its directory unpacked; the last few stay so, for
+//! each thread. Nothing here does I/O; [`super::walk`] fills it.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ops::Deref;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::cursor::Node;
 use super::meta::{Kind, Meta};
+use super::packed::Packed;
 
 /// No directory: an entry that is none, or one that was not entered.
 pub const NO_DIR: u32 = u32::MAX;
@@ -52,14 +58,11 @@ impl Directory {
         self.names.extend_from_slice(name);
     }
 
-    /// Sorts by name and gives back what was allocated too much.
-    pub fn close(&mut self) {
+    fn sort(&mut self) {
         let names = std::mem::take(&mut self.names);
         self.entries
             .sort_unstable_by(|a, b| slice(&names, a.name).cmp(slice(&names, b.name)));
         self.names = names;
-        self.names.shrink_to_fit();
-        self.entries.shrink_to_fit();
     }
 
     /// The name of one of its entries.
@@ -93,13 +96,53 @@ pub struct EntryId {
     pub slot: u32,
 }
 
+/// A directory of a tree, packed.
+#[derive(Debug)]
+pub struct Listed {
+    node: Arc<Node>,
+    ino: u64,
+    count: u32,
+    packed: Packed,
+}
+
+impl Listed {
+    /// Of a directory that is complete, and its inode.
+    #[must_use]
+    pub fn new(mut dir: Directory, ino: u64) -> Self {
+        dir.sort();
+        Self {
+            ino,
+            packed: Packed::new(&dir),
+            count: dir.entries.len() as u32,
+            node: dir.node,
+        }
+    }
+
+    fn unpack(&self) -> Directory {
+        let mut dir = Directory::new(Arc::clone(&self.node));
+        self.packed.unpack(self.count, &mut dir);
+        dir
+    }
+}
+
+/// Directories that a thread keeps unpacked.
+const UNPACKED: usize = 8;
+
+/// A directory that is unpacked: of the tree with this number, the directory with this id.
+type Held = (u64, u32, Rc<Directory>);
+
+thread_local! {
+    /// The last one first.
+    static HELD: RefCell<Vec<Held>> = const { RefCell::new(Vec::new()) };
+}
+
 /// A walked tree.
 #[derive(Debug)]
 pub struct Tree {
     /// The metadata of the root directory.
     pub root: Meta,
     /// All directories that were entered; the root is the first.
-    pub dirs: Vec<Directory>,
+    dirs: Vec<Listed>,
     /// Of entries that are further names of an inode: the first of its names.
     pub links: HashMap<EntryId, EntryId>,
     /// Paths of mount points inside; they count as empty directories.
@@ -108,31 +151,109 @@ pub struct Tree {
     pub unreadable: Vec<String>,
     /// Whether the file system's own `lost+found` was left out.
     pub lost_found: bool,
+    /// No other tree of this process has it.
+    number: u64,
+}
+
+/// The name of an entry.
+#[derive(Debug)]
+pub struct Name(Rc<Directory>, u32);
+
+impl Deref for Name {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.0
+            .entries
+            .get(self.1 as usize)
+            .map_or(&[], |entry| self.0.name(entry))
+    }
 }
 
 impl Tree {
-    /// The directory with this number.
+    /// Of directories in any order, whose ids have no gaps. What is special about it is added by [`super::walk`].
     #[must_use]
-    pub fn dir(&self, id: u32) -> &Directory {
-        &self.dirs[id as usize]
+    pub fn new(root: Meta, mut dirs: Vec<Listed>) -> Self {
+        static TREES: AtomicU64 = AtomicU64::new(0);
+        // After sorting each directory is at its own id.
+        dirs.sort_unstable_by_key(|dir| dir.node.id);
+        dirs.shrink_to_fit();
+        let mut tree = Self {
+            root,
+            dirs,
+            links: HashMap::new(),
+            mounts: Vec::new(),
+            unreadable: Vec::new(),
+            lost_found: false,
+            number: TREES.fetch_add(1, Relaxed),
+        };
+        tree.links = tree.find_links();
+        tree
+    }
+
+    /// How many entries there are, without the root.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.dirs.iter().map(|dir| u64::from(dir.count)).sum()
+    }
+
+    /// Whether there is nothing but the root.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The number of entries of each directory, by id.
+    pub fn counts(&self) -> impl ExactSizeIterator<Item = u32> + '_ {
+        self.dirs.iter().map(|dir| dir.count)
+    }
+
+    /// Every directory that was entered and its inode, the root first, parents before what is in them.
+    pub fn inodes(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
+        (0..).zip(self.dirs.iter().map(|dir| dir.ino))
+    }
+
+    /// Where the directory with this id is.
+    #[must_use]
+    pub fn node(&self, id: u32) -> &Arc<Node> {
+        &self.dirs[id as usize].node
+    }
+
+    /// The directory with this id.
+    #[must_use]
+    pub fn dir(&self, id: u32) -> Rc<Directory> {
+        HELD.with_borrow_mut(|held| {
+            match held
+                .iter()
+                .position(|(tree, dir, _)| (*tree, *dir) == (self.number, id))
+            {
+                Some(0) => {}
+                Some(at) => held[..=at].rotate_right(1),
+                None => {
+                    held.truncate(UNPACKED - 1);
+                    held.insert(0, (self.number, id, Rc::new(self.dirs[id as usize].unpack())));
+                }
+            }
+            Rc::clone(&held[0].2)
+        })
     }
 
     /// The entry with this id.
     #[must_use]
-    pub fn entry(&self, id: EntryId) -> &Entry {
-        &self.dir(id.dir).entries[id.slot as usize]
+    pub fn entry(&self, id: EntryId) -> Entry {
+        self.dir(id.dir).entries[id.slot as usize]
     }
 
     /// The name of an entry.
     #[must_use]
-    pub fn name(&self, id: EntryId) -> &[u8] {
-        self.dir(id.dir).name(self.entry(id))
+    pub fn name(&self, id: EntryId) -> Name {
+        Name(self.dir(id.dir), id.slot)
     }
 
     /// The path of an entry from the root.
     #[must_use]
     pub fn path(&self, id: EntryId) -> Vec<u8> {
-        self.dir(id.dir).node.path(self.name(id))
+        self.node(id.dir).path(&self.name(id))
     }
 
     /// The entry at a path, without the root itself.
@@ -141,7 +262,10 @@ impl Tree {
         let mut found: Option<EntryId> = None;
         for name in path.split(|byte| *byte == b'/') {
             let dir = found.map_or(0, |id| self.entry(id).dir);
-            let slot = self.dirs.get(dir as usize)?.find(name)?;
+            if dir == NO_DIR {
+                return None;
+            }
+            let slot = self.dir(dir).find(name)?;
             found = Some(EntryId {
                 dir,
                 slot: slot as u32,
@@ -151,24 +275,25 @@ impl Tree {
     }
 
     /// Every entry but the root, parents before what is in them, by name.
-    pub fn ids(&self) -> impl Iterator<Item = EntryId> + '_ {
-        let mut stack = vec![EntryId { dir: 0, slot: 0 }];
+    pub fn entries(&self) -> impl Iterator<Item = (EntryId, Entry)> + '_ {
+        let mut stack = vec![(EntryId { dir: 0, slot: 0 }, self.dir(0))];
         std::iter::from_fn(move || {
             loop {
-                let at = stack.last_mut()?;
+                let (at, dir) = stack.last_mut()?;
                 let id = *at;
-                let Some(entry) = self.dir(id.dir).entries.get(id.slot as usize) else {
+                let Some(&entry) = dir.entries.get(id.slot as usize) else {
                     stack.pop();
                     continue;
                 };
                 at.slot += 1;
                 if entry.dir != NO_DIR {
-                    stack.push(EntryId {
+                    let first = EntryId {
                         dir: entry.dir,
                         slot: 0,
-                    });
+                    };
+                    stack.push((first, self.dir(entry.dir)));
                 }
-                return Some(id);
+                return Some((id, entry));
             }
         })
     }
@@ -180,11 +305,10 @@ impl Tree {
     }
 
     /// Finds the entries that share an inode. The first by path stands for all.
-    pub fn find_links(&mut self) {
+    fn find_links(&self) -> HashMap<EntryId, EntryId> {
         let mut first: HashMap<(u32, u64), EntryId> = HashMap::new();
         let mut links = HashMap::new();
-        for id in self.ids() {
-            let meta = &self.entry(id).meta;
+        for (id, Entry { meta, .. }) in self.entries() {
             if meta.nlink > 1 && meta.kind != Kind::Dir {
                 let leader = *first.entry((meta.dev, meta.ino)).or_insert(id);
                 if leader != id {
@@ -192,6 +316,6 @@ impl Tree {
                 }
             }
         }
-        self.links = links;
+        links
     }
 }

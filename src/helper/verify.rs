@@ -6,12 +6,11 @@ use super::context::Context;
 use super::copy::{Roots, stat_root};
 use super::crew::jobs;
 use super::cursor::open_root;
-use super::diff::{self, Finding, Findings, Pair, Same};
+use super::diff::{self, Finding, Findings, Pair};
 use super::fault::{Fault, Result, Side, show};
-use super::known::{Proofs, known};
+use super::known::known;
 use super::meta::{Grain, Kind};
 use super::protocol::{FailClass, VerifyReport, VerifyRequest};
-use super::tree::Tree;
 use super::walk::{Manner, Walk, walk};
 
 /// Differences that are named; the rest is counted.
@@ -39,10 +38,10 @@ pub fn verify(cx: &Context, request: &VerifyRequest) -> Result<VerifyReport> {
     };
     let left = tree(from.as_fd(), Side::Source)?;
     let right = tree(to.as_fd(), Side::Destination)?;
-    let proofs = if request.full {
-        Proofs::default()
+    let known = if request.full {
+        None
     } else {
-        known(cx, &request.manifest, &left).proofs
+        Some(known(cx, &request.manifest, &left)?.files)
     };
     let pair = Pair {
         cx,
@@ -56,17 +55,16 @@ pub fn verify(cx: &Context, request: &VerifyRequest) -> Result<VerifyReport> {
         },
         owner: request.owner,
         grain: Grain::measure(to.as_fd()),
-        proofs: &proofs,
+        known: known.as_ref(),
         directory_times: true,
         live: false,
-        list_same: true,
         jobs,
     };
     report(&pair, diff::compare(&pair)?)
 }
 
 fn report(pair: &Pair<'_>, findings: Findings) -> Result<VerifyReport> {
-    let Findings { mut same, wrong } = findings;
+    let Findings { same, wrong } = findings;
     let mut wrong: Vec<(Vec<u8>, String)> = wrong
         .into_iter()
         .map(|found| {
@@ -99,53 +97,27 @@ fn report(pair: &Pair<'_>, findings: Findings) -> Result<VerifyReport> {
         let what = format!("the destination is not the source: {entries}");
         return Err(Fault::new(FailClass::Differs, what, named.join("; ")));
     }
-    same.sort_unstable_by_key(|same| same.id);
-    let at = |id| {
-        same.binary_search_by_key(&id, |same| same.id)
-            .ok()
-            .and_then(|at| same.get(at))
-    };
-    let mut report = VerifyReport::default();
-    let mut digest = blake3::Hasher::new();
-    for id in std::iter::once(None).chain(pair.left.ids().map(Some)) {
-        let kind = id.map_or(Kind::Dir, |id| pair.left.entry(id).meta.kind);
-        if kind == Kind::Socket {
-            continue;
-        }
-        let Some(Same { seen, xattrs, .. }) = at(id) else {
-            // Every entry has a finding and none of them is a difference: this guards that claim.
-            return Err(Fault::new(
-                FailClass::Other,
-                not_compared(pair.left, id),
-                "a bug in the comparison",
-            ));
-        };
-        digest.update(seen);
-        count(&mut report, pair.left, id, kind);
-        report.xattrs += u64::from(*xattrs);
+    let sockets = pair
+        .left
+        .entries()
+        .filter(|(_, entry)| entry.meta.kind == Kind::Socket);
+    let wanted = pair.left.len() + 1 - sockets.count() as u64;
+    if same.entries != wanted {
+        // Every entry has a finding and none of them is a difference: this guards that claim.
+        return Err(Fault::new(
+            FailClass::Other,
+            format!("{} of {wanted} entries were compared", same.entries),
+            "a bug in the comparison",
+        ));
     }
-    report.digest = digest.finalize().to_hex().to_string();
-    Ok(report)
-}
-
-fn not_compared(tree: &Tree, id: diff::Id) -> String {
-    format!(
-        "{} was not compared",
-        show(&id.map(|id| tree.path(id)).unwrap_or_default())
-    )
-}
-
-fn count(report: &mut VerifyReport, tree: &Tree, id: diff::Id, kind: Kind) {
-    match id {
-        Some(id) if tree.is_link(id) => report.hard_links += 1,
-        Some(id) if kind == Kind::File => {
-            report.files += 1;
-            report.bytes += tree.entry(id).meta.size;
-        }
-        _ => match kind {
-            Kind::Symlink => report.symlinks += 1,
-            Kind::Dir => report.dirs += 1,
-            _ => report.special += 1,
-        },
-    }
+    Ok(VerifyReport {
+        files: same.files,
+        bytes: same.bytes,
+        dirs: same.dirs,
+        symlinks: same.symlinks,
+        hard_links: same.hard_links,
+        special: same.special,
+        xattrs: same.xattrs,
+        digest: same.hex(),
+    })
 }

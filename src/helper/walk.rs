@@ -17,7 +17,7 @@ use super::cursor::{Cursor, Node};
 use super::fault::{Fault, Result, Side, show, vanished};
 use super::meta::{Kind, Meta};
 use super::mounts;
-use super::tree::{Directory, NO_DIR, Tree};
+use super::tree::{Directory, Listed, NO_DIR, Tree};
 
 /// Deeper than any program makes it; beyond this it is a loop or an attack.
 const DEEPEST: u32 = 4096;
@@ -77,7 +77,7 @@ struct Shared<'a> {
 
 struct Hand<'a> {
     cursor: Cursor<'a>,
-    dirs: Vec<Directory>,
+    dirs: Vec<Listed>,
     mounts: Vec<Vec<u8>>,
     unreadable: Vec<String>,
     lost_found: bool,
@@ -116,51 +116,44 @@ pub fn walk(cx: &Context, walk: Walk<'_>) -> Result<Tree> {
         },
         |hand, node, more| list(&shared, hand, node, more),
     )?;
-    let mut tree = Tree {
-        root,
-        dirs: Vec::new(),
-        links: std::collections::HashMap::new(),
-        mounts: Vec::new(),
-        unreadable: Vec::new(),
-        lost_found: false,
-    };
+    let (mut dirs, mut specials) = (Vec::new(), Vec::new());
     for hand in hands {
-        tree.dirs.extend(hand.dirs);
-        tree.mounts.extend(hand.mounts);
-        tree.unreadable.extend(hand.unreadable);
-        tree.lost_found |= hand.lost_found;
+        dirs.extend(hand.dirs);
+        specials.push((hand.mounts, hand.unreadable, hand.lost_found));
     }
-    // Ids were given out without gaps, so after sorting each directory is at its own.
-    tree.dirs.sort_unstable_by_key(|dir| dir.node.id);
+    let mut tree = Tree::new(root, dirs);
+    for (mounts, unreadable, lost_found) in specials {
+        tree.mounts.extend(mounts);
+        tree.unreadable.extend(unreadable);
+        tree.lost_found |= lost_found;
+    }
     tree.mounts.sort_unstable();
     tree.unreadable.sort_unstable();
     tree.unreadable.truncate(UNREADABLE);
-    tree.find_links();
     Ok(tree)
 }
 
 /// Reads one directory.
 fn list(shared: &Shared<'_>, hand: &mut Hand<'_>, node: Arc<Node>, more: &mut Vec<Arc<Node>>) -> Result<()> {
-    let mut here = Directory::new(node);
-    let node = Arc::clone(&here.node);
+    let mut here = Directory::new(Arc::clone(&node));
     if node.depth > DEEPEST {
         return Err(Fault::refused(
             format!("cannot walk {}…", show(&node.path(b"")[..200])),
             format!("it is deeper than {DEEPEST} levels"),
         ));
     }
-    fill(shared, hand, &mut here, more)?;
-    here.close();
-    hand.dirs.push(here);
+    let ino = fill(shared, hand, &mut here, more)?;
+    hand.dirs.push(Listed::new(here, ino));
     Ok(())
 }
 
+/// Returns the directory's inode, or 0 when it was passed over.
 fn fill(
     shared: &Shared<'_>,
     hand: &mut Hand<'_>,
     here: &mut Directory,
     more: &mut Vec<Arc<Node>>,
-) -> Result<()> {
+) -> Result<u64> {
     let node = Arc::clone(&here.node);
     let mut list = Vec::new();
     let read = hand.cursor.enter(&node).and_then(|dir| {
@@ -168,11 +161,11 @@ fn fill(
             list.push(Box::<[u8]>::from(name));
             true
         })?;
-        Ok(dir)
+        Ok((dir, Meta::of_fd(dir)?.ino))
     });
-    let dir = match read {
-        Ok(dir) => dir,
-        Err(errno) => return pass_over(shared, &mut hand.unreadable, &node, b"", errno),
+    let (dir, ino) = match read {
+        Ok(read) => read,
+        Err(errno) => return pass_over(shared, &mut hand.unreadable, &node, b"", errno).map(|()| 0),
     };
     for name in list {
         let (meta, mount) = match Meta::of_entry(dir, &name) {
@@ -202,7 +195,7 @@ fn fill(
         };
         here.push(&name, meta, id);
     }
-    Ok(())
+    Ok(ino)
 }
 
 /// The directory that the file system itself keeps for fsck: not data, and nothing that can be moved.

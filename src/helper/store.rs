@@ -1,0 +1,159 @@
+//! What is known of the files of a tree, on disk: a record for each entry in a nameless file beside the manifest. So it
+//! takes no memory, however many files there are.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use rustix::io::Errno;
+
+use super::fault::{Fault, Side};
+use super::known::Draft;
+use super::manifest::{Proof, Record};
+use super::tree::{EntryId, Tree};
+
+/// How far what is known of a file may be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The destination has the content that the source has.
+    Proven,
+    /// The destination had what an earlier pass left; the source is another since.
+    Earlier,
+    /// The destination has what this pass read; the source may have been written to meanwhile.
+    Draft,
+}
+
+/// The length of a record: how it stands, and what the manifest keeps of a file.
+const LENGTH: usize = 1 + Record::LENGTH;
+
+/// The records of a tree.
+#[derive(Debug)]
+pub struct Store {
+    file: File,
+    /// The number of the first entry of each directory.
+    first: Vec<u64>,
+    anything: AtomicBool,
+}
+
+impl Store {
+    /// Nothing is known.
+    ///
+    /// # Errors
+    /// When no file can be made beside the manifest.
+    pub fn new(manifest: &Path, tree: &Tree) -> io::Result<Self> {
+        let mut next = 0;
+        let first = tree.counts().map(|count| {
+            let first = next;
+            next += u64::from(count);
+            first
+        });
+        let first = first.collect();
+        let beside = manifest.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let file = tempfile::tempfile_in(beside.unwrap_or(Path::new(".")));
+        Ok(Self {
+            file: file?,
+            first,
+            anything: AtomicBool::new(false),
+        })
+    }
+
+    fn place(&self, id: EntryId) -> u64 {
+        let first = self.first.get(id.dir as usize).copied().unwrap_or_default();
+        (first + u64::from(id.slot)) * LENGTH as u64
+    }
+
+    /// What is known of a file.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn get(&self, id: EntryId) -> io::Result<Option<(Standing, Draft)>> {
+        let mut found = self.range(id, 1)?;
+        Ok(found.pop().flatten())
+    }
+
+    /// What is known of all entries of a directory, by slot.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn of_dir(&self, dir: u32, count: usize) -> io::Result<Vec<Option<(Standing, Draft)>>> {
+        self.range(EntryId { dir, slot: 0 }, count)
+    }
+
+    fn range(&self, from: EntryId, count: usize) -> io::Result<Vec<Option<(Standing, Draft)>>> {
+        if !self.anything.load(Relaxed) {
+            return Ok(vec![None; count]);
+        }
+        let mut bytes = vec![0; count * LENGTH];
+        let mut done = 0;
+        while done < bytes.len() {
+            match self
+                .file
+                .read_at(&mut bytes[done..], self.place(from) + done as u64)
+            {
+                // What was never written is not known.
+                Ok(0) => break,
+                Ok(got) => done += got,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(bytes.chunks_exact(LENGTH).map(decode).collect())
+    }
+
+    /// Knows this of a file from now on.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn put(&self, id: EntryId, standing: Standing, draft: &Draft) -> io::Result<()> {
+        let mut bytes = Vec::with_capacity(LENGTH);
+        bytes.push(match standing {
+            Standing::Proven => 1,
+            Standing::Earlier => 2,
+            Standing::Draft => 3,
+        });
+        draft.record().encode(&mut bytes);
+        self.anything.store(true, Relaxed);
+        self.file.write_all_at(&bytes, self.place(id))
+    }
+
+    /// Knows nothing of a file from now on.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn forget(&self, id: EntryId) -> io::Result<()> {
+        if !self.anything.load(Relaxed) {
+            return Ok(());
+        }
+        self.file.write_all_at(&[0], self.place(id))
+    }
+}
+
+fn decode(bytes: &[u8]) -> Option<(Standing, Draft)> {
+    let (standing, record) = bytes.split_first()?;
+    let standing = match standing {
+        1 => Standing::Proven,
+        2 => Standing::Earlier,
+        3 => Standing::Draft,
+        _ => return None,
+    };
+    let record = Record::decode(&mut &*record).ok()?;
+    Some((standing, Draft::of(&record)))
+}
+
+/// The proof, if there is one.
+#[must_use]
+pub fn proof(known: &Option<(Standing, Draft)>) -> Option<Proof> {
+    match known {
+        Some((Standing::Proven, draft)) => Some(draft.proof),
+        _ => None,
+    }
+}
+
+/// What it means that the file cannot be read or written.
+#[must_use]
+pub fn failed(error: &io::Error) -> Fault {
+    let errno = Errno::from_io_error(error).unwrap_or(Errno::IO);
+    Fault::io(Side::Destination, "keep what is known of", b"", errno)
+}
