@@ -14,6 +14,7 @@ use crate::helper::protocol::{Answer, Line, Request};
 use crate::model::{Failure, Owner, ProjectName, Result, RunId, VolumeKey, VolumeName};
 use crate::saga::Interrupt;
 
+use super::page::Maintenance;
 use super::spec::{Moving, STATE};
 
 /// An engine that is being restarted may be away this long.
@@ -39,6 +40,8 @@ pub struct Cx {
     pub interrupt: Interrupt,
     /// Since when the services are down, and for how long they were.
     pub downtime: Downtime,
+    /// What answers meanwhile.
+    pub maintenance: Maintenance,
 }
 
 /// The project's files before and after the switch.

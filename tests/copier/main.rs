@@ -12,6 +12,7 @@ mod interrupted;
 mod kinds;
 mod moved;
 mod options;
+mod page;
 mod patch;
 mod places;
 mod proof;
