@@ -135,11 +135,13 @@ fn downtime(plan: &MovePlan, out: &mut String) -> std::fmt::Result {
         }
     )?;
     if !facts.answered.is_empty() {
-        let ports: Vec<_> = facts
+        let mut ports: Vec<_> = facts
             .answered
             .iter()
             .map(|a| format!("{} ({})", a.port, a.service))
             .collect();
+        // One port may be published under every address of each kind.
+        ports.dedup();
         writeln!(
             out,
             "  a maintenance page answers meanwhile on port{} {}",

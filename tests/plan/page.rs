@@ -86,6 +86,11 @@ fn one_port() {
         said.contains("\n  a maintenance page answers meanwhile on port 8080 (nginx)\n"),
         "{said}"
     );
+    let both = with(&[
+        ("nginx", published("0.0.0.0", 8080, 80)),
+        ("nginx", published("::", 8080, 80)),
+    ]);
+    assert_eq!(text(&both, &asked()), said);
     // Nothing of it without being asked.
     let said = text(&world, &wanted());
     assert!(!said.contains("maintenance"), "{said}");
