@@ -286,6 +286,14 @@ pub struct Move {
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub bandwidth: Option<ByteSize>,
 
+    /// Answer with a maintenance page on the HTTP ports of the services that are stopped, for as long as they are
+    #[arg(long)]
+    pub maintenance: bool,
+
+    /// The page to answer with, an HTML file of at most 256 KiB [default: a built-in one]; implies --maintenance
+    #[arg(long, value_name = "FILE")]
+    pub maintenance_page: Option<PathBuf>,
+
     /// How the copy is proven
     #[arg(long, value_enum, value_name = "HOW", default_value_t)]
     pub verify: Verification,

@@ -50,7 +50,7 @@ pub fn main() -> ExitCode {
         Err(error) => return usage(&error, &arguments),
     };
     if let Command::Helper { request } = &cli.command {
-        return crate::helper::run(request, &mut std::io::stdout());
+        return crate::helper::run(request, &mut std::io::stdin(), &mut std::io::stdout());
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

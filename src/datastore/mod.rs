@@ -53,6 +53,26 @@ impl Kind {
         }
     }
 
+    /// The ports that its server listens on, unless it is told otherwise.
+    #[must_use]
+    pub fn ports(self) -> &'static [u16] {
+        match self {
+            Kind::Postgres => &[5432],
+            Kind::Mysql => &[3306, 33060],
+            Kind::Redis => &[6379],
+            Kind::Mongodb => &[27017],
+            Kind::Sqlite => &[],
+        }
+    }
+
+    /// The database that is usually behind a port: of a server, or of a proxy before one.
+    #[must_use]
+    pub fn of_port(port: u16) -> Option<Self> {
+        [Kind::Postgres, Kind::Mysql, Kind::Redis, Kind::Mongodb]
+            .into_iter()
+            .find(|kind| kind.ports().contains(&port))
+    }
+
     /// Whether a service's image or command line looks like this server.
     fn runs_in(self, image: &str, command: &[String], env_names: &[&str]) -> bool {
         let words: &[&str] = match self {

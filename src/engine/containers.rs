@@ -14,7 +14,8 @@ use bollard::query_parameters::{
 use futures_util::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
-use super::{Engine, failed, is_missing};
+use super::ports::published;
+use super::{Engine, Published, failed, is_missing};
 use crate::model::{ContainerId, Failure, ImageId, ProjectName, Result, Secret, ServiceName, VolumeName};
 
 /// A database is not killed for being slow; the engine wants a number all the same.
@@ -45,6 +46,8 @@ pub struct Container {
     pub image_name: String,
     /// What is mounted.
     pub mounts: Vec<Mount>,
+    /// Its ports on the host, whether it runs or not.
+    pub ports: Vec<Published>,
     /// The user it runs as, as configured; empty is root.
     pub user: String,
     /// Working directory.
@@ -448,10 +451,8 @@ fn describe(inspect: ContainerInspectResponse) -> Result<Container> {
     let mut config = inspect.config.unwrap_or_default();
     let healthcheck = healthcheck(&mut config);
     let state = inspect.state.ok_or_else(|| strange("a state"))?;
-    let asked = inspect
-        .host_config
-        .and_then(|host| host.mounts)
-        .unwrap_or_default();
+    let host = inspect.host_config.unwrap_or_default();
+    let asked = host.mounts.unwrap_or_default();
     let labels = config.labels.unwrap_or_default();
     let health = match state.health.as_ref().and_then(|h| h.status) {
         Some(HealthStatusEnum::STARTING) => Health::Starting,
@@ -496,6 +497,7 @@ fn describe(inspect: ContainerInspectResponse) -> Result<Container> {
             .into_iter()
             .map(|point| mount(point, &asked))
             .collect::<Result<_>>()?,
+        ports: published(host.port_bindings),
         user: config.user.unwrap_or_default(),
         working_dir: config.working_dir.unwrap_or_default(),
         command: config

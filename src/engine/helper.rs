@@ -1,4 +1,5 @@
-//! Running one request in a helper container: no network, read-only root, only the mounts that the request needs.
+//! Running one request in a helper container: read-only root, only the mounts that the request needs, and no network
+//! unless it is asked for.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -13,7 +14,7 @@ use bollard::query_parameters::{AttachContainerOptionsBuilder, CreateContainerOp
 use futures_util::StreamExt;
 
 use super::image::PROGRAM;
-use super::{Engine, LABEL_PROCESS, LABEL_PROJECT, LABEL_RUN, failed};
+use super::{Engine, LABEL_PAGE, LABEL_PROCESS, LABEL_PROJECT, LABEL_RUN, Published, failed};
 use crate::helper::protocol::{Answer, FailClass, Line, Request};
 use crate::model::{ContainerId, Failure, Owner, ProjectName, Result, RunId, VolumeName};
 
@@ -71,6 +72,13 @@ pub enum Network {
     None,
     /// That of a running container: `localhost` is the container's.
     Of(ContainerId),
+    /// The engine's own, with ports of the host that all lead to one of its own.
+    Published {
+        /// Of the host.
+        ports: Vec<Published>,
+        /// In the helper.
+        to: u16,
+    },
 }
 
 /// One request and all that it needs.
@@ -158,8 +166,15 @@ impl Engine {
         )
     }
 
-    fn body(&self, job: &HelperJob, image: String, request: String) -> ContainerCreateBody {
+    pub(super) fn body(&self, job: &HelperJob, image: String, request: String) -> ContainerCreateBody {
         let mounts = job.mounts.iter().map(api_mount).collect();
+        let published = match &job.network {
+            Network::Published { ports, to } => {
+                let bindings: Vec<_> = ports.iter().map(Published::binding).collect();
+                Some((format!("{to}/tcp"), bindings))
+            }
+            Network::None | Network::Of(_) => None,
+        };
         ContainerCreateBody {
             image: Some(image),
             entrypoint: Some(vec![PROGRAM.into(), "helper".into()]),
@@ -168,13 +183,18 @@ impl Engine {
             attach_stdout: Some(true),
             attach_stderr: Some(true),
             labels: Some(labels(&job.run, &job.project)),
+            exposed_ports: published.as_ref().map(|(port, _)| vec![port.clone()]),
             // A healthcheck or signal of a base image cannot interfere: there is none.
             host_config: Some(HostConfig {
                 mounts: Some(mounts),
                 network_mode: Some(match &job.network {
                     Network::None => "none".to_owned(),
                     Network::Of(id) => format!("container:{id}"),
+                    Network::Published { .. } => "bridge".to_owned(),
                 }),
+                port_bindings: published
+                    .as_ref()
+                    .map(|(port, bindings)| HashMap::from([(port.clone(), Some(bindings.clone()))])),
                 readonly_rootfs: Some(true),
                 cap_drop: Some(vec!["ALL".into()]),
                 cap_add: job
@@ -199,7 +219,9 @@ impl Engine {
     /// `None` when the helper ended well and its answer did not come through: a busy engine now and then loses what a
     /// container says in its last moment (seen with 28.5). Every request may be made again, so that is what is done.
     async fn drive(&self, id: &str, on_line: &mut (dyn FnMut(Line) + Send)) -> Result<Option<Answer>> {
-        let mut attached = self.attach_and_start(id, "cannot start the helper").await?;
+        let mut attached = self
+            .attach_and_start(id, "cannot start the helper", false)
+            .await?;
         let mut stderr = String::new();
         let mut line = Vec::new();
         let mut last = None;
@@ -232,9 +254,15 @@ impl Engine {
     }
 
     /// Starts a container with its output attached first, so that no line of it is missed.
-    async fn attach_and_start(&self, id: &str, what: &str) -> Result<AttachContainerResults> {
+    pub(super) async fn attach_and_start(
+        &self,
+        id: &str,
+        what: &str,
+        stdin: bool,
+    ) -> Result<AttachContainerResults> {
         let options = AttachContainerOptionsBuilder::new()
             .stream(true)
+            .stdin(stdin)
             .stdout(true)
             .stderr(true)
             .build();
@@ -273,17 +301,24 @@ impl Engine {
         }
     }
 
-    /// Removes every helper container of a run, running or not: what a crash left behind.
+    /// Removes every helper container of a run, running or not: what a crash left behind. A page is no such: it works
+    /// on nothing, and others decide when it goes ([`Engine::remove_pages`]).
     ///
     /// # Errors
     /// When the engine refuses.
     pub async fn remove_helpers(&self, run: &RunId) -> Result<usize> {
         let filters = HashMap::from([("label", vec![format!("{LABEL_RUN}={run}")])]);
-        let ids = self.container_ids(filters).await?;
-        for id in &ids {
-            self.remove_container(id).await?;
+        let mut removed = 0;
+        for helper in self.summaries(filters).await? {
+            if helper.labels.unwrap_or_default().contains_key(LABEL_PAGE) {
+                continue;
+            }
+            if let Some(id) = helper.id {
+                self.remove_container(&id).await?;
+                removed += 1;
+            }
         }
-        Ok(ids.len())
+        Ok(removed)
     }
 
     /// Removes the helpers of a project that ended and that nobody waits for: a process that was killed while it
@@ -370,7 +405,7 @@ impl Engine {
             .await
             .map_err(failed(what()))?;
         let asked = async {
-            let mut attached = self.attach_and_start(&made.id, &what()).await?;
+            let mut attached = self.attach_and_start(&made.id, &what(), false).await?;
             let mut text = String::new();
             while let Some(chunk) = attached.output.next().await {
                 text.push_str(&chunk.map_err(failed(what()))?.to_string());
@@ -404,7 +439,7 @@ fn labels(run: &RunId, project: &ProjectName) -> HashMap<String, String> {
     ])
 }
 
-fn parse(line: &[u8]) -> Result<Line> {
+pub(super) fn parse(line: &[u8]) -> Result<Line> {
     serde_json::from_slice(line).map_err(|error| {
         let start = String::from_utf8_lossy(&line[..line.len().min(200)]).into_owned();
         Failure::bug("the helper wrote a line that is not understood")
@@ -413,7 +448,7 @@ fn parse(line: &[u8]) -> Result<Line> {
     })
 }
 
-fn told(what: String, because: String, class: FailClass) -> Failure {
+pub(super) fn told(what: String, because: String, class: FailClass) -> Failure {
     let failure = Failure::environment(what).cause(because);
     match class {
         FailClass::Full => failure

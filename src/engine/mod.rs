@@ -9,7 +9,9 @@ mod exec;
 mod health;
 mod helper;
 mod image;
+mod page;
 mod passwd;
+mod ports;
 mod volumes;
 
 use std::sync::Arc;
@@ -26,6 +28,8 @@ pub use exec::ExecOutput;
 pub use health::{Gate, Meant};
 pub use helper::{HelperJob, HelperMount, Network, Pace};
 pub use image::Image;
+pub use page::Page;
+pub use ports::Published;
 pub use volumes::Volume;
 
 /// Containers, volumes and images that Rehome makes carry the run.
@@ -34,6 +38,8 @@ pub const LABEL_RUN: &str = "rehome.run";
 pub const LABEL_PROJECT: &str = "rehome.project";
 /// The label that names the process that made a helper.
 const LABEL_PROCESS: &str = "rehome.process";
+/// The label of a page that answers while services are stopped: it outlives the other helpers of its run.
+const LABEL_PAGE: &str = "rehome.page";
 
 /// What every request but long ones may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);

@@ -7,13 +7,13 @@
 //! protocol            requests and lines
 //! copy ─ structure ─ files ─ file ─ back    one pass: all but content; content, and reading it back
 //! verify, compare ─ diff ─ same
-//! scan, probe, pg_control, place, http
+//! scan, probe, pg_control, place, http, page
 //!   └ walk ─ tree ─ packed ─ cursor ─ meta ─ attrs ─ content ─ hash ─ patch
 //!     known ─ moves ─ store ─ manifest ─ blocks ─ remove ─ mounts
 //!      └ crew, context, fault, throttle
 //! ```
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -44,6 +44,7 @@ pub mod meta;
 pub mod mounts;
 pub mod moves;
 pub mod packed;
+pub mod page;
 pub mod patch;
 pub mod pg_control;
 pub mod place;
@@ -63,12 +64,18 @@ pub mod walk;
 const BEAT: Duration = Duration::from_millis(250);
 
 /// Does what one request (JSON) asks for and tells it as JSON lines, the last of which is the answer or the failure.
-/// When nobody reads the lines any more, the work is stopped.
-pub fn run(request: &str, out: &mut dyn Write) -> ExitCode {
+/// When nobody reads the lines any more, the work is stopped. Only a page goes on after its last line, while `input` is
+/// open.
+pub fn run(request: &str, input: &mut dyn Read, out: &mut dyn Write) -> ExitCode {
     // Files get the modes of the source, at once.
     rustix::process::umask(rustix::fs::Mode::empty());
+    let mut stays = false;
     let ended = match serde_json::from_str::<Request>(request) {
         Ok(Request::Several { requests }) => several(&requests, out),
+        Ok(Request::Page { port, bytes }) => {
+            stays = true;
+            Ok(page::open(port, bytes, input).map(|()| Answer::Done))
+        }
         Ok(request) => one(&request, out),
         Err(error) => Ok(Err(Fault::refused(
             "the request cannot be understood",
@@ -82,7 +89,11 @@ pub fn run(request: &str, out: &mut dyn Write) -> ExitCode {
         }
     });
     // The host is gone: there is nobody left to tell.
-    told.unwrap_or(ExitCode::FAILURE)
+    let code = told.unwrap_or(ExitCode::FAILURE);
+    if stays && code == ExitCode::SUCCESS {
+        page::until_closed(input);
+    }
+    code
 }
 
 /// One after the other, each with progress and notes of its own. The outer error is that of telling.
@@ -176,5 +187,9 @@ pub fn answer(cx: &Context, request: &Request) -> Result<Answer> {
         Request::Http { url, timeout_millis } => {
             http::get(url, Duration::from_millis(*timeout_millis)).map(|status| Answer::Http { status })
         }
+        Request::Page { .. } => Err(Fault::refused(
+            "a page is not opened here",
+            "it stays open, and no other request could follow",
+        )),
     }
 }

@@ -84,6 +84,14 @@ pub enum Request {
         /// The limit for the whole exchange, in milliseconds.
         timeout_millis: u64,
     },
+    /// Answers every HTTP request on a port with a page. Tells [`Answer::Done`] once it does, and goes on until its stdin
+    /// is closed: a request is an argument of the helper, and too short for a page, so that comes through stdin as well.
+    Page {
+        /// In the container.
+        port: u16,
+        /// How long the page is that is read from stdin.
+        bytes: u64,
+    },
 }
 
 /// See [`Request::Copy`].

@@ -136,6 +136,7 @@ impl Observer<'_> {
             data_directory,
             manage_py,
             command: container.command.clone(),
+            ports: container.ports.clone(),
         })
     }
 

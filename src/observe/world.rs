@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::compose::Override;
 use crate::compose::project::Condition;
 use crate::datastore::{Datastore, Kind};
-use crate::engine::State;
+use crate::engine::{Published, State};
 use crate::helper::protocol::{Place, Probe, Scan};
 use crate::model::{ContainerId, Failure, Home, ImageId, ProjectName, ServiceName, VolumeKey, VolumeName};
 
@@ -128,6 +128,8 @@ pub struct ContainerSeen {
     pub manage_py: Option<String>,
     /// Its command line.
     pub command: Vec<String>,
+    /// Its ports on the host.
+    pub ports: Vec<Published>,
 }
 
 /// A named volume of the project.

@@ -13,16 +13,18 @@ use crate::model::{Failure, Kind, ProjectName, Result, RunId, Span, count};
 use crate::plan::{Facts, MovePlan};
 use crate::saga::{Ended, Executor, Plan, Point, Probe, State};
 use crate::state::{FileStore, HistoryLine, Lock, LockNote, RunDir};
-use crate::steps::{Cx, Downtime, StackFiles};
+use crate::steps::{Cx, Downtime, Maintenance, StackFiles};
 
 /// The format of [`Header`].
 const HEADER: u32 = 1;
 
-/// The project's files before and after the switch.
+/// The project's files before and after the switch, and what else a run needs.
 #[derive(Debug, Clone)]
 pub(super) struct Running {
     pub before: Located,
     pub after: Located,
+    /// Somebody's own maintenance page.
+    pub page: Option<String>,
 }
 
 /// What a journal keeps so that another process can go on.
@@ -92,6 +94,9 @@ impl Running {
             // A move can be taken back to its last step.
             point_of_no_return: None,
         };
+        if let Some(page) = &self.page {
+            Maintenance::give(dir.path(), page).map_err(|failure| failure.data("nothing was begun"))?;
+        }
         let cx = world(app, &header, &dir);
         let store = FileStore::create(&dir.journal())?;
         let ended = executor(app).run(saga, store, &cx).await?;
@@ -125,6 +130,10 @@ pub(super) fn world(app: &App, header: &Header, dir: &RunDir) -> Cx {
         interrupt: app.options.interrupt.clone(),
         downtime: Downtime::of_run(dir.path()),
         last_round: std::sync::Mutex::default(),
+        maintenance: Maintenance::of_run(
+            header.facts.answered.iter().map(|a| a.port.clone()).collect(),
+            dir.path(),
+        ),
     }
 }
 

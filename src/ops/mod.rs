@@ -8,6 +8,7 @@ mod history;
 mod init;
 mod move_;
 mod override_;
+mod page;
 mod recover;
 mod settings;
 mod status;
@@ -21,6 +22,7 @@ pub use move_::{MoveRequest, Planned, plan_move};
 pub use override_::{
     EnvReport, OverrideCheck, OverrideRequest, env_setting, override_check, override_content, override_write,
 };
+pub use page::PageRequest;
 pub use recover::{Recovery, recover};
 pub use settings::{Setting, Settings, Source};
 pub use status::{Status, VolumeStatus, status};

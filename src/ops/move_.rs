@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::App;
 use super::app::entropy;
 use super::execute::{Finish, Running};
+use super::page::PageRequest;
 use crate::compose::override_file::Definition;
 use crate::compose::{Located, Override, Version, compose_file_with, compose_file_without, project};
 use crate::model::{Failure, Owner, Result, VolumeKey};
@@ -38,6 +39,8 @@ pub struct MoveRequest {
     pub max_downtime: Option<Duration>,
     /// `--bandwidth`, `--jobs`, `--verify`, `--block-delta`.
     pub copying: Copying,
+    /// `--maintenance`, `--maintenance-page`.
+    pub maintenance: Option<PageRequest>,
     /// `--without-data`.
     pub without_data: Vec<VolumeKey>,
     /// Only the plan is wanted: the lock is not needed.
@@ -85,6 +88,10 @@ pub async fn plan_move(app: &App, request: &MoveRequest) -> Result<Planned> {
             );
         }
     };
+    let page = match &request.maintenance {
+        Some(page) => page.text()?,
+        None => None,
+    };
     let mut wanted = wanted(app, request, to);
     let run = app.looking();
     let world = app.look(&run, &depth(app, &wanted)).await?;
@@ -109,6 +116,7 @@ pub async fn plan_move(app: &App, request: &MoveRequest) -> Result<Planned> {
         running: Running {
             before: app.located.clone(),
             after,
+            page,
         },
         lock,
     })
@@ -161,6 +169,7 @@ fn wanted(app: &App, request: &MoveRequest, to: Destination) -> Wanted {
         stop_timeout: request.stop_timeout.or(settings.stop_timeout),
         max_downtime: request.max_downtime,
         copying: request.copying,
+        maintenance: request.maintenance.is_some(),
         hooks: Vec::new(),
         checks: settings.checks.clone(),
         suffix: format!("{:02x}{:02x}", bytes[0], bytes[1]),

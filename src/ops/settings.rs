@@ -245,6 +245,7 @@ mod tests {
             server_version: None,
             mounts: Vec::new(),
             containers: vec![ContainerSeen {
+                ports: Vec::new(),
                 id: ContainerId::new(name).unwrap(),
                 name: name.to_owned(),
                 state: State::Running(Health::None),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Destination, Stack, Wanted};
+use super::{Answered, Destination, Stack, Wanted};
 use crate::model::{Home, Owner, ProjectName, ServiceName, VolumeKey, VolumeName};
 use crate::observe::{VolumeSeen, World};
 use crate::steps::{MoveStep, Moving};
@@ -46,6 +46,9 @@ pub struct Facts {
     pub pre_copy: bool,
     /// About how long the stopped services are down.
     pub downtime: Duration,
+    /// The ports on which a maintenance page answers meanwhile.
+    #[serde(default)]
+    pub answered: Vec<Answered>,
     /// The override's path.
     pub override_path: PathBuf,
     /// The `.env` that is edited.
@@ -146,6 +149,7 @@ pub(super) fn gather(
         } else {
             Duration::from_secs(seconds)
         },
+        answered: Vec::new(),
         override_path: wanted.switch.override_path.clone(),
         dotenv: wanted.switch.dotenv.clone(),
         warnings: warnings(world, chosen, volumes),

@@ -169,6 +169,7 @@ mod tests {
                 untouched: Vec::new(),
                 pre_copy: true,
                 downtime: limit,
+                answered: Vec::new(),
                 override_path: "/srv/p/compose.block.yml".into(),
                 dotenv: "/srv/p/.env".into(),
                 warnings: Vec::new(),

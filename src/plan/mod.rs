@@ -4,6 +4,7 @@
 mod facts;
 mod lint;
 mod order;
+mod page;
 mod refuse;
 mod text;
 
@@ -22,6 +23,7 @@ use crate::steps::{
 
 pub use facts::{Facts, MovePlan, VolumeFacts};
 pub use order::{Stack, stack_of};
+pub use page::Answered;
 pub use text::render;
 
 /// A service without a rule of its own may take this long to stop.
@@ -63,6 +65,8 @@ pub struct Wanted {
     pub max_downtime: Option<Duration>,
     /// How it is copied.
     pub copying: Copying,
+    /// A maintenance page answers while services are stopped.
+    pub maintenance: bool,
     /// What runs after the start.
     pub hooks: Vec<Hook>,
     /// What must answer.
@@ -202,6 +206,11 @@ pub fn move_plan(
     steps.push(MoveStep::Tidy(Tidy::default()));
 
     let mut facts = facts::gather(world, wanted, &chosen, &volumes, &stack);
+    if wanted.maintenance {
+        let page = page::page(world, &stack)?;
+        facts.answered = page.answered;
+        facts.warnings.extend(page.warnings);
+    }
     facts.warnings.extend(left_out);
     let plan = MovePlan { facts, steps };
     lint::check(&plan)?;

@@ -134,6 +134,21 @@ fn downtime(plan: &MovePlan, out: &mut String) -> std::fmt::Result {
             "the data is copied while they stand still (--offline)"
         }
     )?;
+    if !facts.answered.is_empty() {
+        let mut ports: Vec<_> = facts
+            .answered
+            .iter()
+            .map(|a| format!("{} ({})", a.port, a.service))
+            .collect();
+        // One port may be published under every address of each kind.
+        ports.dedup();
+        writeln!(
+            out,
+            "  a maintenance page answers meanwhile on port{} {}",
+            if ports.len() == 1 { "" } else { "s" },
+            ports.join(", ")
+        )?;
+    }
     if !facts.untouched.is_empty() {
         let names: Vec<_> = facts.untouched.iter().map(ToString::to_string).collect();
         writeln!(out, "Running on: {}", names.join(", "))?;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::page;
 use super::pre_copy::copy;
 use super::spec::{Copying, Moving};
 use super::stop::quiet;
@@ -44,6 +45,8 @@ impl Step for Delta {
         cx.engine.remove_helpers(&cx.run).await?;
         // Again, because a crash may lie between the two.
         quiet(cx, &self.volumes).await?;
+        // The one that was opened at the stop went with a process that was killed.
+        page::answer(cx).await;
         let mut copying = self.copying;
         if self.pre_copied {
             // Only what runs beside it is spared, and now nothing does.

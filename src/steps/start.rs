@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::keep::keep_what_was_written;
+use super::page;
 use super::spec::{ExpectedMount, Moving, Starting, Stopping, Target};
 use super::stack::{Making, bring_up, make_containers, of_service, prove_mounts};
 use super::stop::quiet;
@@ -64,6 +65,7 @@ impl Step for Start {
             make_containers(cx, &cx.files.after, &self.make).await?;
         }
         self.on_new_homes(cx).await?;
+        page::leave(cx).await?;
         bring_up(cx, &self.services, self.limit).await?;
         cx.downtime.end(&*cx.events);
         Ok(())
@@ -113,6 +115,8 @@ impl Step for Start {
         for container in containers.iter().filter(on_new).filter(|c| c.state.is_up()) {
             cx.engine.stop(&container.id, None, STOP_GRACE, true).await?;
         }
+        // What was written is compared now, and that may take a while.
+        page::answer(cx).await;
         for moving in &self.volumes {
             keep_what_was_written(cx, moving).await?;
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::future::{join_all, try_join_all};
 use serde::{Deserialize, Serialize};
 
+use super::page;
 use super::pre_copy::{SHORT, copy};
 use super::spec::{Copying, ExpectedMount, Moving, Starting, Stopping};
 use super::stack::{Making, bring_up, make_containers, prove_mounts};
@@ -102,6 +103,7 @@ impl Step for Stop {
     async fn undo(&self, cx: &Cx, (): &()) -> Result<()> {
         cx.engine_answers().await?;
         cx.engine.remove_helpers(&cx.run).await?;
+        page::leave(cx).await?;
         // A container that was asked to stop and still runs may be on its way down: what state it is in is only known
         // after a restart.
         let asked = asked(&cx.run_dir)?;
@@ -138,6 +140,7 @@ impl Stop {
                 ended?;
             }
         }
+        page::answer(cx).await;
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::page;
 use super::spec::{CopyProof, Copying, Moving};
 use super::stop::quiet;
 use super::world::{Ask, Cx, wrong_answer};
@@ -35,8 +36,10 @@ impl Step for Verify {
         quiet(cx, &self.volumes).await
     }
 
-    async fn apply(&self, _: &Cx, (): &()) -> Result<()> {
-        // The comparison is `verify`: it looks at the world, and changes nothing.
+    async fn apply(&self, cx: &Cx, (): &()) -> Result<()> {
+        // The comparison is `verify`: it looks at the world, and changes nothing. It takes its time, also when another
+        // process was killed meanwhile, and with it the page.
+        page::answer(cx).await;
         Ok(())
     }
 

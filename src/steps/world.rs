@@ -14,6 +14,7 @@ use crate::helper::protocol::{Answer, Line, Request};
 use crate::model::{Failure, Owner, ProjectName, Result, RunId, VolumeKey, VolumeName};
 use crate::saga::Interrupt;
 
+use super::page::Maintenance;
 use super::spec::{Moving, STATE};
 
 /// An engine that is being restarted may be away this long.
@@ -41,6 +42,8 @@ pub struct Cx {
     pub downtime: Downtime,
     /// How long the last round of copying took, while the stack ran. Unknown after a crash.
     pub last_round: Mutex<Option<Duration>>,
+    /// What answers meanwhile.
+    pub maintenance: Maintenance,
 }
 
 /// The project's files before and after the switch.

@@ -16,7 +16,7 @@ const REQUEST: &str = "REHOME_TEST_REQUEST";
 fn the_helper_itself() {
     let Ok(request) = std::env::var(REQUEST) else {
         let mut out = Vec::new();
-        let code = rehome::helper::run("{}", &mut out);
+        let code = rehome::helper::run("{}", &mut std::io::empty(), &mut out);
         assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::FAILURE));
         let lines = String::from_utf8(out).unwrap();
         let [line] = lines.lines().collect::<Vec<_>>()[..] else {
@@ -28,7 +28,7 @@ fn the_helper_itself() {
         );
         return;
     };
-    let code = rehome::helper::run(&request, &mut std::io::stdout());
+    let code = rehome::helper::run(&request, &mut std::io::empty(), &mut std::io::stdout());
     let success = format!("{code:?}") == format!("{:?}", ExitCode::SUCCESS);
     std::process::exit(i32::from(!success));
 }

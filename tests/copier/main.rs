@@ -13,6 +13,7 @@ mod kinds;
 mod large;
 mod moved;
 mod options;
+mod page;
 mod patch;
 mod places;
 mod proof;

@@ -124,14 +124,19 @@ pub fn table_sum(stack: &Stack) -> String {
     )
 }
 
+/// A port of this host that nobody has now.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
+        .port()
+}
+
 /// The example stack of this repository, running, on a port of its own.
 pub fn example() -> Stack {
     let stack = Stack::write("");
     let from = concat!(env!("CARGO_MANIFEST_DIR"), "/compose/kms-connect");
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a free port")
-        .port();
+    let port = free_port();
     sh(&format!(
         "rm {d}/docker-compose.yml && cp -R {from}/. {d}",
         d = stack.dir.display()

@@ -9,6 +9,7 @@
 //! refusals  everything that is refused beforehand, word for word
 //! space     bytes and inodes at their borders
 //! hooks     what runs after the start, and what is left out
+//! page      on which ports a maintenance page answers meanwhile
 //! ```
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -16,6 +17,7 @@
 mod choice;
 mod hooks;
 mod order;
+mod page;
 mod refusals;
 mod space;
 mod support;

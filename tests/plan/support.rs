@@ -70,6 +70,7 @@ pub fn container(service: &str, number: usize) -> ContainerSeen {
         data_directory: None,
         manage_py: None,
         command: Vec::new(),
+        ports: Vec::new(),
     }
 }
 
@@ -290,6 +291,7 @@ pub fn wanted() -> Wanted {
         stop_timeout: None,
         max_downtime: None,
         copying: Copying::default(),
+        maintenance: false,
         hooks: Vec::new(),
         checks: Vec::new(),
         suffix: SUFFIX.to_owned(),

@@ -54,6 +54,9 @@ Examples:
   Copy gently, and give up (stack up, nothing changed) if it would be down for longer than two minutes:
     rehome move --to /mnt/kms-data --bandwidth 50MB --max-downtime 2m
 
+  Show visitors a page of your own while the stack stands still:
+    rehome move --to /mnt/kms-data --maintenance-page sorry.html
+
   Go back to Docker's own volumes, with everything that was written since:
     rehome move --to volumes";
 

@@ -4,7 +4,7 @@ use super::super::args::{BlockDelta, Destination, Move, Verification};
 use super::super::{Cx, Ending, exit};
 use crate::event::Outcome;
 use crate::model::{Failure, Result};
-use crate::ops::{App, Finish, MoveRequest, plan_move};
+use crate::ops::{App, Finish, MoveRequest, PageRequest, plan_move};
 use crate::steps::{CopyProof, Copying};
 use crate::{plan, ui};
 
@@ -74,6 +74,10 @@ fn request(args: Move) -> MoveRequest {
                 Verification::Full => CopyProof::Full,
             },
             whole_files: args.block_delta == BlockDelta::Off,
+        },
+        maintenance: match args.maintenance_page {
+            Some(file) => Some(PageRequest::File(file)),
+            None => args.maintenance.then_some(PageRequest::BuiltIn),
         },
         without_data: args.without_data,
         dry_run: args.dry_run,
