@@ -127,7 +127,7 @@ impl Step for Start {
 impl Start {
     /// The files must still say what they said when the plan was made.
     async fn unchanged(&self, cx: &Cx) -> Result<()> {
-        let now = project::definitions(&cx.compose, &cx.files.before).await?;
+        let now = project::definitions(&cx.compose, &cx.files.lasting()).await?;
         for (service, hash) in &self.definitions {
             if now.get(service) != Some(hash) {
                 return Err(Failure::environment(format!(

@@ -55,6 +55,18 @@ pub struct StackFiles {
     pub after: Located,
 }
 
+impl StackFiles {
+    /// The files that are there before and after the switch: it removes the override when no volume needs one any more.
+    #[must_use]
+    pub fn lasting(&self) -> Located {
+        let gone = |file: &&PathBuf| !self.after.files.contains(file);
+        let before = self.before.files.iter();
+        before
+            .filter(gone)
+            .fold(self.before.clone(), |files, file| files.without_file(file))
+    }
+}
+
 /// The clock of the downtime. It is kept beside the journal, so that it is right after a crash too; losing it costs a
 /// figure in the report and nothing else.
 #[derive(Debug)]

@@ -74,6 +74,24 @@ fn a_running_writer_loses_nothing_there_and_back() {
 }
 
 #[test]
+fn a_volume_whose_old_name_is_free_goes_back_to_it_and_needs_no_override() {
+    let block = Block::ext4(200);
+    let stack = small_up();
+    let settings = stack.read(".env");
+    stack.rehome(&format!("move --to {} -y", block.path())).exits(0);
+    sh(&format!("docker volume rm {}_data", stack.name));
+    let before = log(&stack);
+
+    stack.rehome("move --to volumes -y").exits(0);
+    assert_eq!(stack.mounted("app", "/data"), format!("{}_data", stack.name));
+    assert!(log(&stack).starts_with(&before), "lines of the log were lost");
+    assert_eq!(stack.read("docker-compose.block.yml"), "", "an override is left");
+    assert_eq!(stack.read(".env"), settings);
+    assert_eq!(stack.running(), ["app", "side", "web"]);
+    stack.assert_tidy();
+}
+
+#[test]
 fn trap_08_postgres_moves_under_a_steady_write_load_and_loses_no_committed_row() {
     let block = Block::ext4(600);
     let stack = postgres_up();

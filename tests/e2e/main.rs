@@ -11,6 +11,7 @@ mod example;
 mod failures;
 mod happy;
 mod killed;
+mod ledger;
 mod maintenance;
 mod own_engine;
 mod readme;
