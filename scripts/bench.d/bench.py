@@ -20,12 +20,15 @@ def files(top, count, per_dir, low, high):
     rng = random.Random(1)
     # A slice of random bytes from another offset each time: no two files are equal, none compresses,
     # and it is far faster than new random bytes for each.
-    pool = rng.randbytes(high * 2)
+    pool = rng.randbytes(high * 2 + 1)
     for number in range(count):
         place = os.path.join(top, f"{number // per_dir:05}")
         if number % per_dir == 0:
             os.makedirs(place, exist_ok=True)
         size = rng.randint(low, high)
+        if size < 8:
+            os.mknod(os.path.join(place, f"{number:07}"))
+            continue
         start = rng.randrange(len(pool) - size)
         with open(os.path.join(place, f"{number:07}"), "wb") as out:
             out.write(number.to_bytes(8, "big") + pool[start : start + size - 8])

@@ -42,6 +42,23 @@ const CAPABILITIES: [&str; 7] = [
     "SETFCAP",
 ];
 
+/// Without it the kernel hides `trusted.*` attributes (a Docker in a container keeps its layers' state in them), and
+/// they would be lost without a word. <https://man7.org/linux/man-pages/man7/xattr.7.html>
+const SEES_TRUSTED: &str = "SYS_ADMIN";
+
+/// What a helper may do for a request.
+fn capabilities(request: &Request) -> Vec<String> {
+    fn reads_attributes(request: &Request) -> bool {
+        match request {
+            Request::Copy(_) | Request::Verify(_) | Request::Compare { .. } => true,
+            Request::Several { requests } => requests.iter().any(reads_attributes),
+            _ => false,
+        }
+    }
+    let more = reads_attributes(request).then_some(SEES_TRUSTED);
+    CAPABILITIES.into_iter().chain(more).map(str::to_owned).collect()
+}
+
 /// What a helper sees of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HelperMount {
@@ -197,10 +214,7 @@ impl Engine {
                     .map(|(port, bindings)| HashMap::from([(port.clone(), Some(bindings.clone()))])),
                 readonly_rootfs: Some(true),
                 cap_drop: Some(vec!["ALL".into()]),
-                cap_add: job
-                    .user
-                    .is_none()
-                    .then(|| CAPABILITIES.map(str::to_owned).to_vec()),
+                cap_add: job.user.is_none().then(|| capabilities(&job.request)),
                 // `label=disable`: under SELinux a confined container cannot read other containers' files.
                 security_opt: Some(vec!["no-new-privileges".into(), "label=disable".into()]),
                 cpu_shares: (job.pace == Pace::Gentle).then_some(GENTLE_SHARES),

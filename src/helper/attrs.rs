@@ -1,8 +1,8 @@
 //! Extended attributes (POSIX ACLs and file capabilities are among them), and putting metadata onto entries.
 
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 
-use rustix::fs::{AtFlags, Gid, Mode, Uid, XattrFlags};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::meta::{Kind, Meta, Wanted};
@@ -18,6 +18,16 @@ const NOT_DATA: [&[u8]; 3] = [
     b"trusted.SGI_ACL_FILE",
     b"trusted.SGI_ACL_DEFAULT",
 ];
+
+/// Whether `trusted.*` attributes are seen here, tried on a nameless file. The kernel hides them from whoever has no
+/// `CAP_SYS_ADMIN`; a file system that has none of them hides nothing.
+#[must_use]
+pub fn sees_trusted(dir: BorrowedFd<'_>) -> bool {
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(dir, ".", flags, Mode::RUSR | Mode::WUSR);
+    let tried = file.and_then(|file| At::Fd(file.as_fd()).set(b"trusted.rehome", b"?"));
+    tried != Err(Errno::PERM)
+}
 
 /// Extended attributes by name, sorted.
 pub type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use rustix::io::Errno;
 
+use super::attrs;
 use super::back::read_back;
 use super::blocks::BlockLists;
 use super::context::Context;
@@ -122,6 +123,9 @@ pub fn copy(cx: &Context, request: &CopyRequest) -> Result<CopyReport> {
         grain: Grain::measure(to.as_fd()),
         jobs,
     };
+    if !attrs::sees_trusted(to.as_fd()) {
+        cx.note("attributes in trusted.* cannot be seen without CAP_SYS_ADMIN: they are neither copied nor compared");
+    }
     for mount in &tree.mounts {
         cx.note(format!(
             "{} is a mount of its own; what is in it is not part of the volume",

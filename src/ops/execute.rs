@@ -131,7 +131,12 @@ pub(super) fn world(app: &App, header: &Header, dir: &RunDir) -> Cx {
         downtime: Downtime::of_run(dir.path()),
         last_round: std::sync::Mutex::default(),
         maintenance: Maintenance::of_run(
-            header.facts.answered.iter().map(|a| a.port.clone()).collect(),
+            header
+                .facts
+                .answered
+                .iter()
+                .map(|a| (a.service.clone(), a.port.clone()))
+                .collect(),
             dir.path(),
         ),
     }

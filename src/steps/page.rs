@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::world::Cx;
 use crate::engine::{Page, Published};
-use crate::model::{Failure, Result};
+use crate::model::{Failure, Result, ServiceName};
 
 /// What is said unless somebody has another page.
 const BUILT_IN: &str = include_str!("../../templates/maintenance.html");
@@ -18,8 +18,8 @@ const BUILT_IN: &str = include_str!("../../templates/maintenance.html");
 /// See the module.
 #[derive(Debug)]
 pub struct Maintenance {
-    /// The ports of the host; none when no page is wanted.
-    ports: Vec<Published>,
+    /// The ports of the host, and whose they are; none when no page is wanted.
+    ports: Vec<(ServiceName, Published)>,
     /// Where the run keeps a page that it was given.
     given: PathBuf,
     /// Opened by this process, or about to be.
@@ -29,7 +29,7 @@ pub struct Maintenance {
 impl Maintenance {
     /// The page of a run; it is not opened.
     #[must_use]
-    pub fn of_run(ports: Vec<Published>, run_dir: &Path) -> Self {
+    pub fn of_run(ports: Vec<(ServiceName, Published)>, run_dir: &Path) -> Self {
         Self {
             ports,
             given: given(run_dir),
@@ -60,7 +60,12 @@ fn text(given: &Path) -> Result<Vec<u8>> {
 
 /// The services are down: opens the page, unless this process has done so. Does not wait until it answers.
 pub(super) async fn answer(cx: &Cx) {
-    let ports = cx.maintenance.ports.clone();
+    let ports: Vec<_> = cx
+        .maintenance
+        .ports
+        .iter()
+        .map(|(_, port)| port.clone())
+        .collect();
     let mut open = cx.maintenance.open.lock().await;
     if ports.is_empty() || open.is_some() {
         return;
@@ -87,6 +92,17 @@ pub(super) async fn answer(cx: &Cx) {
             }
         }
     }));
+}
+
+/// This service is about to be started: closes the page if it has one of its ports.
+///
+/// # Errors
+/// As [`leave`].
+pub(super) async fn make_way(cx: &Cx, service: &ServiceName) -> Result<()> {
+    if cx.maintenance.ports.iter().any(|(whose, _)| whose == service) {
+        leave(cx).await?;
+    }
+    Ok(())
 }
 
 /// Services are about to be started: closes the page, and waits until their ports are free.

@@ -8,6 +8,7 @@ use futures_util::future::{join_all, try_join_all};
 use futures_util::stream::FuturesUnordered;
 use serde::{Deserialize, Serialize};
 
+use super::page;
 use super::spec::{ExpectedMount, Starting};
 use super::world::Cx;
 use crate::compose::project::{Condition, rehearse};
@@ -197,6 +198,7 @@ async fn start(cx: &Cx, starting: &Starting, containers: Vec<Container>) -> Resu
             containers.len()
         )));
     }
+    page::make_way(cx, &starting.service).await?;
     for started in join_all(containers.iter().map(|c| cx.engine.start(&c.id))).await {
         started.map_err(|f| f.inside(format!("service `{}` could not be started", starting.service)))?;
     }

@@ -65,8 +65,9 @@ impl Step for Start {
             make_containers(cx, &cx.files.after, &self.make).await?;
         }
         self.on_new_homes(cx).await?;
-        page::leave(cx).await?;
         bring_up(cx, &self.services, self.limit).await?;
+        // Whoever was shown it may be a service that is not started again.
+        page::leave(cx).await?;
         cx.downtime.end(&*cx.events);
         Ok(())
     }

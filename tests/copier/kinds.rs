@@ -1,10 +1,11 @@
 //! What a copy keeps: every kind of entry and everything that is attached to it.
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
 
 use rehome::helper::context::Context;
 use rehome::helper::copy;
-use rehome::helper::protocol::{CopyRequest, FailClass, VerifyRequest};
+use rehome::helper::protocol::{CopyRequest, FailClass, Request, VerifyRequest};
 use rehome::helper::verify;
 use rehome::model::Owner;
 
@@ -139,6 +140,25 @@ fn capabilities_setuid_and_large_attributes_are_kept() {
     bench.copy();
     bench.assert_same();
     assert_eq!(look(&bench.from), look(&bench.to));
+}
+
+#[test]
+fn attributes_that_cannot_be_seen_are_said_not_to_be() {
+    let bench = Bench::new();
+    bash(&bench.from, "echo x > x; setfattr -n trusted.note -v hidden x");
+    let request = serde_json::to_string(&Request::Copy(bench.request())).unwrap();
+    let helper = Path::new(env!("CARGO_BIN_EXE_rehome"));
+    let without = sh(
+        "setpriv",
+        &[&"--bounding-set", &"-sys_admin", &helper, &"helper", &request],
+    );
+    assert!(
+        without.contains("attributes in trusted.* cannot be seen"),
+        "{without}"
+    );
+    assert_eq!(bash(&bench.to, "getfattr -d -m- x"), "");
+    let with = sh(helper.to_str().unwrap(), &[&"helper", &request]);
+    assert!(!with.contains("trusted"), "{with}");
 }
 
 #[test]

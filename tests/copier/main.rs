@@ -11,6 +11,7 @@ mod disks;
 mod interrupted;
 mod kinds;
 mod large;
+mod memory;
 mod moved;
 mod options;
 mod page;

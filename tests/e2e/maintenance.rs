@@ -149,6 +149,38 @@ fn visitors_get_the_page_while_the_stack_stands_still() {
 }
 
 #[test]
+fn the_page_answers_until_the_service_is_started_whose_port_it_has() {
+    let block = Block::ext4(200);
+    let (stack, port) = published();
+    // Web waits until app is well, and that is now for us to say.
+    let text = stack.read("docker-compose.yml").replace(
+        r#"["CMD", "test", "-s", "/data/log"], interval: 1s, retries: 5"#,
+        r#"["CMD-SHELL", "test ! -e /data/wait || test -e /tmp/go"], interval: 1s, retries: 100"#,
+    );
+    stack.file("docker-compose.yml", &text);
+    stack.compose("up -d");
+    stack.exec("app", "touch /data/wait");
+    let mut run = Watched::start(
+        &stack,
+        &format!("move --to {} -y --maintenance --offline", block.path()),
+    );
+    run.until("a maintenance page answers");
+    let app_runs = || {
+        let running = try_sh(&format!(
+            "cd {} && docker compose exec -T app true </dev/null",
+            stack.dir.display()
+        ));
+        running.status.success() && stack.mounted("app", "/data").contains("_data_block_")
+    };
+    wait_for("app on its new home", app_runs);
+    assert_eq!(status(port), "503", "app runs, and web waits for it");
+    stack.exec("app", "touch /tmp/go");
+    let run = run.end();
+    assert_eq!(run.code, 0, "{}\n{}", run.out, run.err);
+    assert_served(&stack, port);
+}
+
+#[test]
 fn a_page_of_ones_own() {
     let block = Block::ext4(200);
     let (stack, port) = published();

@@ -81,7 +81,7 @@ pub fn furnish(stack: &Stack, key: &str) {
         && ln -s ../a/big a/link && ln -s /etc/passwd a/outside && ln a/big a/hard && mkfifo a/fifo && mknod a/null c 1 3 \
         && truncate -s 20M a/sparse && printf x | dd of=a/sparse bs=1 seek=10000000 conv=notrunc status=none \
         && printf 'not utf-8' > "$(printf 'a/\xff\xfe')" && touch "a/$(printf 'n%.0s' $(seq 1 255))" \
-        && chmod 4755 a/b/c/file && chmod 1777 empty && chown 1234:4321 a/b/c/file && setfattr -n user.note -v kept a/b/c/file \
+        && chmod 4755 a/b/c/file && chmod 1777 empty && chown 1234:4321 a/b/c/file && setfattr -n user.note -v kept a/b/c/file && setfattr -n trusted.note -v kept a/b \
         && setfacl -m u:1000:rw a/b/c/file && touch -d '2001-02-03 04:05:06.789012345' a/big && chown 999:998 . && chmod 0751 ."#
     ));
 }
