@@ -154,7 +154,7 @@ pub fn copy(cx: &Context, request: &CopyRequest) -> Result<CopyReport> {
     report.metadata_changed = structure.metadata_changed;
     report.sockets = structure.sockets;
 
-    cx.expect(structure.bytes, structure.content.len() as u64);
+    cx.expect(structure.bytes, structure.files);
     if structure.listed || moves.drafts().any(|(_, draft)| draft.is_listed()) {
         Open::mark(&request.manifest)?;
     }

@@ -37,21 +37,12 @@ impl Draft {
         }
     }
 
-    /// Of a destination whose source was written to meanwhile.
+    /// Of a destination whose source is not known for certain to be the same still.
     #[must_use]
     pub fn of_untrusted(proof: Proof, size: u64) -> Self {
         Self {
             proof,
             source: Fingerprint::of_nothing(size),
-        }
-    }
-
-    /// Of a destination that has just been proven.
-    #[must_use]
-    pub fn of_trusted(proof: Proof, source: &Meta) -> Self {
-        Self {
-            proof,
-            source: Fingerprint::from(source),
         }
     }
 

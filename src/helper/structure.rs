@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -29,8 +30,10 @@ use super::walk::{is_lost_found, names};
 /// What [`bring`] did, and what it leaves to do.
 #[derive(Debug, Default)]
 pub struct Structure {
-    /// Files whose content has to be copied, in the order of the tree.
-    pub content: Vec<EntryId>,
+    /// Files whose content has to be copied.
+    pub content: Vec<Run>,
+    /// Their number.
+    pub files: u64,
     /// Further names of inodes.
     pub links: Vec<EntryId>,
     /// Their bytes.
@@ -45,6 +48,30 @@ pub struct Structure {
     pub metadata_changed: u64,
     /// Sockets skipped.
     pub sockets: u64,
+}
+
+/// Neighbours in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// The directory.
+    pub dir: u32,
+    /// Their places in it.
+    pub slots: Range<u32>,
+}
+
+impl Structure {
+    /// Puts a file onto the list.
+    fn wants(&mut self, id: EntryId, size: u64) {
+        self.files += 1;
+        self.bytes += size;
+        match self.content.last_mut() {
+            Some(run) if run.dir == id.dir && run.slots.end == id.slot => run.slots.end += 1,
+            _ => self.content.push(Run {
+                dir: id.dir,
+                slots: id.slot..id.slot + 1,
+            }),
+        }
+    }
 }
 
 /// Brings everything to the state of the source that is neither content nor a hard link nor metadata of directories.
@@ -78,6 +105,7 @@ pub fn bring(pass: &Pass<'_>, to_root: &Meta, (files, staged): (&Store, &Staged)
     for Maker { did, .. } in makers {
         all.content.extend(did.content);
         all.links.extend(did.links);
+        all.files += did.files;
         all.bytes += did.bytes;
         all.listed |= did.listed;
         all.moved.extend(did.moved);
@@ -85,7 +113,7 @@ pub fn bring(pass: &Pass<'_>, to_root: &Meta, (files, staged): (&Store, &Staged)
         all.metadata_changed += did.metadata_changed;
         all.sockets += did.sockets;
     }
-    all.content.sort_unstable();
+    all.content.sort_unstable_by_key(|run| (run.dir, run.slots.start));
     all.links.sort_unstable();
     Ok(all)
 }
@@ -206,8 +234,7 @@ impl<'a> Maker<'a> {
                 self.put_file(node, id)?;
             }
             self.did.listed |= known.is_some_and(|(_, draft)| draft.is_listed());
-            self.did.bytes += meta.size;
-            self.did.content.push(id);
+            self.did.wants(id, meta.size);
             return Ok(());
         };
         let proof = &draft.proof;
@@ -215,8 +242,7 @@ impl<'a> Maker<'a> {
             .filter(|found| found.ino == proof.ino && found.ctime == proof.ctime && found.size == meta.size)
         else {
             keep(self.files.forget(id))?;
-            self.did.bytes += meta.size;
-            self.did.content.push(id);
+            self.did.wants(id, meta.size);
             return Ok(());
         };
         // Neither ctime moved, so the metadata is as the last pass left it, unless another owner is asked for now.
