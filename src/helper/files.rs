@@ -30,7 +30,7 @@ const PART: u64 = 64 << 20;
 
 /// What waits in the page cache before it is synced to be read back, in bytes and in files.
 const GROUP: u64 = 256 << 20;
-const GROUP_FILES: usize = 50_000;
+const GROUP_FILES: usize = 20_000;
 
 /// How many read back for each that copies. They do nothing but wait for the disk: with 32 of them 100,000 small files
 /// took 7 seconds, with 8 of them 8.5, and 11.5 when nothing was read back before everything was copied.

@@ -36,7 +36,7 @@ fn peaks(bench: &Bench) -> [u64; 3] {
 }
 
 #[test]
-fn an_entry_takes_less_than_a_hundred_bytes() {
+fn an_entry_takes_little() {
     let few = Bench::new();
     bash(&few.from, &format!("python3 -c \"{FILES}\" 1000"));
     let base = peaks(&few);
