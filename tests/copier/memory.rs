@@ -49,10 +49,10 @@ fn an_entry_takes_little() {
         .zip(found)
     {
         let each = found.saturating_sub(base) / MANY;
-        // Both trees are held for the comparison.
-        let most = if *what == "comparison" { 140 } else { 100 };
+        // With what has a limit of its own, whatever the tree: files that wait to be read back, threads. It was 300
+        // when trees were not packed.
         assert!(
-            each < most,
+            each < 150,
             "{what}: {each} bytes an entry ({base} bytes, then {found})"
         );
     }

@@ -45,9 +45,14 @@ fn kill_after(stack: &Stack, to: &str, moment: Duration) -> bool {
     child.wait().unwrap().success()
 }
 
-/// Nothing waited: the kill came before the first record or after the last.
+/// Nothing waited: the kill came before the first record or after the last. Then going back is another move, and that
+/// is asked for.
 fn nothing_waits(run: &Run) -> bool {
-    let words = ["no run of this project waits", "there is nothing to take up"];
+    let words = [
+        "no run of this project waits",
+        "there is nothing to take up",
+        "Going back is a move of its own",
+    ];
     run.code == 3 && words.iter().any(|words| run.err.contains(words))
 }
 
