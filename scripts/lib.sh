@@ -87,3 +87,14 @@ need_tools() {
   # Not on any PATH: PostgreSQL's programs are installed by version.
   compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || add postgresql
 }
+
+# remove_labelled VALUE LABEL... - every container, volume and network that has one of the labels with this value
+remove_labelled() {
+  local value=$1 label
+  shift
+  for label in "$@"; do
+    docker ps --all --quiet --filter "label=$label=$value" | xargs -r docker rm --force >/dev/null
+    docker volume ls --quiet --filter "label=$label=$value" | xargs -r docker volume rm >/dev/null
+    docker network ls --quiet --filter "label=$label=$value" | xargs -r docker network rm >/dev/null
+  done
+}

@@ -24,9 +24,7 @@ impl Published {
             host_port: Some(self.host.to_string()),
         }
     }
-}
 
-impl Published {
     /// Several in words: `port 8080`, `ports 80, 127.0.0.1:8000`.
     #[must_use]
     pub fn list(ports: &[Self]) -> String {

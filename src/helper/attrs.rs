@@ -2,10 +2,10 @@
 
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, XattrFlags};
+use rustix::fs::{AtFlags, Gid, Mode, Uid, XattrFlags};
 use rustix::io::Errno;
 
-use super::meta::{Kind, Meta, Wanted};
+use super::meta::{Kind, Meta, Wanted, nameless_file};
 use crate::model::Owner;
 
 /// The kernel's own limit for a list of names and for a value (XATTR_LIST_MAX, XATTR_SIZE_MAX).
@@ -23,9 +23,7 @@ const NOT_DATA: [&[u8]; 3] = [
 /// `CAP_SYS_ADMIN`; a file system that has none of them hides nothing.
 #[must_use]
 pub fn sees_trusted(dir: BorrowedFd<'_>) -> bool {
-    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(dir, ".", flags, Mode::RUSR | Mode::WUSR);
-    let tried = file.and_then(|file| At::Fd(file.as_fd()).set(b"trusted.rehome", b"?"));
+    let tried = nameless_file(dir).and_then(|file| At::Fd(file.as_fd()).set(b"trusted.rehome", b"?"));
     tried != Err(Errno::PERM)
 }
 

@@ -49,10 +49,8 @@ pub fn keep(files: &Store, file: &Copied, there: &Meta) -> Result<()> {
     } else {
         return Ok(());
     };
-    let draft = Draft::of_untrusted(proof, file.size);
-    files
-        .put(file.id, standing, &draft)
-        .map_err(|error| store::failed(&error))
+    let draft = Draft::of_copy(proof, file.size);
+    files.put(file.id, standing, &draft).map_err(store::failed)
 }
 
 /// One who reads back.

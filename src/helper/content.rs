@@ -239,7 +239,10 @@ fn make_buffered(file: BorrowedFd<'_>) -> Result<(), Errno> {
 }
 
 /// pwrite(2), all of it; a file system that takes `O_DIRECT` and then does not write like that is asked again without.
-fn write_at(file: BorrowedFd<'_>, bytes: &[u8], at: u64) -> Result<(), Errno> {
+///
+/// # Errors
+/// As pwrite(2).
+pub fn write_at(file: BorrowedFd<'_>, bytes: &[u8], at: u64) -> Result<(), Errno> {
     let mut done = 0;
     while done < bytes.len() {
         match pwrite(file, &bytes[done..], at + done as u64) {

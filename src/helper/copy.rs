@@ -8,15 +8,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Instant;
 
-use rustix::io::Errno;
-
 use super::attrs;
 use super::back::read_back;
 use super::blocks::BlockLists;
 use super::context::Context;
 use super::crew::jobs;
 use super::cursor::{Cursor, open_root};
-use super::fault::{Fault, Result, Side, show, show_path};
+use super::fault::{Fault, Result, Side, errno_of, show, show_path};
 use super::files;
 use super::known::{Known, Open, known, write_manifest};
 use super::meta::{Grain, Kind, Meta, Stamp};
@@ -138,18 +136,17 @@ pub fn copy(cx: &Context, request: &CopyRequest) -> Result<CopyReport> {
     };
     let lists_path = request.manifest.with_extension("blocks");
     let on_lists = |error: std::io::Error| {
-        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        let errno = errno_of(&error);
         Fault::on_path("keep block hashes in", &lists_path, errno)
     };
     let lists = BlockLists::open(&lists_path).map_err(on_lists)?;
     let Known { files: known, moves } = known(cx, &request.manifest, &tree)?;
-    let on_known = |error: std::io::Error| store::failed(&error);
 
     let staged = Staged::take(&pass, &moves)?;
     report.moved = staged.count();
     let structure = structure::bring(&pass, &to_meta, (&known, &staged))?;
     report.deleted = staged.clear(&pass)?;
-    moves::renew(&moves, &structure.moved, &known).map_err(on_known)?;
+    moves::renew(&moves, &structure.moved, &known).map_err(store::failed)?;
     report.deleted += structure.deleted;
     report.metadata_changed = structure.metadata_changed;
     report.sockets = structure.sockets;
@@ -164,14 +161,14 @@ pub fn copy(cx: &Context, request: &CopyRequest) -> Result<CopyReport> {
     report.files_patched = done.patched;
     report.bytes_copied = done.bytes;
     for id in structure::link(&pass, &structure.links)? {
-        known.forget(id).map_err(on_known)?;
+        known.forget(id).map_err(store::failed)?;
     }
     pass.sync()?;
     read_back(&pass, &known, done.late)?;
     report.metadata_changed += structure::finish_directories(&pass)?;
     pass.sync()?;
 
-    count_dirty(&tree, &known, &mut report).map_err(on_known)?;
+    count_dirty(&tree, &known, &mut report).map_err(store::failed)?;
     lists.sync().map_err(on_lists)?;
     write_manifest(&request.manifest, &tree, &known)?;
     Open::clear(&request.manifest)?;

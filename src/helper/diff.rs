@@ -166,7 +166,7 @@ impl Comparer<'_> {
             Some(store) => store.of_dir(node.id, left.entries.len()),
             None => Ok(vec![None; left.entries.len()]),
         };
-        let known = known.map_err(|error| store::failed(&error))?;
+        let known = known.map_err(store::failed)?;
         for (slot, (entry, known)) in left.entries.iter().zip(known).enumerate() {
             if entry.meta.kind == Kind::Socket {
                 continue;

@@ -123,6 +123,12 @@ pub fn escape(bytes: &[u8]) -> String {
     text
 }
 
+/// The errno of a failed call of the standard library.
+#[must_use]
+pub fn errno_of(error: &std::io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}
+
 /// Whether an entry went away or became another while we looked at it.
 #[must_use]
 pub fn vanished(errno: Errno) -> bool {

@@ -14,7 +14,7 @@ use super::back::{Copied, differs, keep};
 use super::blocks::BlockLists;
 use super::content::{self, Buffer, Content, Reader, is_sparse};
 use super::copy::{Hand, Pass};
-use super::fault::{Fault, Result, Side, vanished};
+use super::fault::{Fault, Result, Side, errno_of, vanished};
 use super::hash::{HASHED, Hash};
 use super::known::LARGE;
 use super::manifest::{NO_LIST, settled};
@@ -205,7 +205,7 @@ impl<'a> Copier<'a> {
     /// The destination of a file, open, when its state is known.
     fn before(&mut self, id: EntryId, meta: &Meta) -> Result<Option<(OwnedFd, Before)>> {
         let (pass, failed) = (self.shared.pass, self.failed(Side::Destination, "reach", id));
-        let known = self.shared.files.get(id).map_err(|error| store::failed(&error))?;
+        let known = self.shared.files.get(id).map_err(store::failed)?;
         let Some((Standing::Earlier, draft)) = known.filter(|_| meta.nlink == 1) else {
             return Ok(None);
         };
@@ -387,7 +387,7 @@ impl<'a> Copier<'a> {
         let list = if content.complete && meta.size > LARGE {
             let added = self.shared.lists.add(&content.list);
             added.map_err(|error| {
-                let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+                let errno = errno_of(&error);
                 self.failed(Side::Destination, "keep the block hashes of", id)(errno)
             })?
         } else {

@@ -4,10 +4,8 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use rustix::io::Errno;
-
 use super::context::Context;
-use super::fault::{Fault, Result};
+use super::fault::{Fault, Result, errno_of};
 use super::manifest::{self, Entry, Fingerprint, NO_LIST, Proof, Record, Unusable};
 use super::meta::{Kind, Meta};
 use super::moves::{Moves, Search};
@@ -37,9 +35,9 @@ impl Draft {
         }
     }
 
-    /// Of a destination whose source is not known for certain to be the same still.
+    /// Of a destination that was just written. What the source is then, the tree knows.
     #[must_use]
-    pub fn of_untrusted(proof: Proof, size: u64) -> Self {
+    pub fn of_copy(proof: Proof, size: u64) -> Self {
         Self {
             proof,
             source: Fingerprint::of_nothing(size),
@@ -128,7 +126,7 @@ impl Open {
     }
 
     fn failed(path: &Path, error: &std::io::Error) -> Fault {
-        let errno = Errno::from_io_error(error).unwrap_or(Errno::IO);
+        let errno = errno_of(error);
         Fault::on_path("write", path, errno)
     }
 }
@@ -139,7 +137,7 @@ impl Open {
 /// When there is no room beside the manifest to keep it.
 pub fn known(cx: &Context, manifest: &Path, tree: &Tree) -> Result<Known> {
     let nothing = || {
-        let files = Store::new(manifest, tree).map_err(|error| store::failed(&error))?;
+        let files = Store::new(manifest, tree).map_err(store::failed)?;
         let moves = Moves::default();
         Ok(Known { files, moves })
     };
@@ -222,7 +220,7 @@ pub fn write_manifest(path: &Path, tree: &Tree, files: &Store) -> Result<()> {
         fault.into_iter().chain(records)
     });
     manifest::write(path, dirs.chain(files)).map_err(|error| {
-        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        let errno = errno_of(&error);
         Fault::on_path("write the manifest", path, errno)
     })
 }

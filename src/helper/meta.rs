@@ -1,8 +1,10 @@
 //! What is known about an entry without opening it.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, StatxAttributes, StatxFlags, Timespec, Timestamps, statx};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, StatxAttributes, StatxFlags, Timespec, Timestamps, openat, statx,
+};
 use rustix::io::Errno;
 
 use crate::model::Owner;
@@ -84,6 +86,15 @@ impl Stamp {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Grain(u32);
 
+/// Makes a file without a name, to be tried on: it is gone when it is closed.
+///
+/// # Errors
+/// As openat(2); not every file system can.
+pub fn nameless_file(dir: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    openat(dir, ".", flags, Mode::RUSR | Mode::WUSR)
+}
+
 impl Grain {
     /// Whole nanoseconds.
     pub const NANOSECOND: Self = Self(1);
@@ -91,13 +102,11 @@ impl Grain {
     /// Measures it with a nameless file; a file system that cannot make one is taken to keep nanoseconds.
     #[must_use]
     pub fn measure(dir: BorrowedFd<'_>) -> Self {
-        use rustix::fs::{Mode, OFlags};
         const FINE: Stamp = Stamp {
             sec: 1_000_000_000,
             nsec: 999_999_999,
         };
-        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-        let measured = rustix::fs::openat(dir, ".", flags, Mode::RUSR | Mode::WUSR).and_then(|file| {
+        let measured = nameless_file(dir).and_then(|file| {
             let times = Timestamps {
                 last_access: FINE.spec(),
                 last_modification: FINE.spec(),

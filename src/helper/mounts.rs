@@ -8,6 +8,7 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
+use super::fault::errno_of;
 use super::meta::Meta;
 
 /// A mount. Paths are bytes, unescaped.
@@ -110,7 +111,7 @@ pub fn is_filesystem_root(dir: BorrowedFd<'_>, meta: &Meta) -> Result<bool, Errn
         Ok(mount) => {
             Ok(mount.is_some_and(|mount| mount.root == b"/" && mount.point == path.as_os_str().as_bytes()))
         }
-        Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+        Err(error) => Err(errno_of(&error)),
     }
 }
 

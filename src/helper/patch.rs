@@ -8,9 +8,9 @@ use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
 use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, openat};
-use rustix::io::{Errno, pwrite};
+use rustix::io::Errno;
 
-use super::content::{Content, Holes, Reader, fill};
+use super::content::{Content, Holes, Reader, fill, write_at};
 use super::fault::{Fault, Result, Side};
 use super::hash::{HASHED, Hash, hash_of_block, hash_of_zeros};
 use super::meta::Meta;
@@ -107,15 +107,7 @@ fn write_pages(to: BorrowedFd<'_>, ours: &[u8], theirs: &[u8], at: u64) -> Resul
             page += 1;
         }
         let run = &ours[first * PAGE..(page * PAGE).min(ours.len())];
-        let mut done = 0;
-        while done < run.len() {
-            match pwrite(to, &run[done..], at + (first * PAGE + done) as u64) {
-                Ok(0) => return Err(Errno::IO),
-                Ok(got) => done += got,
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno),
-            }
-        }
+        write_at(to, run, at + (first * PAGE) as u64)?;
         written += run.len() as u64;
     }
     Ok(written)

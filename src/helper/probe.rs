@@ -7,7 +7,7 @@ use rustix::fs::{Mode, OFlags, StatVfsMountFlags, openat};
 use rustix::io::Errno;
 
 use super::cursor::open_root;
-use super::fault::{Fault, Result, escape};
+use super::fault::{Fault, Result, errno_of, escape};
 use super::meta::{Kind, Meta};
 use super::mounts;
 use super::place::{self, Step};
@@ -23,12 +23,10 @@ const NAMES: usize = 5;
 /// When the directory is not there or `/proc` is not.
 pub fn probe(dir: &Path, below: &[std::path::PathBuf]) -> Result<Probe> {
     let failed = |errno| Fault::on_path("probe", dir, errno);
-    let real = dir
-        .canonicalize()
-        .map_err(|error| failed(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+    let real = dir.canonicalize().map_err(|error| failed(errno_of(&error)))?;
     let fd = open_root(&real).map_err(failed)?;
     let mount = mounts::holding(&real)
-        .map_err(|error| failed(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?
+        .map_err(|error| failed(errno_of(&error)))?
         .ok_or_else(|| {
             Fault::new(
                 FailClass::Other,

@@ -7,9 +7,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use rustix::io::Errno;
-
-use super::fault::{Fault, Side};
+use super::fault::{Fault, Side, errno_of};
 use super::known::Draft;
 use super::manifest::{Proof, Record};
 use super::tree::{EntryId, Tree};
@@ -153,7 +151,7 @@ pub fn proof(known: &Option<(Standing, Draft)>) -> Option<Proof> {
 
 /// What it means that the file cannot be read or written.
 #[must_use]
-pub fn failed(error: &io::Error) -> Fault {
-    let errno = Errno::from_io_error(error).unwrap_or(Errno::IO);
+pub fn failed(error: io::Error) -> Fault {
+    let errno = errno_of(&error);
     Fault::io(Side::Destination, "keep what is known of", b"", errno)
 }

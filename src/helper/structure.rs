@@ -2,7 +2,6 @@
 //! to go from the destination.
 
 use std::collections::HashMap;
-use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -155,7 +154,7 @@ impl<'a> Maker<'a> {
             self.did.deleted += remove::entry(self.pass.cx, dir, &name, kind, &node.path(&name))?;
         }
         let known = self.files.of_dir(node.id, source.entries.len());
-        let known = known.map_err(|error| store::failed(&error))?;
+        let known = known.map_err(store::failed)?;
         for (slot, (entry, known)) in source.entries.iter().zip(known).enumerate() {
             let id = EntryId {
                 dir: node.id,
@@ -227,7 +226,6 @@ impl<'a> Maker<'a> {
         known: Option<(Standing, Draft)>,
     ) -> Result<()> {
         let pass = self.pass;
-        let keep = |kept: io::Result<()>| kept.map_err(|error| store::failed(&error));
         let wanted = meta.wanted(pass.request.owner, pass.grain);
         let Some((Standing::Proven, mut draft)) = known else {
             if self.staged.has(id) {
@@ -241,7 +239,7 @@ impl<'a> Maker<'a> {
         let Some(found) = found
             .filter(|found| found.ino == proof.ino && found.ctime == proof.ctime && found.size == meta.size)
         else {
-            keep(self.files.forget(id))?;
+            self.files.forget(id).map_err(store::failed)?;
             self.did.wants(id, meta.size);
             return Ok(());
         };
@@ -257,7 +255,9 @@ impl<'a> Maker<'a> {
             Meta::of_fd(fd.as_fd())
         })?;
         draft.proof.ctime = changed.ctime;
-        keep(self.files.put(id, Standing::Proven, &draft))
+        self.files
+            .put(id, Standing::Proven, &draft)
+            .map_err(store::failed)
     }
 
     fn put_file(&mut self, node: &Arc<Node>, id: EntryId) -> Result<()> {

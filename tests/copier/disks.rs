@@ -8,17 +8,6 @@ use rehome::helper::verify;
 
 use crate::support::{Bench, Disk, Random, assert_same, bash, grow, sh};
 
-fn to(bench: &Bench, disk: &Disk) -> CopyRequest {
-    let to = disk.at.join("data");
-    if !to.exists() {
-        std::fs::create_dir(&to).unwrap();
-    }
-    CopyRequest {
-        to,
-        ..bench.request()
-    }
-}
-
 #[test]
 fn a_full_disk_is_told_apart_and_the_pass_can_be_repeated_after_making_room() {
     let disk = Disk::new("40M", "mkfs.ext4", &[]);
@@ -28,7 +17,7 @@ fn a_full_disk_is_told_apart_and_the_pass_can_be_repeated_after_making_room() {
         "for n in $(seq 30); do head -c 1000000 /dev/urandom > f$n; done",
     );
     bash(&disk.at, "head -c 15000000 /dev/urandom > ballast");
-    let request = to(&bench, &disk);
+    let request = bench.request_to(&disk);
     let fault = copy::copy(&Context::new(), &request).unwrap_err();
     assert_eq!(fault.class, FailClass::Full, "{fault:?}");
     assert!(
@@ -47,7 +36,7 @@ fn a_disk_without_inodes_is_full() {
     let disk = Disk::new("40M", "mkfs.ext4", &["-N", "64"]);
     let bench = Bench::new();
     bash(&bench.from, "for n in $(seq 200); do echo > f$n; done");
-    let fault = copy::copy(&Context::new(), &to(&bench, &disk)).unwrap_err();
+    let fault = copy::copy(&Context::new(), &bench.request_to(&disk)).unwrap_err();
     assert_eq!(fault.class, FailClass::Full, "{fault:?}");
     let free = probe(&disk.at, &[]).unwrap();
     assert_eq!(free.inodes_free, 0);
@@ -58,7 +47,7 @@ fn a_read_only_disk_is_told_apart() {
     let disk = Disk::new("40M", "mkfs.ext4", &[]);
     let bench = Bench::new();
     bash(&bench.from, "echo x > f");
-    let request = to(&bench, &disk);
+    let request = bench.request_to(&disk);
     disk.remount("ro");
     let fault = copy::copy(&Context::new(), &request).unwrap_err();
     assert_eq!(fault.class, FailClass::ReadOnly, "{fault:?}");
@@ -75,7 +64,7 @@ fn a_file_system_of_whole_seconds_keeps_whole_seconds_and_verifies() {
         &bench.from,
         "mkdir d; echo a > d/a; ln -s a d/l; touch -h -d @1000.9 d/l; touch -d @1000.999999999 d/a; touch -d @2000.5 d",
     );
-    let request = to(&bench, &disk);
+    let request = bench.request_to(&disk);
     copy::copy(&Context::new(), &request).unwrap();
     assert_eq!(
         bash(&request.to, "stat -c %.9Y d d/a d/l"),
@@ -105,7 +94,7 @@ fn a_tree_goes_from_ext4_to_xfs_and_back() {
     let xfs = Disk::new("320M", "mkfs.xfs", &[]);
     let bench = Bench::new();
     grow(&bench.from, &mut Random(4711), 120);
-    let there = to(&bench, &xfs);
+    let there = bench.request_to(&xfs);
     copy::copy(&Context::new(), &there).unwrap();
     assert_same(&bench.from, &there.to);
     let home = Bench::new();
@@ -129,7 +118,7 @@ fn trap_12_lost_found_of_a_file_system_is_not_data_but_elsewhere_it_is() {
         "mkdir lost+found; echo data > lost+found/f; echo x > x",
     );
     // Into a sub-directory: a name like any other.
-    let request = to(&bench, &disk);
+    let request = bench.request_to(&disk);
     copy::copy(&Context::new(), &request).unwrap();
     assert_same(&bench.from, &request.to);
     // From the root of a file system: left out. And into one: left alone.

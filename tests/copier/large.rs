@@ -87,11 +87,7 @@ fn more_than_the_page_cache_is_asked_to_hold_is_read_back_from_the_disk() {
         "head -c 600M /dev/urandom > all; split -b 300k -a 4 all s; rm all; mkdir d; for n in saaa?; do ln $n d/$n; done",
     );
     bench.settle();
-    let request = CopyRequest {
-        to: disk.at.join("to"),
-        ..bench.request()
-    };
-    std::fs::create_dir(&request.to).unwrap();
+    let request = bench.request_to(&disk);
     let before = read_from(&disk);
     let report = copy::copy(&Context::new(), &request).unwrap();
     let read = read_from(&disk) - before;

@@ -79,6 +79,15 @@ impl Bench {
         }
     }
 
+    /// To a directory of a file system of its own.
+    pub fn request_to(&self, disk: &Disk) -> CopyRequest {
+        let to = disk.at.join("data");
+        if !to.exists() {
+            std::fs::create_dir(&to).unwrap();
+        }
+        CopyRequest { to, ..self.request() }
+    }
+
     pub fn try_copy(&self) -> Result<CopyReport, Fault> {
         copy::copy(&Context::new(), &self.request())
     }
