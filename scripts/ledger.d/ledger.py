@@ -41,7 +41,7 @@ PER_DIRECTORY = 12
 # Longer than the site takes to stop, with something in hand: what was given up is never done later.
 PATIENCE = 100
 # Between two writes of one client.
-PAUSE = 0.01
+PAUSE = 0.04
 CLIENTS = {"rows": 2, "files": 2}
 # What is shown of what differs.
 SHOWN = 20
@@ -111,7 +111,7 @@ class Client:
                     answer.read()
                 return
             except (OSError, http.client.HTTPException):
-                self.stopping.wait(0.1)
+                self.stopping.wait(0.3)
 
     def run(self, one):
         try:

@@ -14,6 +14,10 @@ use crate::model::{ContainerId, Failure, Result, ServiceName, Span};
 /// How often the engine is asked. Services wait for each other while the stack is down: each step of such a chain
 /// costs half of this.
 const POLL: Duration = Duration::from_millis(100);
+/// After a healthcheck that said no, it is left alone for so many times as long as it took, so that the service has the
+/// processors to start with and not the question whether it did; and for this long at most.
+const LEFT_ALONE: u32 = 3;
+const LEFT_ALONE_AT_MOST: Duration = Duration::from_secs(1);
 /// A healthcheck that takes longer is left to the engine.
 const ASK_LIMIT: Duration = Duration::from_secs(5);
 /// A healthcheck without a start period may say "unhealthy" before the service had a chance; longer than this it
@@ -55,6 +59,7 @@ impl Engine {
         let first = self.require(id, service).await?;
         let mut stable_since = None;
         let mut unhealthy_since = None;
+        let mut ask_again = began;
         loop {
             let now = self.require(id, service).await?;
             if now.restart_count > first.restart_count {
@@ -92,8 +97,13 @@ impl Engine {
                         return Ok(());
                     }
                 }
-                (Meant::Run, State::Running(Health::Starting)) if gate.ask && self.is_well(&now).await => {
-                    return Ok(());
+                (Meant::Run, State::Running(Health::Starting)) if gate.ask && Instant::now() >= ask_again => {
+                    let asked = Instant::now();
+                    if self.is_well(&now).await {
+                        return Ok(());
+                    }
+                    let pause = (asked.elapsed() * LEFT_ALONE).min(LEFT_ALONE_AT_MOST);
+                    ask_again = Instant::now() + pause;
                 }
                 (_, State::Running(_) | State::Created | State::Paused) => stable_since = None,
             }
