@@ -12,12 +12,16 @@
 //!        ├ compose       the resolved project, the override, `.env`, running `docker compose`
 //!        ├ engine        the Docker Engine API
 //!        ├ datastore     what is special about PostgreSQL and the others
+//!        ├ block         devices, file systems, mounts, fstab, boot safety
 //!        ├ helper        what runs inside the helper container: walk, copy, hash, compare
 //!        └ state         state directory, lock, runs, history
+//!           ├ child      runs other programs, within limits
 //!           └ model      names, sizes, failures; no I/O
 //! ui                     the only writer to stdout and stderr; it is fed by `event`
 //! ```
 
+pub mod block;
+pub mod child;
 pub mod cli;
 pub mod compose;
 pub mod datastore;

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 /// The floors of the house, from the cellar up: a module uses what is below it. The map is in `src/lib.rs`.
 const FLOORS: [&[&str]; 7] = [
     &["model"],
-    &["event"],
-    &["compose", "engine", "datastore", "helper", "state"],
+    &["event", "child"],
+    &["compose", "engine", "datastore", "helper", "state", "block"],
     &["observe", "plan", "saga", "steps"],
     &["ops"],
     &["ui"],
@@ -21,7 +21,9 @@ const FLOORS: [&[&str]; 7] = [
 ];
 
 /// What may be used on the same floor: each pair in one direction only.
-const DOORS: [(&str, &str); 7] = [
+const DOORS: [(&str, &str); 8] = [
+    // What is mounted where is read in one place.
+    ("block", "helper"),
     // What the helper found is named in the words of its protocol.
     ("datastore", "helper"),
     ("engine", "helper"),

@@ -20,5 +20,5 @@ pub use locate::{FoundBy, Located, Wanted, locate};
 pub use override_file::{Override, Style};
 pub use project::Project;
 pub use replace::replace_file;
-pub use runner::{Call, Compose, Ended, Version};
+pub use runner::{Call, Compose, Version};
 pub use trouble::Trouble;

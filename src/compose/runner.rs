@@ -12,27 +12,16 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
-use tokio::time::timeout;
 
-use crate::model::{Failure, Result, Span};
+use crate::child::{self, Broken, Ended};
+use crate::model::{Failure, Result};
 
 use super::locate::Located;
 use super::trouble::Trouble;
 
-/// How much of stderr is kept: its end, where the errors are.
-const STDERR_KEPT: usize = 16 << 10;
-/// A longer line is cut when it is told.
-const LINE_LIMIT: usize = 8 << 10;
-/// A project of a thousand services prints some megabytes.
-const STDOUT_LIMIT: usize = 32 << 20;
 /// How long a program may take to say its version.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(30);
-/// Between the polite signal and the other one.
-const GRACE: Duration = Duration::from_secs(5);
-
 /// A version of Compose.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version {
@@ -154,18 +143,6 @@ impl<'a> Call<'a> {
     }
 }
 
-/// What a call left behind. Its stdout may hold secrets: it has no `Debug`.
-pub struct Ended {
-    /// Whether Compose said that it worked, by its exit code.
-    pub success: bool,
-    /// `exit status: 15`, `signal: 9 (SIGKILL)`.
-    pub status: String,
-    /// All of it.
-    pub stdout: String,
-    /// The end of it.
-    pub stderr: String,
-}
-
 impl Compose {
     /// Finds the Compose of this machine: the plugin, else a `docker-compose` of version 2.
     ///
@@ -252,13 +229,14 @@ impl Compose {
             .args(&call.global)
             .args(&call.args);
         let mut silent = |_: &str| {};
-        watch(
+        child::run(
             command,
-            &format!("docker compose {name}"),
+            Stdio::null(),
             call.limit,
             call.on_line.unwrap_or(&mut silent),
         )
         .await
+        .map_err(|broken| broken.failure(&format!("docker compose {name}"), call.limit))
     }
 
     /// The command with the terminal of this process, for `rehome compose --`: the one use with a person in front.
@@ -341,7 +319,7 @@ enum Said {
 async fn say_version(words: &[&str], env: &BTreeMap<String, String>) -> Result<Said> {
     let mut command = program(words, env);
     command.args(["version", "--short"]);
-    let ended = match watch_io(command, VERSION_TIMEOUT, &mut |_| {}).await {
+    let ended = match child::run(command, Stdio::null(), VERSION_TIMEOUT, &mut |_| {}).await {
         Ok(ended) => ended,
         Err(Broken::Start(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(Said::Missing),
         Err(broken) => return Err(broken.failure(&words.join(" "), VERSION_TIMEOUT)),
@@ -359,175 +337,6 @@ async fn say_version(words: &[&str], env: &BTreeMap<String, String>) -> Result<S
                 words: line.unwrap_or("it says no version").trim().to_owned(),
             })
         }
-    }
-}
-
-/// Why a child did not come to its own end.
-enum Broken {
-    Start(io::Error),
-    Read(io::Error),
-    TooMuch,
-    TimedOut,
-}
-
-impl Broken {
-    fn failure(self, what: &str, limit: Duration) -> Failure {
-        match self {
-            Broken::Start(error) => Failure::environment(format!("cannot run `{what}`")).because(&error),
-            Broken::Read(error) => Failure::environment(format!("lost touch with `{what}`")).because(&error),
-            Broken::TooMuch => {
-                Failure::environment(format!("`{what}` printed more than {STDOUT_LIMIT} bytes"))
-            }
-            Broken::TimedOut => Failure::environment(format!(
-                "`{what}` did not end within {} and was stopped",
-                Span(limit)
-            )),
-        }
-    }
-}
-
-async fn watch(
-    command: Command,
-    what: &str,
-    limit: Duration,
-    on_line: &mut (dyn FnMut(&str) + Send),
-) -> Result<Ended> {
-    watch_io(command, limit, on_line)
-        .await
-        .map_err(|broken| broken.failure(what, limit))
-}
-
-/// Runs a child in a process group of its own: a Ctrl-C on the terminal is for Rehome to answer, and the plugin that
-/// `docker` starts goes with it when it must go.
-async fn watch_io(
-    mut command: Command,
-    limit: Duration,
-    on_line: &mut (dyn FnMut(&str) + Send),
-) -> std::result::Result<Ended, Broken> {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command.process_group(0).kill_on_drop(true);
-    let mut child = command.spawn().map_err(Broken::Start)?;
-    let mut group = Group {
-        pid: child.id().and_then(|id| Pid::from_raw(id.cast_signed())),
-    };
-    let stdout = child.stdout.take();
-    let stderr = child.stderr.take();
-    let work = async {
-        let (stdout, stderr) = tokio::try_join!(read_all(stdout), read_lines(stderr, on_line))?;
-        let status = child.wait().await.map_err(Broken::Read)?;
-        Ok(Ended {
-            success: status.success(),
-            status: status.to_string(),
-            stdout,
-            stderr,
-        })
-    };
-    let result = match timeout(limit, work).await {
-        Ok(result) => result,
-        Err(_) => Err(Broken::TimedOut),
-    };
-    if result.is_err() {
-        group.signal(Signal::TERM);
-        // Whether it went in time or not: the group gets the last signal below.
-        drop(timeout(GRACE, child.wait()).await);
-    } else {
-        group.pid = None;
-    }
-    result
-}
-
-/// Kills the process group when the future is dropped, or the child did not end by itself.
-struct Group {
-    pid: Option<Pid>,
-}
-
-impl Group {
-    fn signal(&self, signal: Signal) {
-        if let Some(pid) = self.pid
-            && let Err(error) = kill_process_group(pid, signal)
-        {
-            // Gone already, mostly.
-            tracing::debug!(%error, "signal to a process group of compose");
-        }
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.signal(Signal::KILL);
-    }
-}
-
-async fn read_all(stream: Option<impl AsyncRead + Unpin>) -> std::result::Result<String, Broken> {
-    let Some(stream) = stream else {
-        return Ok(String::new());
-    };
-    let mut bytes = Vec::new();
-    stream
-        .take(STDOUT_LIMIT as u64 + 1)
-        .read_to_end(&mut bytes)
-        .await
-        .map_err(Broken::Read)?;
-    if bytes.len() > STDOUT_LIMIT {
-        return Err(Broken::TooMuch);
-    }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// Tells each line and keeps the end of the whole.
-async fn read_lines(
-    stream: Option<impl AsyncRead + Unpin>,
-    on_line: &mut (dyn FnMut(&str) + Send),
-) -> std::result::Result<String, Broken> {
-    let Some(mut stream) = stream else {
-        return Ok(String::new());
-    };
-    let mut tail = Tail::default();
-    let mut line = Vec::new();
-    let mut buffer = [0_u8; 4096];
-    loop {
-        let count = stream.read(&mut buffer).await.map_err(Broken::Read)?;
-        for byte in &buffer[..count] {
-            match byte {
-                b'\n' | b'\r' => tell(&mut line, on_line),
-                byte if line.len() < LINE_LIMIT => line.push(*byte),
-                _ => {}
-            }
-        }
-        tail.push(&buffer[..count]);
-        if count == 0 {
-            tell(&mut line, on_line);
-            return Ok(tail.text());
-        }
-    }
-}
-
-fn tell(line: &mut Vec<u8>, on_line: &mut (dyn FnMut(&str) + Send)) {
-    if !line.is_empty() {
-        on_line(&String::from_utf8_lossy(line));
-        line.clear();
-    }
-}
-
-/// The last bytes of a stream.
-#[derive(Default)]
-struct Tail(Vec<u8>);
-
-impl Tail {
-    fn push(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
-        // Cut only now and then, not for every read.
-        if self.0.len() > 2 * STDERR_KEPT {
-            self.0.drain(..self.0.len() - STDERR_KEPT);
-        }
-    }
-
-    fn text(&self) -> String {
-        let start = self.0.len().saturating_sub(STDERR_KEPT);
-        String::from_utf8_lossy(&self.0[start..]).into_owned()
     }
 }
 

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
+use crate::child::Ended;
 use crate::model::{Failure, Result, ServiceName};
 
 use super::super::locate::Located;
-use super::super::runner::{Call, Compose, Ended};
+use super::super::runner::{Call, Compose};
 use super::super::trouble::Trouble;
 use super::raw::{RawTargets, json, project, undouble};
 use super::{Project, unused};

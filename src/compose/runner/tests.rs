@@ -1,4 +1,4 @@
-//! Versions of Compose as they are written, and what is kept of a stream.
+//! Versions of Compose as they are written.
 
 use super::*;
 
@@ -21,14 +21,4 @@ fn versions_are_read_as_distributions_write_them() {
     assert_eq!(Version::parse("docker-compose version 1.29"), None);
     let version = Version::parse("2.26.1-4").unwrap();
     assert!(version > Version::OLDEST && version < (2, 26, 2));
-}
-
-#[test]
-fn only_the_end_of_a_stream_is_kept() {
-    let mut tail = Tail::default();
-    for number in 0..100_000_u32 {
-        tail.push(format!("{number}\n").as_bytes());
-        assert!(tail.0.len() <= 2 * STDERR_KEPT);
-    }
-    assert!(tail.text().len() == STDERR_KEPT && tail.text().ends_with("99998\n99999\n"));
 }
