@@ -1,0 +1,311 @@
+//! A device that is held: nobody else mounts it, makes something of it or probes it, as long as it is.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+use rustix::io::Errno;
+
+use super::device::{Device, Identity, Number};
+use super::sysfs;
+use crate::helper::mounts;
+use crate::model::{Failure, Result, Span};
+
+/// udev holds its lock while it probes, which takes it milliseconds, and after each close of a writer.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+/// Between two tries for the lock.
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
+/// Processes whose mounts are looked through for one that holds a device.
+const PROCESSES: usize = 10_000;
+
+/// A device that was opened exclusively and locked.
+///
+/// `O_EXCL` keeps everybody from mounting it, also in other mount namespaces, and from making it a part of something:
+/// open(2). The lock keeps udev from looking meanwhile: <https://systemd.io/BLOCK_DEVICE_LOCKING/>
+#[derive(Debug)]
+pub struct Opened {
+    device: Device,
+    identity: Identity,
+    /// Which opening this is: what was proven of another one does not hold for it.
+    serial: u64,
+    /// Opened with `O_EXCL`. Given up when mkfs needs the device for itself.
+    exclusive: Option<OwnedFd>,
+    /// The same device without `O_EXCL`, locked. What programs are given as their stdin.
+    plain: File,
+    /// Of a partition, the disk: udev locks disks.
+    _disk: Option<OwnedFd>,
+}
+
+impl Opened {
+    /// Opens a device for reading, exclusively, and locks it.
+    ///
+    /// # Errors
+    /// When it is in use (by whom, as far as the kernel tells), locked, gone, or another device by now.
+    pub async fn open(device: Device) -> Result<Self> {
+        let node = &device.node;
+        let shown = node.display();
+        let failed = |error: io::Error| Failure::environment(format!("cannot open {shown}")).because(&error);
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let exclusive = match open(node, flags | OFlags::EXCL, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(Errno::BUSY) => return Err(in_use(&device)),
+            Err(error) => return Err(failed(error.into())),
+        };
+        // By the descriptor and not by the name, which may lead elsewhere by now.
+        let plain = open(
+            format!("/proc/self/fd/{}", exclusive.as_raw_fd()),
+            flags,
+            Mode::empty(),
+        )
+        .map_err(|error| failed(error.into()))?;
+        let identity = Identity::of(&exclusive).map_err(failed)?;
+        if identity.number != device.number {
+            return Err(
+                Failure::refused(format!("{shown} is another device than a moment ago"))
+                    .cause(format!("it was {}, it is {}", device.number, identity.number))
+                    .data("nothing was written to it"),
+            );
+        }
+        lock(&plain, node).await?;
+        let disk = match sysfs::disk_of(identity.number).map_err(failed)? {
+            None => None,
+            Some(disk) => Some(lock_disk(&disk).await?),
+        };
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Ok(Self {
+            identity,
+            serial: NEXT.fetch_add(1, Ordering::Relaxed),
+            exclusive: Some(exclusive),
+            plain: plain.into(),
+            _disk: disk,
+            device,
+        })
+    }
+
+    /// What was opened.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Its node.
+    #[must_use]
+    pub fn node(&self) -> &Path {
+        &self.device.node
+    }
+
+    /// What it was when it was opened.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Which opening this is.
+    pub(super) fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.plain.as_fd()
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.plain
+    }
+
+    /// Another descriptor of the same opening, so the lock lives as long as one of them: a mkfs that outlives Rehome
+    /// keeps it.
+    pub(super) fn shared(&self) -> Result<OwnedFd> {
+        self.plain
+            .try_clone()
+            .map(Into::into)
+            .map_err(|error| Failure::environment("cannot duplicate a descriptor").because(&error))
+    }
+
+    /// Gives the device up to a program that wants it for itself. The lock stays.
+    pub(super) fn share(&mut self) {
+        self.exclusive = None;
+    }
+
+    /// That it is still the device that was opened.
+    ///
+    /// # Errors
+    /// When it is gone or changed: detached, replaced, resized.
+    pub fn still_same(&self) -> Result<()> {
+        let changed = |cause: String| {
+            Failure::refused(format!(
+                "{} changed while it was looked at",
+                self.node().display()
+            ))
+            .cause(cause)
+        };
+        let now = Identity::of(&self.plain).map_err(|error| changed(error.to_string()))?;
+        if now == self.identity {
+            Ok(())
+        } else {
+            Err(changed(differences(&self.identity, &now)))
+        }
+    }
+}
+
+fn differences(before: &Identity, now: &Identity) -> String {
+    let mut found = Vec::new();
+    if before.number != now.number {
+        found.push(format!("its number was {}, now {}", before.number, now.number));
+    }
+    if before.size != now.size {
+        found.push(format!("it had {} bytes, now {}", before.size.0, now.size.0));
+    }
+    if before.serial != now.serial {
+        let name = |serial: &Option<String>| serial.clone().unwrap_or_else(|| "none".into());
+        found.push(format!(
+            "its serial was {}, now {}",
+            name(&before.serial),
+            name(&now.serial)
+        ));
+    }
+    if before.diskseq != now.diskseq {
+        found.push("another disk was attached in its place".into());
+    }
+    if before.start != now.start {
+        found.push("the partition begins elsewhere".into());
+    }
+    found.join("; ")
+}
+
+async fn lock_disk(disk: &Path) -> Result<OwnedFd> {
+    let failed = |error: io::Error| {
+        Failure::environment(format!("cannot lock the disk of a partition, {}", disk.display()))
+            .because(&error)
+    };
+    let name = disk.file_name().unwrap_or_default();
+    // The kernel's own name of the node; `!` stands for a slash in it.
+    let node = PathBuf::from("/dev").join(name.to_string_lossy().replace('!', "/"));
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let fd = open(&node, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
+    let file = File::from(fd);
+    let number = Number::of(file.metadata().map_err(failed)?.rdev());
+    if number != sysfs::number(disk).map_err(failed)? {
+        return Err(failed(io::Error::other(format!(
+            "{} is not that disk",
+            node.display()
+        ))));
+    }
+    lock(&file, &node).await?;
+    Ok(file.into())
+}
+
+async fn lock(file: impl AsFd, node: &Path) -> Result<()> {
+    let began = Instant::now();
+    loop {
+        match flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(()),
+            Err(Errno::WOULDBLOCK) if began.elapsed() < LOCK_PATIENCE => {
+                // There is no way to be told; the other lock must end by itself.
+                tokio::time::sleep(LOCK_PAUSE).await;
+            }
+            Err(Errno::WOULDBLOCK) => {
+                return Err(Failure::refused(format!(
+                    "{} is locked by another program, for more than {}",
+                    node.display(),
+                    Span(LOCK_PATIENCE)
+                ))
+                .cause("something partitions, formats or probes it right now")
+                .data("nothing was written to it")
+                .hint("see which: lslocks; then run it again when that has ended"));
+            }
+            Err(error) => {
+                return Err(Failure::environment(format!("cannot lock {}", node.display())).because(&error));
+            }
+        }
+    }
+}
+
+/// A device that the kernel gives to nobody else, and why.
+fn in_use(device: &Device) -> Failure {
+    let shown = device.node.display();
+    let failure = Failure::refused(format!("{shown} is in use")).data("nothing was written to it");
+    match users(device) {
+        Ok(users) if users.is_empty() => failure.cause(
+            "the kernel does not say by what: a mount in a container or another mount namespace, or a program that \
+             opened it for itself",
+        ),
+        Ok(users) => users.into_iter().fold(failure, Failure::cause),
+        Err(error) => failure.because(&error),
+    }
+    .hint(format!("see what uses it: lsblk {shown}; grep -l {} /proc/*/mountinfo", device.number))
+}
+
+/// What uses a device or a partition of it, in words.
+fn users(device: &Device) -> io::Result<Vec<String>> {
+    let mut found = Vec::new();
+    let mut numbers = vec![device.number];
+    for name in sysfs::partitions(device.number)? {
+        numbers.push(sysfs::number(&device.number.directory().join(name))?);
+    }
+    for number in &numbers {
+        let holders = sysfs::holders(*number)?;
+        if !holders.is_empty() {
+            found.push(format!("it is a part of {}", holders.join(", ")));
+        }
+    }
+    let own = mounted(Path::new("/proc/self/mountinfo"), &numbers)?;
+    found.extend(own.iter().map(|point| format!("it is mounted at {point}")));
+    if own.is_empty() {
+        found.extend(mounted_elsewhere(&numbers));
+    }
+    // The first line is a heading: proc(5). There is no such file in a kernel without swap.
+    let swaps = sysfs::attribute(Path::new("/proc/swaps"))?.unwrap_or_default();
+    for line in swaps.lines().skip(1) {
+        let name = Path::new(line.split_whitespace().next().unwrap_or_default());
+        if numbers.iter().any(|number| sysfs::is_device(name, *number)) {
+            found.push(format!("it is swap space in use ({})", name.display()));
+        }
+    }
+    Ok(found)
+}
+
+/// Where these devices are mounted, in the mount namespace of this mountinfo.
+fn mounted(mountinfo: &Path, numbers: &[Number]) -> io::Result<Vec<String>> {
+    let text = std::fs::read(mountinfo)?;
+    let mut found = Vec::new();
+    for mount in text.split(|byte| *byte == b'\n').filter_map(mounts::parse) {
+        let source = String::from_utf8_lossy(&mount.source).into_owned();
+        let is = |number: &Number| {
+            // btrfs shows a number of its own, and the device's name.
+            mount.device == number.to_string() || sysfs::is_device(Path::new(&source), *number)
+        };
+        if numbers.iter().any(is) {
+            found.push(String::from_utf8_lossy(&mount.point).into_owned());
+        }
+    }
+    Ok(found)
+}
+
+/// The first process that has one of these devices mounted where it lives. Processes come and go: one that cannot be
+/// read is passed over, as this is only for the words of a refusal.
+fn mounted_elsewhere(numbers: &[Number]) -> Option<String> {
+    let processes = std::fs::read_dir("/proc").ok()?;
+    for process in processes.flatten().take(PROCESSES) {
+        let id = process.file_name().to_string_lossy().into_owned();
+        if !id.bytes().all(|byte| byte.is_ascii_digit()) {
+            continue;
+        }
+        let points = mounted(&process.path().join("mountinfo"), numbers).unwrap_or_default();
+        if let Some(point) = points.first() {
+            let name = sysfs::attribute(&process.path().join("comm"))
+                .ok()
+                .flatten()
+                .unwrap_or_default();
+            return Some(format!(
+                "it is mounted at {point} in the mount namespace of process {id} ({name})"
+            ));
+        }
+    }
+    None
+}
