@@ -30,7 +30,12 @@ fn every_backup_superblock_that_mke2fs_would_write_is_read() {
             let line = "mkfs.ext4 -n -F -b $2 $1 2>&1 | sed -n '/backups stored/,$p'";
             let said = bash(line, &[&file.path(), &block.to_string()]);
             let backups = numbers(&said);
-            assert!(!backups.is_empty(), "{size} {block}: {said}");
+            // A single group has no backup.
+            assert_eq!(
+                backups.is_empty(),
+                size <= 8 * block * block,
+                "{size} {block}: {said}"
+            );
             for backup in backups {
                 assert!(covers(size, backup * block), "{size} {block} {backup}");
             }
@@ -58,7 +63,8 @@ fn every_allocation_group_that_mkfs_xfs_would_make_is_read() {
     for size in [300 << 20, 1 << 30, 50 << 30, 333 << 30, 3 << 40_u64] {
         let file = sparse(size);
         check(file.path(), size, "");
-        for count in [2, 8, 16, 32] {
+        // mkfs.xfs makes no group too small for a log.
+        for count in [2, 8, 16, 32].into_iter().filter(|_| size >= 50 << 30) {
             check(file.path(), size, &format!("-d agcount={count}"));
         }
     }
