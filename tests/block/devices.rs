@@ -13,6 +13,8 @@ use crate::support::{Loop, bash, words};
 fn volumes_are_found_by_their_links_and_links_to_one_device_are_one() {
     let (one, two, three) = (Loop::of("10M", ""), Loop::of("20M", ""), Loop::of("30M", ""));
     let table = Loop::with("40M", "echo 'size=10M' | sfdisk -q --label gpt $1", "--partscan");
+    // A kernel without GPT is told.
+    bash("[[ -e $1p1 ]] || addpart $1 1 2048 20480", &[&table.node]);
     let root = tempfile::tempdir().unwrap();
     let link = |name: &str, to: &str| {
         let at = root.path().join("dev/disk").join(name);

@@ -72,6 +72,8 @@ async fn an_empty_partition_is_formatted_and_its_disk_is_not_empty() {
         "echo 'start=2048, size=200M' | sfdisk -q --label gpt $1",
         "--partscan",
     );
+    // A kernel without GPT is told.
+    bash("[[ -e $1p1 ]] || addpart $1 1 2048 409600", &[&disk.node]);
     let answer = disk.look().await;
     assert!(
         answer.contains("a partition table (gpt)") && answer.contains("partitions: loop"),
