@@ -178,7 +178,7 @@ fn blkid_says(text: &str) -> Option<Signature> {
         .filter_map(|line| line.split_once('='))
         .map(|(key, value)| (key, value.replace('\\', "")))
         .collect();
-    let of_table = values.get("TYPE").is_none();
+    let of_table = !values.contains_key("TYPE");
     Some(Signature {
         kind: values.get("TYPE").or(values.get("PTTYPE"))?.clone(),
         uuid: values.get(if of_table { "PTUUID" } else { "UUID" }).cloned(),

@@ -18,7 +18,7 @@ const SAMPLES: u64 = 4096;
 #[must_use]
 pub fn planned(size: u64, full: bool) -> Vec<Range<u64>> {
     if full {
-        return merged(vec![0..size], size);
+        return merged(std::iter::once(0..size).collect(), size);
     }
     let mut places = vec![0..ENDS, size.saturating_sub(ENDS)..size];
     places.extend(
