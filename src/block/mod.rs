@@ -3,5 +3,14 @@
 //! What is here looks, or does one thing that it was told. What to do, and whether, is decided in `plan`. util-linux,
 //! e2fsprogs and xfsprogs are the libraries: their programs are run through [`tool`].
 
+pub mod bare;
+pub mod boot;
+pub mod dirs;
+pub mod fsid;
+pub mod fstab;
+pub mod mounted;
+pub mod sentinel;
 pub mod sysroot;
 pub mod tool;
+pub mod units;
+pub mod volume;
