@@ -528,7 +528,7 @@ impl Fstab {
 }
 
 /// How paths are compared on a machine: symlinks followed as far as there is something, the rest as it is written.
-pub fn names(sysroot: &Sysroot) -> impl Fn(&Path) -> PathBuf {
+pub fn names(sysroot: &Sysroot) -> impl Fn(&Path) -> PathBuf + use<> {
     let sysroot = sysroot.clone();
     move |path| {
         let path = sysroot.at(path);
