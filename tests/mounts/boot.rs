@@ -61,9 +61,41 @@ fn the_units_say_what_they_do() {
             r"/etc/systemd/system/mnt-kms\x2ddata.mount.wants/rehome-kms-connect.service",
         ]
     );
-    insta::assert_snapshot!(text(&pieces[0]), @"");
-    insta::assert_snapshot!(text(&pieces[1]), @"");
-    insta::assert_snapshot!(boot::blast_radius(target()).join("\n"), @"");
+    insta::assert_snapshot!(text(&pieces[0]), @r##"
+    # Written by rehome
+    # The Docker engine waits for /mnt/kms-data at boot, and does not start without it: no container of this host is
+    # started on an empty directory. Remove it with: rehome mount --undo --at /mnt/kms-data
+    [Unit]
+    RequiresMountsFor=/mnt/kms-data
+    "##);
+    insta::assert_snapshot!(text(&pieces[1]), @r##"
+    # Written by rehome
+    # Brings the stack up when its volume is mounted, at boot or later: the engine tries a container whose volume is missing
+    # once, and not again when it comes back. Containers that exist are started as they are; none is made anew.
+    [Unit]
+    Description=Stack kms-connect on /mnt/kms-data
+    RequiresMountsFor=/mnt/kms-data
+    Requires=docker.service
+    After=docker.service network-online.target
+    Wants=network-online.target
+    # Only this volume, not an empty directory nor another one.
+    AssertPathExists=/mnt/kms-data/.rehome-0b5ae5e5-7a5b-4c1e-9f0e-4a2f3f0e8a11
+
+    [Service]
+    Type=oneshot
+    StandardInput=null
+    WorkingDirectory=/srv/kms connect
+    ExecStart=/bin/echo compose --project-directory "/srv/kms connect" -p kms-connect -f "/srv/kms connect/compose.yaml" -f "/srv/100%%/$$x\"y\\z.yaml" --env-file "/srv/kms connect/.env" --profile prod up --detach --no-recreate --no-build --pull never db api
+    TimeoutStartSec=15min
+
+    [Install]
+    WantedBy=mnt-kms\x2ddata.mount
+    "##);
+    insta::assert_snapshot!(boot::blast_radius(target()).join("\n"), @r##"
+    while /mnt/kms-data is not mounted, the Docker engine does not start at boot: no container of this host runs
+    `systemctl stop mnt-kms\x2ddata.mount` stops the Docker engine, and all containers with it; `umount /mnt/kms-data` does not
+    when /mnt/kms-data is mounted later, the engine is started with the stack, and with it every container that restarts by itself
+    "##);
 }
 
 #[test]
