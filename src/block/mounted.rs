@@ -86,13 +86,20 @@ pub async fn mount(sysroot: &Sysroot, line: &Line, device: &Path) -> Result<Volu
     if Mounts::about(&target)?.here.is_empty() {
         command(sysroot, line, device).run().await?;
         let top = Mounts::about(&target)?.here.pop();
-        let right = top.is_some_and(|top| is_of(&top, device).unwrap_or(false));
+        let right = top
+            .as_ref()
+            .is_some_and(|top| is_of(top, device).unwrap_or(false));
         if !right && sysroot.is_machine() {
+            let seen = top.map_or_else(
+                || "nothing is to be seen there".to_owned(),
+                |top| format!("{} is to be seen there", String::from_utf8_lossy(&top.source)),
+            );
             let failure = Failure::refused(format!(
                 "mount(8) mounted something else than {} at {}",
                 device.display(),
                 target.display()
             ))
+            .cause(seen)
             .cause("several devices have the same UUID, or fstab says something else")
             .hint("compare: blkid; detach the clone, or give it another UUID: tune2fs -U random, xfs_admin -U generate");
             return Err(match unmount(&target).await {
