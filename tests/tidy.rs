@@ -21,9 +21,11 @@ const FLOORS: [&[&str]; 7] = [
 ];
 
 /// What may be used on the same floor: each pair in one direction only.
-const DOORS: [(&str, &str); 8] = [
+const DOORS: [(&str, &str); 9] = [
     // What is mounted where is read in one place.
     ("block", "helper"),
+    // Files are replaced whole, in one way.
+    ("block", "state"),
     // What the helper found is named in the words of its protocol.
     ("datastore", "helper"),
     ("engine", "helper"),

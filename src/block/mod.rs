@@ -3,15 +3,24 @@
 //! What is here looks, or does one thing that it was told. What to do, and whether, is decided in `plan`. util-linux,
 //! e2fsprogs and xfsprogs are the libraries: their programs are run through [`tool`].
 
+pub mod bare;
+pub mod boot;
 pub mod device;
+pub mod dirs;
 pub mod format;
 pub mod found;
+pub mod fsid;
+pub mod fstab;
 pub mod intent;
+pub mod mounted;
 pub mod opened;
 pub mod probe;
 pub mod provider;
 pub mod reads;
+pub mod sentinel;
 pub mod sysfs;
 pub mod sysroot;
 pub mod tool;
+pub mod units;
 pub mod uuid;
+pub mod volume;

@@ -14,6 +14,8 @@ use super::meta::Meta;
 /// A mount. Paths are bytes, unescaped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
+    /// The kernel's number of this mount; statx(2) tells it of an open file.
+    pub id: u64,
     /// `major:minor`.
     pub device: String,
     /// What of the file system is mounted; `/` is all.
@@ -33,13 +35,15 @@ pub struct Mount {
 pub fn parse(line: &[u8]) -> Option<Mount> {
     // 36 35 98:0 /root /point rw,noatime master:1 - ext3 /dev/root rw,errors=continue
     let mut fields = line.split(|byte| *byte == b' ');
-    let device = String::from_utf8(fields.nth(2)?.to_vec()).ok()?;
+    let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+    let device = String::from_utf8(fields.nth(1)?.to_vec()).ok()?;
     let (root, point, options) = (fields.next()?, fields.next()?, fields.next()?);
     let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
     let (fs_type, source) = (fields.next()?, fields.next()?);
     let super_options = fields.next().unwrap_or_default();
     let read_only = |options: &[u8]| options.split(|byte| *byte == b',').any(|option| option == b"ro");
     Some(Mount {
+        id,
         device,
         root: unescape(root),
         point: unescape(point),
@@ -49,8 +53,9 @@ pub fn parse(line: &[u8]) -> Option<Mount> {
     })
 }
 
-/// The kernel writes space, tab, newline and backslash as three octal digits.
-fn unescape(field: &[u8]) -> Vec<u8> {
+/// The kernel writes space, tab, newline and backslash as three octal digits, and so does fstab.
+#[must_use]
+pub fn unescape(field: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&byte, after)) = rest.split_first() {
@@ -73,6 +78,18 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     plain
 }
 
+/// Every mount that this process sees, in the order in which they hide each other.
+///
+/// # Errors
+/// When mountinfo cannot be read.
+pub fn all() -> std::io::Result<Vec<Mount>> {
+    let mut found = Vec::new();
+    for line in BufReader::new(std::fs::File::open("/proc/self/mountinfo")?).split(b'\n') {
+        found.extend(parse(&line?));
+    }
+    Ok(found)
+}
+
 /// The mount that holds `path`, which must be absolute and free of symlinks: the one mounted longest down the path,
 /// and of several at the same place the last, which hides the others.
 ///
@@ -80,8 +97,7 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 /// When mountinfo cannot be read.
 pub fn holding(path: &Path) -> std::io::Result<Option<Mount>> {
     let mut best: Option<Mount> = None;
-    for line in BufReader::new(std::fs::File::open("/proc/self/mountinfo")?).split(b'\n') {
-        let Some(mount) = parse(&line?) else { continue };
+    for mount in all()? {
         let holds = path.starts_with(Path::new(std::ffi::OsStr::from_bytes(&mount.point)));
         if holds
             && best
@@ -130,7 +146,7 @@ mod tests {
             br"36 35 98:0 /mnt\0401 /mnt/my\040disk\134x rw,noatime master:1 shared:7 - ext4 /dev/my\011disk rw,errors=continue",
         )
         .unwrap();
-        assert_eq!(mount.device, "98:0");
+        assert_eq!((mount.id, mount.device.as_str()), (36, "98:0"));
         assert_eq!(mount.root, b"/mnt 1");
         assert_eq!(mount.point, b"/mnt/my disk\\x");
         assert_eq!(mount.fs_type, "ext4");

@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File};
 use std::io::Write;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use crate::model::{Failure, Result};
@@ -59,12 +59,42 @@ pub(super) fn create_dir(dir: &Path) -> std::io::Result<bool> {
 /// # Errors
 /// When it cannot be written; then what was there before still is.
 pub fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
+    put(path, bytes, |_| Ok(()))
+}
+
+/// Replaces a file of the system, whole or not at all, durable: it keeps its owner and mode. One that was not there is
+/// root's, and all may read it. A symlink stays one: what it leads to is replaced.
+///
+/// # Errors
+/// When it cannot be written; then what was there before still is.
+pub fn replace_durably(path: &Path, bytes: &[u8]) -> Result<()> {
+    let real = match std::fs::canonicalize(path) {
+        Ok(real) => real,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => path.to_owned(),
+        Err(error) => return Err(failed("read", path, &error)),
+    };
+    put(&real, bytes, |file| match std::fs::metadata(&real) {
+        Ok(old) => {
+            std::os::unix::fs::fchown(file, Some(old.uid()), Some(old.gid()))?;
+            // After the owner: changing that takes set-user-id bits away.
+            file.set_permissions(old.permissions())
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            file.set_permissions(std::fs::Permissions::from_mode(0o644))
+        }
+        Err(error) => Err(error),
+    })
+}
+
+/// A temporary file beside the place, synced and renamed.
+fn put(path: &Path, bytes: &[u8], prepare: impl Fn(&File) -> std::io::Result<()>) -> Result<()> {
     let dir = path
         .parent()
         .filter(|p| !p.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     let write = || -> std::io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(dir)?;
+        prepare(file.as_file())?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
@@ -76,8 +106,6 @@ pub fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
-
     use super::*;
 
     #[test]
@@ -109,5 +137,24 @@ mod tests {
             1,
             "nothing is left beside it"
         );
+    }
+    #[test]
+    fn a_file_of_the_system_keeps_its_owner_mode_and_symlink() {
+        let root = tempfile::tempdir().unwrap();
+        let (path, link) = (root.path().join("fstab"), root.path().join("link"));
+        replace_durably(&path, b"new").unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o644);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o604)).unwrap();
+        let root_runs_this = std::os::unix::fs::chown(&path, Some(12), Some(34)).is_ok();
+        std::os::unix::fs::symlink("fstab", &link).unwrap();
+        replace_durably(&link, b"newer").unwrap();
+        let meta = std::fs::metadata(&path).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"newer");
+        assert_eq!(meta.mode() & 0o7777, 0o604);
+        if root_runs_this {
+            assert_eq!((meta.uid(), meta.gid()), (12, 34));
+        }
+        assert!(link.is_symlink());
+        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 2);
     }
 }

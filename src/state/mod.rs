@@ -17,7 +17,7 @@ mod runs;
 mod store;
 
 pub use dir::{ProjectDir, ProjectKey, StateDir};
-pub use durable::write_durably;
+pub use durable::{replace_durably, write_durably};
 pub use history::{HistoryLine, HistoryRead};
 pub use lock::{Lock, LockNote};
 pub use runs::RunDir;

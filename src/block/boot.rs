@@ -1,0 +1,368 @@
+//! Boot safety where systemd runs: the Docker engine does not start before the volume is mounted, and the stack comes up
+//! when the volume appears.
+//!
+//! **Why the whole engine waits.** The mount has `nofail`, so the machine boots without it. The engine starts containers
+//! by itself, by their restart policies, and cannot be told to leave out one stack. `After=` alone would only let it wait
+//! for the device's timeout; containers would then be refused one by one by the missing sub-directory, and those that
+//! mount the root of the volume would start on the bare mount point. `RequiresMountsFor=` stops all of that, and with it
+//! every other container of the host: [`blast_radius`] says so before it is written, and nobody has to take it.
+//!
+//! **Why no path unit.** A unit that a mount wants is started when the mount appears, also when somebody mounts it by
+//! hand: systemd catches up on the dependencies of a unit that became active without a job of its own.
+//!
+//! Unit files are made from `templates/`, begin with a mark, and are never written over a file without it.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use super::sysroot::Sysroot;
+use super::tool::Tool;
+use super::units::{escape, unit_name};
+use crate::model::{Failure, ProjectName, Result, ServiceName};
+
+/// What the first line of our files begins with.
+const MARK: &str = "Written by rehome";
+/// Where units of the administrator are.
+const UNITS: &str = "/etc/systemd/system";
+/// A longer file is not ours.
+const LIMIT: u64 = 64 << 10;
+
+const DROP_IN: &str = include_str!("../../templates/docker-mounts.conf");
+const STACK: &str = include_str!("../../templates/rehome-stack.service");
+
+/// Whether systemd is what started this machine: sd_booted(3).
+#[must_use]
+pub fn systemd_runs(sysroot: &Sysroot) -> bool {
+    sysroot.at("/run/systemd/system").is_dir()
+}
+
+/// Something that has to be on the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// A file with this text.
+    File {
+        /// As the machine knows it.
+        path: PathBuf,
+        /// All of it.
+        text: String,
+    },
+    /// A symlink, as `systemctl enable` makes it.
+    Link {
+        /// As the machine knows it.
+        path: PathBuf,
+        /// Where it leads.
+        to: PathBuf,
+    },
+}
+
+impl Piece {
+    /// As the machine knows it.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            Piece::File { path, .. } | Piece::Link { path, .. } => path,
+        }
+    }
+}
+
+/// What makes the engine wait for the mount.
+///
+/// # Errors
+/// When the path cannot be said in a unit file.
+pub fn engine_waits(target: &Path) -> Result<Piece> {
+    let text = fill(
+        DROP_IN,
+        &[
+            ("mark", MARK.to_owned()),
+            ("target", plain(target.as_os_str())?),
+            ("mounts", word(target.as_os_str())?),
+        ],
+    )?;
+    Ok(Piece::File {
+        path: Path::new(UNITS)
+            .join("docker.service.d")
+            .join(format!("rehome-{}.conf", escape(target))),
+        text,
+    })
+}
+
+/// What the drop-in means for everything else on the host, a sentence each.
+#[must_use]
+pub fn blast_radius(target: &Path) -> Vec<String> {
+    let (target, unit) = (target.display(), unit_name(target, "mount"));
+    vec![
+        format!(
+            "while {target} is not mounted, the Docker engine does not start at boot: no container of this host runs"
+        ),
+        format!(
+            "`systemctl stop {unit}` stops the Docker engine, and all containers with it; `umount {target}` does not"
+        ),
+        format!(
+            "when {target} is mounted later, the engine is started with the stack, and with it every container that restarts by itself"
+        ),
+    ]
+}
+
+/// A stack and how it is brought up: everything said, nothing looked for (trap 29).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stack {
+    /// `docker` with `compose` after it, or `docker-compose`; the first is an absolute path.
+    pub program: Vec<String>,
+    /// The engine, if it is not where docker looks: `unix:///run/user/1000/docker.sock`.
+    pub engine: Option<String>,
+    /// Its name.
+    pub project: ProjectName,
+    /// The project's directory.
+    pub directory: PathBuf,
+    /// Every Compose file, the override too.
+    pub files: Vec<PathBuf>,
+    /// Every `--env-file`.
+    pub env_files: Vec<PathBuf>,
+    /// The active profiles.
+    pub profiles: Vec<String>,
+    /// The services that run: what was stopped stays stopped.
+    pub services: Vec<ServiceName>,
+}
+
+impl Stack {
+    /// The call of Compose. It starts what is there: nothing is made anew, built or pulled, so a boot deploys no change.
+    fn command(&self) -> Result<String> {
+        let mut words = Vec::new();
+        if let Some(engine) = &self.engine {
+            words.push("/usr/bin/env".into());
+            words.push(format!("DOCKER_HOST={engine}").into());
+        }
+        words.extend(self.program.iter().map(|word| word.clone().into()));
+        let mut option = |name: &str, value: &OsStr| {
+            words.push(name.into());
+            words.push(value.to_owned());
+        };
+        option("--project-directory", self.directory.as_os_str());
+        option("-p", self.project.as_str().as_ref());
+        for file in &self.files {
+            option("-f", file.as_os_str());
+        }
+        for file in &self.env_files {
+            option("--env-file", file.as_os_str());
+        }
+        for profile in &self.profiles {
+            option("--profile", profile.as_ref());
+        }
+        for flag in ["up", "--detach", "--no-recreate", "--no-build"] {
+            words.push(flag.into());
+        }
+        words.extend(["--pull".into(), "never".into()]);
+        words.extend(self.services.iter().map(|service| service.as_str().into()));
+        let words: Result<Vec<_>> = words.iter().map(|word| exec_word(word)).collect();
+        Ok(words?.join(" "))
+    }
+}
+
+/// What brings a stack up when the mount appears: the unit, and the link that makes the mount want it. `sentinel` is the
+/// path of the volume's sentinel.
+///
+/// # Errors
+/// When something cannot be said in a unit file, or no service is named.
+pub fn stack_comes_up(target: &Path, sentinel: &Path, stack: &Stack) -> Result<Vec<Piece>> {
+    if stack.services.is_empty() || stack.files.is_empty() || stack.program.is_empty() {
+        return Err(Failure::bug(
+            "a stack without services, files or Compose is not brought up",
+        ));
+    }
+    let mount_unit = unit_name(target, "mount");
+    let name = format!("rehome-{}.service", stack.project);
+    let text = fill(
+        STACK,
+        &[
+            ("mark", MARK.to_owned()),
+            ("project", stack.project.to_string()),
+            ("target", plain(target.as_os_str())?),
+            ("mounts", word(target.as_os_str())?),
+            ("sentinel", plain(sentinel.as_os_str())?),
+            ("directory", plain(stack.directory.as_os_str())?),
+            ("command", stack.command()?),
+            ("mount_unit", mount_unit.clone()),
+        ],
+    )?;
+    let file = Path::new(UNITS).join(&name);
+    Ok(vec![
+        Piece::File {
+            path: file.clone(),
+            text,
+        },
+        Piece::Link {
+            path: Path::new(UNITS).join(format!("{mount_unit}.wants")).join(&name),
+            to: file,
+        },
+    ])
+}
+
+/// How a piece stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It is there, to the byte.
+    There,
+    /// It is not there.
+    Missing,
+    /// There is one of ours that says something else.
+    Outdated,
+    /// There is something that Rehome did not make.
+    Foreign,
+}
+
+/// Looks how a piece stands.
+///
+/// # Errors
+/// When its place cannot be read.
+pub fn standing(sysroot: &Sysroot, piece: &Piece) -> Result<Standing> {
+    let at = sysroot.at(piece.path());
+    let look = || -> io::Result<Standing> {
+        let meta = match std::fs::symlink_metadata(&at) {
+            Ok(meta) => meta,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Standing::Missing),
+            Err(error) => return Err(error),
+        };
+        match piece {
+            Piece::File { text, .. } if meta.is_file() && meta.len() <= LIMIT => {
+                let found = std::fs::read(&at)?;
+                Ok(if found == text.as_bytes() {
+                    Standing::There
+                } else if found.starts_with(format!("# {MARK}").as_bytes()) {
+                    Standing::Outdated
+                } else {
+                    Standing::Foreign
+                })
+            }
+            Piece::Link { to, .. } if meta.is_symlink() && std::fs::read_link(&at)? == *to => {
+                Ok(Standing::There)
+            }
+            Piece::File { .. } | Piece::Link { .. } => Ok(Standing::Foreign),
+        }
+    };
+    look().map_err(|error| Failure::environment(format!("cannot read {}", at.display())).because(&error))
+}
+
+/// Writes a piece, unless it is there to the byte. False if it was.
+///
+/// # Errors
+/// When something is in its place that Rehome did not make; when it cannot be written.
+pub fn write(sysroot: &Sysroot, piece: &Piece) -> Result<bool> {
+    let at = sysroot.at(piece.path());
+    match standing(sysroot, piece)? {
+        Standing::There => return Ok(false),
+        Standing::Missing | Standing::Outdated => {}
+        Standing::Foreign => {
+            return Err(Failure::refused(format!("{} is not Rehome's", at.display()))
+                .data("it was left as it is")
+                .hint("move it away if it is not needed, or leave systemd out: --no-systemd"));
+        }
+    }
+    let failed =
+        |error: io::Error| Failure::environment(format!("cannot write {}", at.display())).because(&error);
+    if let Some(above) = at.parent() {
+        std::fs::create_dir_all(above).map_err(failed)?;
+    }
+    match piece {
+        Piece::File { text, .. } => crate::state::replace_durably(&at, text.as_bytes())?,
+        Piece::Link { to, .. } => std::os::unix::fs::symlink(to, &at).map_err(failed)?,
+    }
+    Ok(true)
+}
+
+/// Takes a piece away, and the directory that it alone was in. False if there was none of ours.
+///
+/// # Errors
+/// When it cannot be removed.
+pub fn remove(sysroot: &Sysroot, piece: &Piece) -> Result<bool> {
+    let at = sysroot.at(piece.path());
+    if !matches!(standing(sysroot, piece)?, Standing::There | Standing::Outdated) {
+        return Ok(false);
+    }
+    let failed =
+        |error: io::Error| Failure::environment(format!("cannot remove {}", at.display())).because(&error);
+    std::fs::remove_file(&at).map_err(failed)?;
+    let own = at.parent().filter(|dir| {
+        let ends = |end: &[u8]| dir.as_os_str().as_bytes().ends_with(end);
+        ends(b".service.d") || ends(b".mount.wants")
+    });
+    match own.map(std::fs::remove_dir) {
+        None | Some(Ok(())) => Ok(true),
+        Some(Err(error)) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(true),
+        Some(Err(error)) => Err(failed(error)),
+    }
+}
+
+/// Has systemd read its units and fstab again, where it runs. False where it does not.
+///
+/// # Errors
+/// When systemctl fails.
+pub async fn reload(sysroot: &Sysroot) -> Result<bool> {
+    if !sysroot.is_machine() || !systemd_runs(sysroot) {
+        return Ok(false);
+    }
+    Tool::new("systemctl", ["daemon-reload"]).run().await?;
+    Ok(true)
+}
+
+/// Puts values in the place of `{{names}}`.
+///
+/// # Errors
+/// A bug, when the template has a name that nobody gave a value.
+pub fn fill(template: &str, values: &[(&str, String)]) -> Result<String> {
+    let mut text = String::new();
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once("{{") {
+        let known = after
+            .split_once("}}")
+            .and_then(|(name, rest)| Some((values.iter().find(|(known, _)| *known == name)?, rest)));
+        let Some(((_, value), after)) = known else {
+            return Err(Failure::bug(format!(
+                "a template has no value at `{{{{{after:.20}`"
+            )));
+        };
+        text.push_str(before);
+        text.push_str(value);
+        rest = after;
+    }
+    text.push_str(rest);
+    Ok(text)
+}
+
+/// A path that is the whole value of a setting: only specifiers are escaped, blanks are its own.
+fn plain(value: &OsStr) -> Result<String> {
+    let text = value.to_str().filter(|text| {
+        // systemd takes a backslash at the end of a line for more to come, and trims blanks there.
+        text.starts_with('/') && !text.contains(char::is_control) && !text.ends_with([' ', '\\'])
+    });
+    text.map(|text| text.replace('%', "%%"))
+        .ok_or_else(|| unsayable(value))
+}
+
+/// One word of a setting that takes several.
+fn word(value: &OsStr) -> Result<String> {
+    let text = value
+        .to_str()
+        .filter(|text| !text.contains(char::is_control))
+        .ok_or_else(|| unsayable(value))?;
+    let text = text.replace('%', "%%");
+    let simple = |c: char| c.is_alphanumeric() || "/._-:=@%,+".contains(c);
+    if !text.is_empty() && text.chars().all(simple) {
+        return Ok(text);
+    }
+    Ok(format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")))
+}
+
+/// One word of a command line; `$` begins a variable there.
+fn exec_word(value: &OsStr) -> Result<String> {
+    Ok(word(value)?.replace('$', "$$"))
+}
+
+fn unsayable(value: &OsStr) -> Failure {
+    Failure::refused(format!(
+        "{} cannot be said in a unit of systemd",
+        value.to_string_lossy()
+    ))
+    .hint("leave systemd out: --no-systemd")
+}

@@ -1,0 +1,136 @@
+//! What is mounted at a path, over it and under it; mounting the line of fstab, and unmounting.
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use super::fstab::Line;
+use super::sysroot::Sysroot;
+use super::tool::Tool;
+use super::volume::{Volume, is_of};
+use crate::helper::mounts::{self, Mount};
+use crate::model::{Failure, Result};
+
+/// The mounts about a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mounts {
+    /// At the path itself, the lowest first: the last is seen, the others are hidden by it.
+    pub here: Vec<Mount>,
+    /// What holds the path when nothing is mounted at it.
+    pub around: Option<Mount>,
+    /// Further down the path.
+    pub below: Vec<Mount>,
+}
+
+impl Mounts {
+    /// Looks at an absolute path that is free of symlinks.
+    ///
+    /// # Errors
+    /// When mountinfo cannot be read.
+    pub fn about(path: &Path) -> Result<Self> {
+        let all = mounts::all()
+            .map_err(|error| Failure::environment("cannot read /proc/self/mountinfo").because(&error))?;
+        let (mut here, mut below, mut around) = (Vec::new(), Vec::new(), None::<Mount>);
+        for mount in all {
+            let point = Path::new(std::ffi::OsStr::from_bytes(&mount.point));
+            if point == path {
+                here.push(mount);
+            } else if point.starts_with(path) {
+                below.push(mount);
+            } else if path.starts_with(point)
+                && around
+                    .as_ref()
+                    .is_none_or(|best| best.point.len() <= mount.point.len())
+            {
+                around = Some(mount);
+            }
+        }
+        Ok(Self { here, around, below })
+    }
+
+    /// What is seen at the path.
+    #[must_use]
+    pub fn top(&self) -> Option<&Mount> {
+        self.here.last()
+    }
+}
+
+/// The program that mounts a line: by its line in fstab on this machine, else with everything said.
+#[must_use]
+pub fn command(sysroot: &Sysroot, line: &Line, device: &Path) -> Tool {
+    if sysroot.is_machine() {
+        return Tool::new("mount", [line.target()]);
+    }
+    let target = sysroot.at(line.target());
+    Tool::new(
+        "mount",
+        [
+            "-t".as_ref(),
+            line.fs_type().as_ref(),
+            "-o".as_ref(),
+            line.options().as_ref(),
+            device.as_os_str(),
+            target.as_os_str(),
+        ],
+    )
+}
+
+/// Mounts the line, unless that is done, and proves that `device` is what is there now.
+///
+/// On a machine with systemd, [`super::boot::reload`] goes before it: systemd unmounts what it knows an outdated line of.
+///
+/// # Errors
+/// When something is mounted there already that is not this device, when mount(8) fails, and when what it mounted is
+/// another device (a clone with the same UUID): that is unmounted again.
+pub async fn mount(sysroot: &Sysroot, line: &Line, device: &Path) -> Result<Volume> {
+    let target = sysroot.at(line.target());
+    if Mounts::about(&target)?.here.is_empty() {
+        command(sysroot, line, device).run().await?;
+        let top = Mounts::about(&target)?.here.pop();
+        let right = top
+            .as_ref()
+            .is_some_and(|top| is_of(top, device).unwrap_or(false));
+        if !right && sysroot.is_machine() {
+            let seen = top.map_or_else(
+                || "nothing is to be seen there".to_owned(),
+                |top| format!("{} is to be seen there", String::from_utf8_lossy(&top.source)),
+            );
+            let failure = Failure::refused(format!(
+                "mount(8) mounted something else than {} at {}",
+                device.display(),
+                target.display()
+            ))
+            .cause(seen)
+            .cause("several devices have the same UUID, or fstab says something else")
+            .hint("compare: blkid; detach the clone, or give it another UUID: tune2fs -U random, xfs_admin -U generate");
+            return Err(match unmount(&target).await {
+                Ok(()) => failure.data("it was unmounted again; nothing was written to it"),
+                Err(more) => failure
+                    .cause(more.to_string())
+                    .data("it is still mounted; nothing was written to it"),
+            });
+        }
+    }
+    Volume::open(&target, device)
+}
+
+/// Unmounts what is seen at a path, politely: never lazily, never by force.
+///
+/// # Errors
+/// When it is in use, or something is still to be seen of it afterwards.
+pub async fn unmount(target: &Path) -> Result<()> {
+    let Some(top) = Mounts::about(target)?.here.pop() else {
+        return Ok(());
+    };
+    Tool::new("umount", [target]).run().await.map_err(|failure| {
+        failure
+            .data("it is still mounted")
+            .hint(format!("see who uses it: fuser -vm {}", target.display()))
+    })?;
+    if Mounts::about(target)?.here.iter().any(|mount| mount.id == top.id) {
+        return Err(Failure::environment(format!(
+            "{} is still mounted",
+            target.display()
+        )));
+    }
+    Ok(())
+}

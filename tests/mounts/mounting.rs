@@ -1,0 +1,178 @@
+//! Mounting, proving what is mounted, unmounting; clones.
+
+use std::path::Path;
+
+use rehome::block::fsid::{self, FsUuid};
+use rehome::block::fstab::Line;
+use rehome::block::mounted::{self, Mounts};
+use rehome::block::sysroot::Sysroot;
+use rehome::block::volume::Volume;
+use rehome::model::Kind;
+
+use super::support::{Disk, Machine, in_own_namespace, sh};
+
+#[tokio::test]
+async fn a_line_is_mounted_once_and_unmounted() {
+    for fs_type in ["ext4", "xfs"] {
+        let machine = Machine::with(fs_type);
+        let (line, target) = (machine.line(), machine.target());
+        for _ in 0..2 {
+            let volume = mounted::mount(&machine.sysroot(), &line, &machine.disk.device)
+                .await
+                .unwrap();
+            assert_eq!(volume.number().to_string(), sh("stat", &[&"-c", &"%d", &target]));
+            assert!(!volume.mount().read_only);
+        }
+        let seen = sh(
+            "findmnt",
+            &[&"-n", &"-o", &"SOURCE,FSTYPE", &"--mountpoint", &target],
+        );
+        let seen: Vec<_> = seen.split_whitespace().collect();
+        assert_eq!(seen, [machine.disk.device.to_str().unwrap(), fs_type]);
+        let options = sh("findmnt", &[&"-n", &"-o", &"OPTIONS", &"--mountpoint", &target]);
+        assert!(
+            options.contains("noatime") && options.contains("discard"),
+            "{options}"
+        );
+        mounted::unmount(&target).await.unwrap();
+        mounted::unmount(&target).await.unwrap();
+        assert_eq!(Mounts::about(&target).unwrap().here, []);
+        let failure = Volume::open(&target, &machine.disk.device).unwrap_err();
+        assert_eq!(failure.kind, Kind::Refused);
+        assert_eq!(failure.causes, ["nothing is mounted there"]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_in_use_stays_mounted() {
+    let machine = Machine::new();
+    let volume = machine.mount();
+    let failure = mounted::unmount(&machine.target()).await.unwrap_err();
+    assert_eq!(failure.data.as_deref(), Some("it is still mounted"));
+    assert!(failure.causes[0].contains("busy"), "{failure}");
+    volume.prove().unwrap();
+}
+
+#[test]
+fn stacked_mounts_and_those_below_are_told() {
+    let machine = Machine::new();
+    let target = machine.target();
+    sh("mount", &[&"-t", &"ramfs", &"under", &target]);
+    sh("mount", &[&machine.disk.device, &target]);
+    std::fs::create_dir(target.join("inner")).unwrap();
+    sh(
+        "mount",
+        &[&"--bind", &target.join("lost+found"), &target.join("inner")],
+    );
+    let mounts = Mounts::about(&target).unwrap();
+    let types: Vec<_> = mounts.here.iter().map(|mount| mount.fs_type.as_str()).collect();
+    assert_eq!(types, ["ramfs", "ext4"]);
+    assert_eq!(mounts.below.len(), 1);
+    let around = mounts.around.unwrap();
+    let theirs = sh(
+        "findmnt",
+        &[&"-n", &"-o", &"TARGET", &"-T", &target.parent().unwrap()],
+    );
+    assert_eq!(String::from_utf8(around.point).unwrap(), theirs);
+    Volume::open(&target, &machine.disk.device).unwrap();
+    // What is mounted over it hides it.
+    sh("mount", &[&"-t", &"ramfs", &"over", &target]);
+    let failure = Volume::open(&target, &machine.disk.device).unwrap_err();
+    assert_eq!(failure.causes, ["what is mounted there is over (ramfs)"]);
+    sh("umount", &[&target]);
+    // So does a mount further up the path.
+    let above = target.parent().unwrap();
+    sh("mount", &[&"-t", &"ramfs", &"above", &above]);
+    std::fs::create_dir(&target).unwrap();
+    let failure = Volume::open(&target, &machine.disk.device).unwrap_err();
+    sh("umount", &[&above]);
+    assert_eq!(failure.causes, ["another mount hides it"]);
+    sh("umount", &[&target.join("inner")]);
+    sh("umount", &[&target]);
+    sh("umount", &[&target]);
+}
+
+#[test]
+fn a_part_of_a_file_system_or_a_symlink_to_it_is_not_the_volume() {
+    let machine = Machine::new();
+    let volume = machine.mount();
+    let other = tempfile::tempdir().unwrap();
+    let other = other.path().canonicalize().unwrap();
+    let (part, link) = (other.join("part"), other.join("link"));
+    std::fs::create_dir(&part).unwrap();
+    std::os::unix::fs::symlink(machine.target(), &link).unwrap();
+    sh("mount", &[&"--bind", &machine.target().join("lost+found"), &part]);
+    let failure = Volume::open(&part, &machine.disk.device).unwrap_err();
+    sh("umount", &[&part]);
+    assert_eq!(
+        failure.causes,
+        ["only its directory /lost+found is mounted there"]
+    );
+    let failure = Volume::open(&link, &machine.disk.device).unwrap_err();
+    assert_eq!(failure.causes, ["it is, or leads through, a symlink or a file"]);
+    drop(volume);
+}
+
+#[test]
+fn clones_are_found_by_their_uuid() {
+    let (ext4, xfs, other) = (Disk::new("ext4"), Disk::new("xfs"), Disk::new("ext4"));
+    let (ext4_clone, xfs_clone) = (ext4.clone(), xfs.clone());
+    for disk in [&ext4, &xfs, &other] {
+        let file = std::fs::File::open(&disk.device).unwrap();
+        assert_eq!(FsUuid::of_device(&file).unwrap(), Some(disk.uuid()));
+    }
+    // A second name of a device is no second device.
+    let dir = tempfile::tempdir().unwrap();
+    let link = dir.path().join("by-id");
+    std::os::unix::fs::symlink(&other.device, &link).unwrap();
+    let all = [&ext4, &xfs, &other, &ext4_clone, &xfs_clone].map(|disk| disk.device.clone());
+    let twins = fsid::twins(&[&all[..], &[link]].concat()).unwrap();
+    let mut told: Vec<_> = twins
+        .into_iter()
+        .map(|twins| (twins.uuid, twins.devices))
+        .collect();
+    told.sort();
+    let mut expected = vec![
+        (ext4.uuid(), vec![ext4.device.clone(), ext4_clone.device.clone()]),
+        (xfs.uuid(), vec![xfs.device.clone(), xfs_clone.device.clone()]),
+    ];
+    expected.sort();
+    assert_eq!(told, expected);
+    assert!(fsid::twins(&[Path::new("/nowhere").to_owned()]).is_err());
+}
+
+#[tokio::test]
+async fn a_clone_that_was_mounted_instead_is_unmounted_again() {
+    if !in_own_namespace("mounting::a_clone_that_was_mounted_instead_is_unmounted_again") {
+        return;
+    }
+    // This machine's fstab, in a name space where it is another file: the line itself is what is mounted.
+    let machine = Machine::new();
+    let target = machine.target();
+    let line = Line::new(machine.disk.uuid(), &target, "ext4").unwrap();
+    let fstab = machine.sysroot().at("/etc/fstab");
+    std::fs::write(&fstab, line.bytes()).unwrap();
+    sh("mount", &[&"--bind", &fstab, &"/etc/fstab"]);
+    let here = Sysroot::new(None);
+    drop(mounted::mount(&here, &line, &machine.disk.device).await.unwrap());
+    mounted::unmount(&target).await.unwrap();
+
+    // mount(8) takes one of the two; that the other was meant is seen by its number.
+    let clone = machine.disk.clone();
+    let mut refused = Vec::new();
+    for disk in [&machine.disk, &clone] {
+        match mounted::mount(&here, &line, &disk.device).await {
+            Ok(volume) => {
+                drop(volume);
+                mounted::unmount(&target).await.unwrap();
+            }
+            Err(failure) => refused.push(failure),
+        }
+        assert_eq!(Mounts::about(&target).unwrap().here, []);
+    }
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert_eq!(
+        refused[0].data.as_deref(),
+        Some("it was unmounted again; nothing was written to it")
+    );
+}
