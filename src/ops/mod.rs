@@ -11,6 +11,7 @@ mod override_;
 mod page;
 mod recover;
 mod settings;
+mod size;
 mod status;
 
 pub use app::{App, Options};
@@ -25,4 +26,5 @@ pub use override_::{
 pub use page::PageRequest;
 pub use recover::{Recovery, recover};
 pub use settings::{Setting, Settings, Source};
+pub use size::{SizeReport, VolumeSize, size};
 pub use status::{Status, VolumeStatus, status};

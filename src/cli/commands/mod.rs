@@ -8,6 +8,7 @@ mod init;
 mod move_;
 mod override_;
 mod recover;
+mod size;
 mod status;
 
 use super::args::Command;
@@ -32,6 +33,7 @@ pub(super) async fn dispatch(cx: &Cx, command: Command) -> Result<Ending> {
     match command {
         Command::Init(args) => init::run(cx, &args).await,
         Command::Status => status::run(cx).await,
+        Command::Size(args) => size::run(cx, &args).await,
         Command::Override(args) => override_::run(cx, args).await,
         Command::Env(args) => env::run(cx, &args).await,
         Command::Move(args) => move_::run(cx, args).await,
