@@ -130,6 +130,8 @@ pub enum Command {
     Init(Init),
     /// Show where the data of each volume lives now
     Status,
+    /// Grow the file system of a block volume, after the volume was made larger at the provider
+    Grow(Grow),
     /// Say how large a block volume to buy
     ///
     /// Measures the project's volumes, or plans by numbers: with --records no project is needed.
@@ -193,6 +195,18 @@ pub struct Init {
     pub force: bool,
 
     /// Print the file instead of writing it
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `rehome grow`.
+#[derive(Debug, Clone, Args)]
+pub struct Grow {
+    /// Where the block volume is mounted
+    #[arg(long, value_name = "DIR", value_parser = absolute_dir)]
+    pub at: PathBuf,
+
+    /// Print the commands that would be run; change nothing
     #[arg(long)]
     pub dry_run: bool,
 }

@@ -4,6 +4,7 @@
 mod app;
 mod compose;
 mod execute;
+mod grow;
 mod history;
 mod init;
 mod move_;
@@ -17,6 +18,7 @@ mod status;
 pub use app::{App, Options};
 pub use compose::{Danger, danger};
 pub use execute::{CrashPoint, Finish};
+pub use grow::{GrowReport, grow};
 pub use history::{Line, history, show};
 pub use init::{InitReport, init};
 pub use move_::{MoveRequest, Planned, plan_move};
