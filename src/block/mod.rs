@@ -11,6 +11,7 @@ pub mod format;
 pub mod found;
 pub mod fsid;
 pub mod fstab;
+pub mod grow;
 pub mod intent;
 pub mod mounted;
 pub mod opened;

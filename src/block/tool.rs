@@ -1,6 +1,8 @@
 //! Running the programs of util-linux, e2fsprogs, xfsprogs and systemd.
 
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{Seek as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
 use std::time::Duration;
@@ -47,6 +49,21 @@ impl Tool {
     pub fn with_open(mut self, file: OwnedFd) -> Self {
         self.stdin = file.into();
         self
+    }
+
+    /// Gives it a short text as its stdin.
+    ///
+    /// # Errors
+    /// When there is no room for a temporary file.
+    pub fn with_text(self, text: &str) -> Result<Self> {
+        let write = || -> std::io::Result<File> {
+            let mut file = tempfile::tempfile()?;
+            file.write_all(text.as_bytes())?;
+            file.rewind()?;
+            Ok(file)
+        };
+        let file = write().map_err(|e| Failure::environment("cannot write a temporary file").because(&e))?;
+        Ok(self.with_open(file.into()))
     }
 
     /// Allows another time.

@@ -12,7 +12,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use self::examples::{
-    COMPOSE_EXAMPLES, ENV_EXAMPLES, EXAMPLES, INIT_EXAMPLES, MOVE_EXAMPLES, OVERRIDE_EXAMPLES,
+    COMPOSE_EXAMPLES, ENV_EXAMPLES, EXAMPLES, INIT_EXAMPLES, MOVE_EXAMPLES, OVERRIDE_EXAMPLES, SIZE_EXAMPLES,
 };
 pub use self::values::{BlockDelta, Destination, Pair, Threads, Verification};
 use self::values::{rate, threads};
@@ -130,6 +130,12 @@ pub enum Command {
     Init(Init),
     /// Show where the data of each volume lives now
     Status,
+    /// Grow the file system of a block volume, after the volume was made larger at the provider
+    Grow(Grow),
+    /// Say how large a block volume to buy
+    ///
+    /// Measures the project's volumes, or plans by numbers: with --records no project is needed.
+    Size(Size),
     /// Print or write the override that points volumes at their new home
     Override(Override),
     /// Print or write the COMPOSE_FILE setting that keeps the override active
@@ -191,6 +197,40 @@ pub struct Init {
     /// Print the file instead of writing it
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// `rehome grow`.
+#[derive(Debug, Clone, Args)]
+pub struct Grow {
+    /// Where the block volume is mounted
+    #[arg(long, value_name = "DIR", value_parser = absolute_dir)]
+    pub at: PathBuf,
+
+    /// Print the commands that would be run; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `rehome size`.
+#[derive(Debug, Clone, Args)]
+#[command(after_long_help = SIZE_EXAMPLES, group(clap::ArgGroup::new("of_a_record").multiple(true)))]
+pub struct Size {
+    /// Plan for so many records instead of measuring
+    #[arg(long, value_name = "N", requires = "of_a_record")]
+    pub records: Option<u64>,
+
+    /// The files that belong to a record, as 6MB
+    #[arg(long, value_name = "SIZE", requires = "records", group = "of_a_record")]
+    pub record_size: Option<ByteSize>,
+
+    /// What a record takes in the database, as 150KB
+    #[arg(long, value_name = "SIZE", requires = "records", group = "of_a_record")]
+    pub db_row_size: Option<ByteSize>,
+
+    /// The growth to plan for, in percent
+    #[arg(long, value_name = "PERCENT", default_value_t = crate::plan::size::GROWTH_PERCENT,
+        value_parser = clap::value_parser!(u32).range(0..=1000))]
+    pub growth: u32,
 }
 
 /// `rehome override`.

@@ -4,6 +4,7 @@
 mod app;
 mod compose;
 mod execute;
+mod grow;
 mod history;
 mod init;
 mod move_;
@@ -11,11 +12,13 @@ mod override_;
 mod page;
 mod recover;
 mod settings;
+mod size;
 mod status;
 
 pub use app::{App, Options};
 pub use compose::{Danger, danger};
 pub use execute::{CrashPoint, Finish};
+pub use grow::{GrowReport, grow};
 pub use history::{Line, history, show};
 pub use init::{InitReport, init};
 pub use move_::{MoveRequest, Planned, plan_move};
@@ -25,4 +28,5 @@ pub use override_::{
 pub use page::PageRequest;
 pub use recover::{Recovery, recover};
 pub use settings::{Setting, Settings, Source};
+pub use size::{SizeReport, VolumeSize, size};
 pub use status::{Status, VolumeStatus, status};

@@ -6,6 +6,7 @@ mod lint;
 mod order;
 mod page;
 mod refuse;
+pub mod size;
 mod text;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,21 +1,14 @@
 //! One line a finished run, for people who ask what happened when. Losing it is a warning: the journals say the same.
 
-use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::dir::ProjectDir;
-use super::durable;
+use super::lines::{self, LinesRead};
 use crate::event::Outcome;
-use crate::model::{Failure, ProjectName, Result, RunId};
-
-/// The longest line that is read or written.
-const MAX_LINE: usize = 64 << 10;
+use crate::model::{ProjectName, Result, RunId};
 
 /// A finished run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,13 +43,7 @@ pub struct HistoryLine {
 }
 
 /// What could be read of a history.
-#[derive(Debug, Default, PartialEq)]
-pub struct HistoryRead {
-    /// The newest lines, oldest first.
-    pub lines: Vec<HistoryLine>,
-    /// How many lines could not be read: torn, edited, or of another version.
-    pub unreadable: usize,
-}
+pub type HistoryRead = LinesRead<HistoryLine>;
 
 impl ProjectDir {
     fn history_path(&self) -> PathBuf {
@@ -68,36 +55,9 @@ impl ProjectDir {
     /// # Errors
     /// When it cannot be written: a warning for the caller, not the end of a run that is finished.
     pub fn append_history(&self, line: &HistoryLine) -> Result<()> {
-        let path = self.history_path();
-        let cannot = |e: &dyn std::fmt::Display| {
-            Failure::environment(format!("cannot write {}", path.display()))
-                .cause(e.to_string())
-                .data("only the history lacks this run; its journal is complete")
-        };
-        let mut text = serde_json::to_vec(line).map_err(|e| cannot(&e))?;
-        text.push(b'\n');
-        if text.len() > MAX_LINE {
-            return Err(cannot(&format!(
-                "the line of run {} is longer than {MAX_LINE} bytes",
-                line.run
-            )));
-        }
         self.create()?;
-        let mut file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|e| cannot(&e))?;
-        // A line that was torn by a crash must not take this one with it.
-        if !ends_with_newline(&mut file).map_err(|e| cannot(&e))? {
-            text.insert(0, b'\n');
-        }
-        file.write_all(&text)
-            .and_then(|()| file.sync_all())
-            .map_err(|e| cannot(&e))?;
-        durable::sync_dir(self.path())
+        lines::append(&self.history_path(), line)
+            .map_err(|failure| failure.data("only the history lacks this run; its journal is complete"))
     }
 
     /// Reads the newest lines, at most `limit`.
@@ -105,52 +65,8 @@ impl ProjectDir {
     /// # Errors
     /// When the file is there and cannot be read. Single lines that cannot be are counted.
     pub fn history(&self, limit: usize) -> Result<HistoryRead> {
-        let path = self.history_path();
-        let cannot =
-            |e: &std::io::Error| Failure::environment(format!("cannot read {}", path.display())).because(e);
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(HistoryRead::default()),
-            Err(e) => return Err(cannot(&e)),
-        };
-        let mut reader = BufReader::new(file);
-        let mut lines = VecDeque::new();
-        let mut unreadable = 0;
-        let mut text = Vec::new();
-        loop {
-            text.clear();
-            (&mut reader)
-                .take(MAX_LINE as u64)
-                .read_until(b'\n', &mut text)
-                .map_err(|e| cannot(&e))?;
-            if text.is_empty() {
-                return Ok(HistoryRead {
-                    lines: lines.into(),
-                    unreadable,
-                });
-            }
-            if text == b"\n" {
-                continue;
-            }
-            match serde_json::from_slice(&text) {
-                Ok(line) => lines.push_back(line),
-                Err(_) => unreadable += 1,
-            }
-            if lines.len() > limit {
-                lines.pop_front();
-            }
-        }
+        lines::newest(&self.history_path(), limit)
     }
-}
-
-fn ends_with_newline(file: &mut File) -> std::io::Result<bool> {
-    if file.metadata()?.len() == 0 {
-        return Ok(true);
-    }
-    let mut last = [0];
-    file.seek(SeekFrom::End(-1))?;
-    file.read_exact(&mut last)?;
-    Ok(last == *b"\n")
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! ```text
 //! projects/<project>/lock           who works on the project right now
 //!                    history.jsonl  one line a finished run
+//!                    sizes.jsonl    one line a measurement of the volumes
 //!                    runs/<run>/    journal, report.json, hooks.log
 //! ```
 //!
@@ -12,13 +13,17 @@
 mod dir;
 mod durable;
 mod history;
+mod lines;
 mod lock;
 mod runs;
+mod sizes;
 mod store;
 
 pub use dir::{ProjectDir, ProjectKey, StateDir};
 pub use durable::{replace_durably, write_durably};
 pub use history::{HistoryLine, HistoryRead};
+pub use lines::LinesRead;
 pub use lock::{Lock, LockNote};
 pub use runs::RunDir;
+pub use sizes::Measured;
 pub use store::{FileStore, Store};

@@ -4,6 +4,7 @@
 //! [`Event::Finished`](crate::event::Event::Finished) it prints the failure too, so whoever started the run must
 //! not print it again.
 
+mod bars;
 mod confirm;
 mod failure;
 mod json;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use crate::event::Events;
 
+pub use bars::bar;
 pub use confirm::confirm;
 pub use failure::render;
 pub use paint::{Paint, clean};

@@ -25,6 +25,12 @@ Examples:
   rehome init --dry-run     what would be written
   rehome init               write rehome.yml beside the Compose file";
 
+/// Of `size`.
+pub(super) const SIZE_EXAMPLES: &str = "\
+Examples:
+  rehome size                                                            from what the volumes hold now
+  rehome size --records 5000 --record-size 6MB --db-row-size 150KB       before there is anything";
+
 /// Of `override`.
 pub(super) const OVERRIDE_EXAMPLES: &str = "\
 Examples:

@@ -3,11 +3,13 @@
 mod compose;
 mod config;
 mod env;
+mod grow;
 mod history;
 mod init;
 mod move_;
 mod override_;
 mod recover;
+mod size;
 mod status;
 
 use super::args::Command;
@@ -32,6 +34,8 @@ pub(super) async fn dispatch(cx: &Cx, command: Command) -> Result<Ending> {
     match command {
         Command::Init(args) => init::run(cx, &args).await,
         Command::Status => status::run(cx).await,
+        Command::Grow(args) => grow::run(cx, &args).await,
+        Command::Size(args) => size::run(cx, &args).await,
         Command::Override(args) => override_::run(cx, args).await,
         Command::Env(args) => env::run(cx, &args).await,
         Command::Move(args) => move_::run(cx, args).await,
