@@ -3,6 +3,7 @@
 
 mod app;
 mod compose;
+mod doctor;
 mod execute;
 mod history;
 mod init;
@@ -15,6 +16,7 @@ mod status;
 
 pub use app::{App, Options};
 pub use compose::{Danger, danger};
+pub use doctor::doctor;
 pub use execute::{CrashPoint, Finish};
 pub use history::{Line, history, show};
 pub use init::{InitReport, init};

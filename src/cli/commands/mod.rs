@@ -2,6 +2,7 @@
 
 mod compose;
 mod config;
+mod doctor;
 mod env;
 mod history;
 mod init;
@@ -32,6 +33,7 @@ pub(super) async fn dispatch(cx: &Cx, command: Command) -> Result<Ending> {
     match command {
         Command::Init(args) => init::run(cx, &args).await,
         Command::Status => status::run(cx).await,
+        Command::Doctor => doctor::run(cx).await,
         Command::Override(args) => override_::run(cx, args).await,
         Command::Env(args) => env::run(cx, &args).await,
         Command::Move(args) => move_::run(cx, args).await,
