@@ -78,7 +78,8 @@ impl Engine {
     /// # Errors
     /// When the engine does not answer.
     pub async fn unused_volumes(&self) -> Result<Vec<Volume>> {
-        self.volumes_where(HashMap::from([("dangling", vec!["true"])])).await
+        self.volumes_where(HashMap::from([("dangling", vec!["true"])]))
+            .await
     }
 
     async fn volumes_where(&self, filters: HashMap<&str, Vec<&str>>) -> Result<Vec<Volume>> {

@@ -176,7 +176,8 @@ impl Observer<'_> {
         match asked {
             Ok(output) if output.code == 0 => Ok(output.stdout.trim().to_owned()),
             Ok(output) => {
-                let said = [&output.stderr, &output.stdout].map(|text| text.lines().next().unwrap_or_default());
+                let said =
+                    [&output.stderr, &output.stdout].map(|text| text.lines().next().unwrap_or_default());
                 let said = said.into_iter().find(|line| !line.is_empty());
                 Err(said.map_or_else(|| format!("psql ended with {}", output.code), str::to_owned))
             }

@@ -96,7 +96,12 @@ impl Observer<'_> {
         };
         match self.probe(mount).await {
             Ok(probe) => HomeSeen::There(probe),
-            Err(failure) if failure.causes.iter().any(|c| c.contains("bind source path does not exist")) => {
+            Err(failure)
+                if failure
+                    .causes
+                    .iter()
+                    .any(|c| c.contains("bind source path does not exist")) =>
+            {
                 HomeSeen::Missing
             }
             Err(failure) => HomeSeen::Unseen(failure.to_string()),
@@ -123,9 +128,12 @@ impl Observer<'_> {
     ) -> Option<ContainerMore> {
         let service = world.service(container.service.as_ref()?)?;
         let running = matches!(container.state, State::Running(_));
-        let table = container.pid.filter(|_| local && container.state.is_up()).map(|pid| {
-            mounts::table(&pid.to_string()).map_err(|e| format!("its mount table cannot be read: {e}"))
-        });
+        let table = container
+            .pid
+            .filter(|_| local && container.state.is_up())
+            .map(|pid| {
+                mounts::table(&pid.to_string()).map_err(|e| format!("its mount table cannot be read: {e}"))
+            });
         let mut writes = Vec::new();
         for mount in service.mounts.iter().filter(|m| running && ask && !m.read_only) {
             let writable = container
@@ -272,8 +280,12 @@ impl Observer<'_> {
 
     /// The files of variables and of secrets that are there. Of the variables only the names are looked at.
     fn secret_files(&self) -> Vec<SecretFile> {
-        let variables: BTreeSet<&PathBuf> =
-            self.located.env_files.iter().chain([&self.located.dotenv]).collect();
+        let variables: BTreeSet<&PathBuf> = self
+            .located
+            .env_files
+            .iter()
+            .chain([&self.located.dotenv])
+            .collect();
         let mounted = self.project.secret_files.iter().map(|path| (path, true));
         let mut found = Vec::new();
         for (path, mounted) in variables.into_iter().map(|path| (path, false)).chain(mounted) {

@@ -19,8 +19,8 @@ use crate::helper::protocol::{Answer, Line, Request};
 use crate::model::{Failure, Kind, ProjectName, Result, RunId, VolumeKey};
 
 pub use checkup::{
-    AnonymousSeen, BindSeen, Checkup, ContainerMore, EngineVolume, HomeSeen, Known, Looked, OverrideState, PostgresSeen,
-    SecretFile, Write,
+    AnonymousSeen, BindSeen, Checkup, ContainerMore, EngineVolume, HomeSeen, Known, Looked, OverrideState,
+    PostgresSeen, SecretFile, Write,
 };
 pub use world::{
     ContainerSeen, DestinationSeen, ForeignUse, OverrideSeen, ServiceSeen, VolumeMount, VolumeSeen, World,

@@ -8,11 +8,7 @@ use crate::model::{Home, Result};
 use crate::steps::FROM;
 
 impl Observer<'_> {
-    pub(super) async fn volumes(
-        &self,
-        services: &[ServiceSeen],
-        depth: &Depth,
-    ) -> Result<Vec<VolumeSeen>> {
+    pub(super) async fn volumes(&self, services: &[ServiceSeen], depth: &Depth) -> Result<Vec<VolumeSeen>> {
         let mut seen = Vec::new();
         for declared in self.project.volumes.values() {
             let found = self.engine.find_volume(&declared.name).await?;

@@ -14,7 +14,8 @@ use crate::saga::recovery::unfinished;
 pub async fn doctor(app: &App) -> Result<Diagnosis> {
     let settings = &app.settings;
     let stays = |key: &&crate::model::VolumeKey| {
-        settings.exclude.contains(key) || !(settings.volumes.is_empty() || settings.volumes.contains_key(*key))
+        settings.exclude.contains(key)
+            || !(settings.volumes.is_empty() || settings.volumes.contains_key(*key))
     };
     let known = Known {
         files: app.located.files.clone(),

@@ -10,7 +10,9 @@ pub(super) async fn run(cx: &Cx) -> Result<Ending> {
     let app = cx.open().await?;
     let diagnosis = doctor(&app).await?;
     let notes = cx.global.verbose > 0;
-    cx.answer(&diagnosis, || text(&diagnosis, notes, cx.color.for_stdout(), ui::width()))?;
+    cx.answer(&diagnosis, || {
+        text(&diagnosis, notes, cx.color.for_stdout(), ui::width())
+    })?;
     Ok(match diagnosis.count(Severity::Error) {
         0 => Ending::Done,
         _ => Ending::Code(3),
@@ -40,7 +42,11 @@ fn text(diagnosis: &Diagnosis, notes: bool, color: bool, width: usize) -> String
     }
     let harmless = diagnosis.findings.iter().all(|f| f.severity == Severity::Note);
     let hidden = diagnosis.count(Severity::Note) > 0 && !notes;
-    let hint = if hidden { " (`rehome doctor -v` shows notes)" } else { "" };
+    let hint = if hidden {
+        " (`rehome doctor -v` shows notes)"
+    } else {
+        ""
+    };
     let volumes = count(diagnosis.volumes as u64, "volume");
     let services = count(diagnosis.services as u64, "service");
     let line = match (harmless, parts.is_empty()) {
@@ -64,7 +70,11 @@ fn told(finding: &Finding, paint: Paint, width: usize) -> String {
         Severity::Warning => paint.warning(&label),
         Severity::Unknown | Severity::Note => paint.label(&label),
     };
-    let first = format!("{} {}", ui::clean(&finding.what), paint.dim(&format!("[{}]", finding.id)));
+    let first = format!(
+        "{} {}",
+        ui::clean(&finding.what),
+        paint.dim(&format!("[{}]", finding.id))
+    );
     let mut out = format!("{painted} {}\n", ui::fill(&first, width, label.len() + 1, 4));
     for line in &finding.evidence {
         out.push_str(&format!("    {}\n", ui::fill(&ui::clean(line), width, 4, 4)));

@@ -209,7 +209,11 @@ pub(super) fn project(text: &str) -> Result<Project> {
         name,
         services,
         volumes,
-        secret_files: raw.secrets.into_values().filter_map(|secret| secret.file).collect(),
+        secret_files: raw
+            .secrets
+            .into_values()
+            .filter_map(|secret| secret.file)
+            .collect(),
     })
 }
 

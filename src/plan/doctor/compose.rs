@@ -47,7 +47,10 @@ pub(super) fn strays(seen: &Checkup) -> Vec<Finding> {
             let mut finding = Finding::error(
                 "other-volume",
                 About::Service(service.name.clone()),
-                format!("service `{}` runs on another volume than the Compose files say", service.name),
+                format!(
+                    "service `{}` runs on another volume than the Compose files say",
+                    service.name
+                ),
             );
             finding.evidence = evidence;
             found.push(
@@ -109,7 +112,11 @@ pub(super) fn other_files(seen: &Checkup) -> Vec<Finding> {
         if with.is_empty() || *with == seen.known.files {
             continue;
         }
-        evidence.push(format!("container {} was made with {}", container.name, list(with)));
+        evidence.push(format!(
+            "container {} was made with {}",
+            container.name,
+            list(with)
+        ));
         services.push(container.service.as_str());
     }
     if evidence.is_empty() {
@@ -186,7 +193,11 @@ pub(super) fn outdated_override(seen: &Checkup) -> Vec<Finding> {
 pub(super) fn creating_binds(seen: &Checkup) -> Vec<Finding> {
     let mut roots: Vec<PathBuf> = seen.known.block_root.iter().cloned().collect();
     for (_, dir) in blocks(seen) {
-        roots.extend(dir.parent().map(PathBuf::from).filter(|p| p.components().count() > 1));
+        roots.extend(
+            dir.parent()
+                .map(PathBuf::from)
+                .filter(|p| p.components().count() > 1),
+        );
     }
     let mut found = Vec::new();
     for bind in &seen.binds {

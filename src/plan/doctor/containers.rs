@@ -17,7 +17,11 @@ pub(super) fn cannot_write(seen: &Checkup) -> Vec<Finding> {
             match &write.may {
                 Ok(true) => {}
                 Ok(false) => {
-                    let user = if container.user.is_empty() { "root" } else { &container.user };
+                    let user = if container.user.is_empty() {
+                        "root"
+                    } else {
+                        &container.user
+                    };
                     let mut finding = Finding::warning(
                         "cannot-write",
                         about,
@@ -31,7 +35,11 @@ pub(super) fn cannot_write(seen: &Checkup) -> Vec<Finding> {
                     if let Some((owner, mode)) = scan.and_then(|s| Some((s.root_owner?, s.root_mode))) {
                         finding = finding.seen(format!("the volume belongs to {owner}, mode {mode:04o}"));
                     }
-                    let owner = if container.user.is_empty() { "0:0" } else { &container.user };
+                    let owner = if container.user.is_empty() {
+                        "0:0"
+                    } else {
+                        &container.user
+                    };
                     found.push(finding.mend(format!(
                         "docker exec --user 0 {} chown {owner} {}",
                         container.name, write.target
@@ -70,7 +78,9 @@ pub(super) fn anonymous(seen: &Checkup) -> Vec<Finding> {
                 let what = format!("service `{service}` keeps data in an anonymous volume at {target}");
                 let id = "anonymous-volume";
                 let mut finding = match scan.datastores.first() {
-                    Some(store) => Finding::error(id, about, what).seen(format!("a database is in it: {}", store.kind)),
+                    Some(store) => {
+                        Finding::error(id, about, what).seen(format!("a database is in it: {}", store.kind))
+                    }
                     None => Finding::warning(id, about, what),
                 };
                 finding = finding
@@ -121,7 +131,10 @@ pub(super) fn no_restart(seen: &Checkup) -> Vec<Finding> {
                 Finding::warning(
                     "no-restart-policy",
                     About::Service(service.name.clone()),
-                    format!("service `{}` stays down after a reboot of the server", service.name),
+                    format!(
+                        "service `{}` stays down after a reboot of the server",
+                        service.name
+                    ),
                 )
                 .seen("its container has no restart policy")
                 .write(&service.name, "restart: unless-stopped"),
@@ -143,8 +156,9 @@ pub(super) fn no_healthcheck(seen: &Checkup) -> Vec<Finding> {
         let about = About::Service(service.name.clone());
         let what = format!("service `{}` has no healthcheck", service.name);
         found.push(match service.server {
-            Some(kind) => Finding::warning(id, about, what)
-                .seen(format!("nobody can tell when {kind} is ready, and what needs it starts too early")),
+            Some(kind) => Finding::warning(id, about, what).seen(format!(
+                "nobody can tell when {kind} is ready, and what needs it starts too early"
+            )),
             None => Finding::note(id, about, what).seen("it counts as healthy as soon as it runs"),
         });
     }

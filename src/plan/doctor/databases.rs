@@ -38,9 +38,10 @@ pub(super) fn homeless<'a>(container: &'a ContainerSeen, more: &ContainerMore) -
     let holds = mounts.max_by_key(|m| m.destination.len());
     match holds.map(|m| &m.kind) {
         None => Some((directory, "the container itself, and is lost with it".to_owned())),
-        Some(MountKind::Volume(name)) if container.anonymous.iter().any(|(own, _)| own == name) => {
-            Some((directory, format!("the anonymous volume {name}, and goes with the container")))
-        }
+        Some(MountKind::Volume(name)) if container.anonymous.iter().any(|(own, _)| own == name) => Some((
+            directory,
+            format!("the anonymous volume {name}, and goes with the container"),
+        )),
         _ => None,
     }
 }
@@ -110,7 +111,10 @@ pub(super) fn collations(seen: &Checkup) -> Vec<Finding> {
                 let mut finding = Finding::error(
                     "collation-version",
                     about(service),
-                    format!("indexes of service `{}` may be wrong: its image sorts text in another way", service.name),
+                    format!(
+                        "indexes of service `{}` may be wrong: its image sorts text in another way",
+                        service.name
+                    ),
                 );
                 for [database, recorded, actual] in others {
                     finding = finding.seen(format!(
@@ -180,7 +184,11 @@ pub(super) fn short_grace(seen: &Checkup) -> Vec<Finding> {
                 Finding::warning(
                     "stop-grace",
                     about(service),
-                    format!("{kind} in service `{}` is killed when it takes more than {} to stop", service.name, Span(grace)),
+                    format!(
+                        "{kind} in service `{}` is killed when it takes more than {} to stop",
+                        service.name,
+                        Span(grace)
+                    ),
                 )
                 .seen(match service.stop_grace {
                     Some(_) => "`stop_grace_period` says so".to_owned(),

@@ -139,7 +139,10 @@ pub(super) fn stacked(seen: &Checkup) -> Vec<Finding> {
             let mut finding = Finding::warning(
                 "stacked-mounts",
                 about(volume),
-                format!("{} file systems are mounted at {point}, one over the other", here.len()),
+                format!(
+                    "{} file systems are mounted at {point}, one over the other",
+                    here.len()
+                ),
             );
             for mount in here {
                 let source = String::from_utf8_lossy(&mount.source);
@@ -164,7 +167,9 @@ pub(super) fn late_mount(seen: &Checkup) -> Vec<Finding> {
         };
         let mut others = Vec::new();
         for (container, target) in mounting(seen, volume) {
-            let Some(Ok(table)) = &container.table else { continue };
+            let Some(Ok(table)) = &container.table else {
+                continue;
+            };
             let has = table
                 .iter()
                 .rfind(|m| m.point() == Path::new(target.trim_end_matches('/')));
@@ -182,10 +187,17 @@ pub(super) fn late_mount(seen: &Checkup) -> Vec<Finding> {
         }
         // The engine mounts a volume once for all that have it: where their tables cannot be read, a helper has the same.
         let tables = mounting(seen, volume).any(|(c, _)| matches!(c.table, Some(Ok(_))));
-        if let Some(probe) = volume.probe.as_ref().filter(|p| !tables && p.device != now.device) {
+        if let Some(probe) = volume
+            .probe
+            .as_ref()
+            .filter(|p| !tables && p.device != now.device)
+        {
             others.push((
                 users(seen, &volume.key),
-                format!("running containers have {} (device {})", probe.source, probe.device),
+                format!(
+                    "running containers have {} (device {})",
+                    probe.source, probe.device
+                ),
             ));
         }
         if others.is_empty() {
@@ -197,9 +209,14 @@ pub(super) fn late_mount(seen: &Checkup) -> Vec<Finding> {
         let mut finding = Finding::error(
             "late-mount",
             about(volume),
-            format!("running containers write volume `{}` to another disk than its home", volume.key),
+            format!(
+                "running containers write volume `{}` to another disk than its home",
+                volume.key
+            ),
         );
-        finding.evidence.extend(others.iter().map(|(_, text)| text.clone()));
+        finding
+            .evidence
+            .extend(others.iter().map(|(_, text)| text.clone()));
         found.push(
             finding
                 .seen(format!(
@@ -222,11 +239,14 @@ fn mounting<'a>(
     seen: &'a Checkup,
     volume: &'a VolumeSeen,
 ) -> impl Iterator<Item = (&'a crate::observe::ContainerMore, &'a str)> {
-    seen.containers.iter().filter(|c| c.up).flat_map(move |container| {
-        let volume = MountKind::Volume(volume.name.clone());
-        let mounts = container.mounts.iter().filter(move |m| m.kind == volume);
-        mounts.map(move |m| (container, m.destination.as_str()))
-    })
+    seen.containers
+        .iter()
+        .filter(|c| c.up)
+        .flat_map(move |container| {
+            let volume = MountKind::Volume(volume.name.clone());
+            let mounts = container.mounts.iter().filter(move |m| m.kind == volume);
+            mounts.map(move |m| (container, m.destination.as_str()))
+        })
 }
 
 /// What could not be looked at.
@@ -256,7 +276,10 @@ pub(super) fn unlooked(seen: &Checkup) -> Vec<Finding> {
     }
     for container in &seen.containers {
         if let Some(Err(why)) = &container.table {
-            let what = format!("what container {} has mounted could not be looked at", container.name);
+            let what = format!(
+                "what container {} has mounted could not be looked at",
+                container.name
+            );
             let about = About::Service(container.service.clone());
             found.push(Finding::unknown("container-mounts-unseen", about, what, why));
         }
@@ -274,13 +297,21 @@ pub(super) fn on_the_root_disk(seen: &Checkup) -> Vec<Finding> {
     for volume in &seen.world.volumes {
         let key = &volume.key;
         let stays = volume.external || seen.known.staying.contains(key);
-        let Some(scan) = volume.scan.as_ref().filter(|_| !stays && volume.home == Home::Volume) else {
+        let Some(scan) = volume
+            .scan
+            .as_ref()
+            .filter(|_| !stays && volume.home == Home::Volume)
+        else {
             continue;
         };
         if volume.is_empty() {
             continue;
         }
-        let to = seen.known.block_root.clone().unwrap_or_else(|| "/mnt/DIRECTORY".into());
+        let to = seen
+            .known
+            .block_root
+            .clone()
+            .unwrap_or_else(|| "/mnt/DIRECTORY".into());
         found.push(
             Finding::warning(
                 "on-root-disk",

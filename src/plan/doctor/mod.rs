@@ -110,8 +110,10 @@ impl Finding {
 
     /// A line for a service in the Compose file, and what makes it so.
     fn write(self, service: &ServiceName, line: &str) -> Self {
-        self.mend(format!("write into service `{service}` of the Compose file: {line}"))
-            .mend(format!("rehome compose -- up -d {service}"))
+        self.mend(format!(
+            "write into service `{service}` of the Compose file: {line}"
+        ))
+        .mend(format!("rehome compose -- up -d {service}"))
     }
 }
 

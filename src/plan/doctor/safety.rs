@@ -35,7 +35,10 @@ pub(super) fn unfinished_run(seen: &Checkup) -> Vec<Finding> {
 pub(super) fn prunable(seen: &Checkup) -> Vec<Finding> {
     let mut found = Vec::new();
     for volume in &seen.world.volumes {
-        let unused = seen.engine_volumes.iter().any(|v| v.unused && v.name == volume.name);
+        let unused = seen
+            .engine_volumes
+            .iter()
+            .any(|v| v.unused && v.name == volume.name);
         let Some(scan) = volume
             .scan
             .as_ref()
@@ -44,7 +47,10 @@ pub(super) fn prunable(seen: &Checkup) -> Vec<Finding> {
             continue;
         };
         let (id, about) = ("prunable", About::Volume(volume.key.clone()));
-        let what = format!("a `docker volume prune -a` would delete volume `{}` now", volume.key);
+        let what = format!(
+            "a `docker volume prune -a` would delete volume `{}` now",
+            volume.key
+        );
         let mounted = seen.world.services.iter().any(|s| s.mounts_volume(&volume.key));
         let finding = if mounted {
             Finding::error(id, about, what)
@@ -77,7 +83,10 @@ pub(super) fn space(seen: &Checkup) -> Vec<Finding> {
         };
         told.push(&probe.device);
         let about = || About::Volume(volume.key.clone());
-        let place = format!("{} ({}), which has volume `{}`", probe.source, probe.fs_type, volume.key);
+        let place = format!(
+            "{} ({}), which has volume `{}`",
+            probe.source, probe.fs_type, volume.key
+        );
         let bytes = if probe.bytes_free < AMPLE {
             share(probe.bytes_free, probe.bytes_total)
         } else {
@@ -100,7 +109,10 @@ pub(super) fn space(seen: &Checkup) -> Vec<Finding> {
             let what = format!("{place}, has nearly no inodes left");
             found.push(
                 worse(inodes, "inodes-used", about(), what)
-                    .seen(format!("{} free of {}: no more files than that can be made", probe.inodes_free, probe.inodes_total))
+                    .seen(format!(
+                        "{} free of {}: no more files than that can be made",
+                        probe.inodes_free, probe.inodes_total
+                    ))
                     .mend(largest(probe, volume.home == Home::Volume)),
             );
         }
@@ -174,7 +186,10 @@ pub(super) fn namesakes(seen: &Checkup) -> Vec<Finding> {
             Finding::warning(
                 id,
                 about,
-                format!("volume `{}` is empty, and another project left one of that name", volume.key),
+                format!(
+                    "volume `{}` is empty, and another project left one of that name",
+                    volume.key
+                ),
             )
         } else {
             Finding::note(
@@ -189,7 +204,10 @@ pub(super) fn namesakes(seen: &Checkup) -> Vec<Finding> {
                 .seen(format!("{} of project {project}", other.name))
                 .mend(format!("docker volume inspect {}", other.name));
         }
-        found.push(finding.seen(format!("the project is {}, its volume is {}", seen.world.project, volume.name)));
+        found.push(finding.seen(format!(
+            "the project is {}, its volume is {}",
+            seen.world.project, volume.name
+        )));
     }
     found
 }
@@ -199,7 +217,9 @@ pub(super) fn old_homes(seen: &Checkup) -> Vec<Finding> {
     let mut found = Vec::new();
     for old in seen.engine_volumes.iter().filter(|v| v.unused) {
         let own = old.project.as_ref() == Some(&seen.world.project);
-        let Some(key) = old.key.as_ref().filter(|_| own) else { continue };
+        let Some(key) = old.key.as_ref().filter(|_| own) else {
+            continue;
+        };
         if seen.world.volumes.iter().any(|v| v.name == old.name) {
             continue;
         }
@@ -209,9 +229,13 @@ pub(super) fn old_homes(seen: &Checkup) -> Vec<Finding> {
             _ => format!("{}, in Docker's own directory", old.name),
         };
         found.push(match seen.world.volume(key) {
-            Some(now) => Finding::note("old-home", about, format!("an old home of volume `{key}` is still there"))
-                .seen(place)
-                .seen(format!("the volume is {} now", now.name)),
+            Some(now) => Finding::note(
+                "old-home",
+                about,
+                format!("an old home of volume `{key}` is still there"),
+            )
+            .seen(place)
+            .seen(format!("the volume is {} now", now.name)),
             None => Finding::note(
                 "left-volume",
                 about,
@@ -251,11 +275,20 @@ pub(super) fn old_versions(seen: &Checkup) -> Vec<Finding> {
 
 /// Until there are backups of Rehome's own, it knows of none.
 pub(super) fn no_backup(seen: &Checkup) -> Vec<Finding> {
-    if seen.world.volumes.iter().all(|v| v.scan.is_none() || v.is_empty()) {
+    if seen
+        .world
+        .volumes
+        .iter()
+        .all(|v| v.scan.is_none() || v.is_empty())
+    {
         return Vec::new();
     }
     vec![
-        Finding::note("no-backup", About::Project, "Rehome knows of no backup of this project")
-            .seen("a block volume outlives the server, and not a mistaken DELETE"),
+        Finding::note(
+            "no-backup",
+            About::Project,
+            "Rehome knows of no backup of this project",
+        )
+        .seen("a block volume outlives the server, and not a mistaken DELETE"),
     ]
 }
