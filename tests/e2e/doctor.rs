@@ -49,7 +49,7 @@ fn moved(stack: &Stack, block: &Block) {
 
 #[test]
 fn a_clean_stack_prints_one_line() {
-    let block = Block::ext4(64);
+    let block = Block::ext4(160);
     let stack = Stack::up(&careful());
     // Before the move it is on the root disk, which is a warning and the command that mends it.
     finds(&stack, 0, &["on-root-disk"]);
@@ -62,7 +62,7 @@ fn a_clean_stack_prints_one_line() {
 
 #[test]
 fn a_clean_database_prints_one_line_and_its_faults_are_found() {
-    let block = Block::ext4(256);
+    let block = Block::ext4(400);
     let stack = postgres_up();
     let file = stack.read("docker-compose.yml");
     let careful = file
@@ -159,7 +159,7 @@ fn trap_23_a_user_that_cannot_write_its_data_is_found() {
 
 #[test]
 fn trap_27_a_mount_that_arrives_late_is_found() {
-    let block = Block::ext4(64);
+    let block = Block::ext4(160);
     let stack = Stack::up(&careful());
     moved(&stack, &block);
     let (root, device) = (block.path(), sh(&format!("findmnt -no SOURCE {}", block.path())));
@@ -188,7 +188,7 @@ fn trap_27_a_mount_that_arrives_late_is_found() {
 
 #[test]
 fn trap_29_an_override_that_is_dropped_is_found() {
-    let block = Block::ext4(64);
+    let block = Block::ext4(160);
     let stack = Stack::up(&careful());
     moved(&stack, &block);
     sh(&format!("sed -i /^COMPOSE_FILE/d {}/.env", stack.dir.display()));
@@ -211,7 +211,7 @@ fn trap_29_an_override_that_is_dropped_is_found() {
 
 #[test]
 fn what_else_a_careless_stack_lacks_is_found() {
-    let block = Block::ext4(64);
+    let block = Block::ext4(160);
     let stack = Stack::write(&format!(
         r#"services:
   app:
