@@ -43,7 +43,7 @@ fn finds(stack: &Stack, code: i32, wanted: &[&str]) {
 /// Moves it to a block volume.
 fn moved(stack: &Stack, block: &Block) {
     stack
-        .rehome(&format!("move --to {} --no-hooks", block.path()))
+        .rehome(&format!("move --to {} --no-hooks --yes", block.path()))
         .exits(0);
 }
 

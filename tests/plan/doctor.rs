@@ -507,8 +507,8 @@ fn trap_06_a_library_that_sorts_in_another_way_is_found() {
     assert_snapshot!(text(|seen| say(seen, Ok(vec![["app", "2.31", "2.36"].map(str::to_owned)]))), @r#"
     error [collation-version] indexes of service `db` may be wrong: its image sorts text in another way
       database app was made with collation version 2.31, the image has 2.36
-      $ docker exec kms-connect-db-1 psql -U postgres -d app -c 'REINDEX DATABASE "app"'
-      $ docker exec kms-connect-db-1 psql -U postgres -d app -c 'ALTER DATABASE "app" REFRESH COLLATION VERSION'
+      $ docker exec kms-connect-db-1 sh -c 'psql -U "${POSTGRES_USER:-postgres}" -d app -c "REINDEX DATABASE app"'
+      $ docker exec kms-connect-db-1 sh -c 'psql -U "${POSTGRES_USER:-postgres}" -d app -c "ALTER DATABASE app REFRESH COLLATION VERSION"'
     "#);
     assert_eq!(
         ids(|seen| say(seen, Err("password authentication failed".to_owned()))),

@@ -63,7 +63,7 @@ pub(super) fn outside_of_volumes(seen: &Checkup) -> Vec<Finding> {
             .seen(format!("that is in {place}"))
             .seen("PostgreSQL 18 images want the volume at /var/lib/postgresql, older ones at /var/lib/postgresql/data")
             .mend(format!(
-                "docker exec {} pg_dumpall -U postgres > {name}.sql",
+                "docker exec {} sh -c 'pg_dumpall -U \"${{POSTGRES_USER:-postgres}}\"' > {name}.sql",
                 container.name
             )),
         );
@@ -94,7 +94,7 @@ pub(super) fn other_version(seen: &Checkup) -> Vec<Finding> {
                     )
                     .seen(format!("PG_VERSION in volume `{}` says {data}", volume.key))
                     .seen("that server cannot start on this data")
-                    .mend(format!("rehome compose -- exec {} pg_dumpall -U postgres > {}.sql", service.name, service.name)),
+                    .write(&service.name, &format!("an image of PostgreSQL {data}")),
                 );
             }
         }
@@ -122,15 +122,17 @@ pub(super) fn collations(seen: &Checkup) -> Vec<Finding> {
                     ));
                 }
                 for [database, ..] in others {
+                    let ask = |query: &str| {
+                        format!(
+                            "docker exec {} sh -c 'psql -U \"${{POSTGRES_USER:-postgres}}\" -d {database} -c \"{query}\"'",
+                            more.name
+                        )
+                    };
                     finding = finding
-                        .mend(format!(
-                            "docker exec {} psql -U postgres -d {database} -c 'REINDEX DATABASE \"{database}\"'",
-                            more.name
-                        ))
-                        .mend(format!(
-                            "docker exec {} psql -U postgres -d {database} -c 'ALTER DATABASE \"{database}\" REFRESH COLLATION VERSION'",
-                            more.name
-                        ));
+                        .mend(ask(&format!("REINDEX DATABASE {database}")))
+                        .mend(ask(&format!(
+                            "ALTER DATABASE {database} REFRESH COLLATION VERSION"
+                        )));
                 }
                 found.push(finding);
             }
