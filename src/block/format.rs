@@ -18,7 +18,7 @@ use super::intent::Intent;
 use super::opened::Opened;
 use super::probe::{Proof, STDIN, around, signatures};
 use super::tool::Tool;
-use super::uuid::Uuid;
+use super::fsid::FsUuid;
 use crate::model::{ByteSize, Failure, Result};
 
 /// A check of a file system that was made just now reads its metadata only.
@@ -77,7 +77,7 @@ impl FileSystem {
     /// missed something, it is still there for those who can read a disk. Of ext4 one hundredth is kept for root in
     /// place of a twentieth: databases are not root, and would lose 50 GB of each terabyte that is paid for. The rest is
     /// as the distribution has it.
-    fn maker(self, uuid: Uuid, label: Option<&str>) -> Tool {
+    fn maker(self, uuid: FsUuid, label: Option<&str>) -> Tool {
         let uuid = uuid.to_string();
         let mut args: Vec<String> = match self {
             Self::Ext4 => ["-q", "-m", "1", "-E", "nodiscard", "-U", &uuid]
@@ -126,7 +126,7 @@ impl Wanted {
     /// The command that makes it, as a person would type it; the UUID is made when it runs.
     #[must_use]
     pub fn command(&self, node: &Path) -> String {
-        let nil = Uuid::default();
+        let nil = FsUuid::default();
         let line = self.fs.maker(nil, self.label.as_deref()).line().to_owned();
         line.replace(&nil.to_string(), "UUID")
             .replace(STDIN, &node.to_string_lossy())
@@ -139,7 +139,7 @@ pub struct Formatted {
     /// What it is.
     pub fs: FileSystem,
     /// By what it is mounted.
-    pub uuid: Uuid,
+    pub uuid: FsUuid,
     /// Its label.
     pub label: Option<String>,
     /// On which device.

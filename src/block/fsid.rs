@@ -10,54 +10,70 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use rustix::rand::{GetRandomFlags, getrandom};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Failure, Result};
 
-/// The UUID of a file system, lower case: `0b5ae5e5-7a5b-4c1e-9f0e-4a2f3f0e8a11`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// The UUID of a file system, printed as blkid prints it: `0b5ae5e5-7a5b-4c1e-9f0e-4a2f3f0e8a11`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct FsUuid(String);
+pub struct FsUuid(u128);
 
-/// Text that is no UUID.
+impl FsUuid {
+    /// A random one, version 4. <https://www.rfc-editor.org/rfc/rfc9562#section-5.4>
+    ///
+    /// # Errors
+    /// When the kernel has no random bytes.
+    pub fn random() -> Result<Self> {
+        let mut bytes = [0_u8; 16];
+        // Up to 256 bytes come whole or not at all: getrandom(2).
+        getrandom(&mut bytes, GetRandomFlags::empty())
+            .map_err(|error| Failure::environment("cannot make a random UUID").because(&error))?;
+        bytes[6] = bytes[6] & 0x0f | 0x40;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        Ok(Self(u128::from_be_bytes(bytes)))
+    }
+}
+
+impl fmt::Display for FsUuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hex = format!("{:032x}", self.0);
+        let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+        f.pad(&parts.join("-"))
+    }
+}
+
+/// A text that is no UUID.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no UUID of a file system")]
+#[error("{0:?} is no UUID")]
 pub struct ParseUuidError(String);
 
 impl FromStr for FsUuid {
     type Err = ParseUuidError;
 
-    fn from_str(text: &str) -> std::result::Result<Self, ParseUuidError> {
-        let shape = text.len() == 36
-            && text.bytes().enumerate().all(|(i, byte)| match i {
-                8 | 13 | 18 | 23 => byte == b'-',
-                _ => byte.is_ascii_hexdigit(),
-            });
-        if shape {
-            Ok(Self(text.to_ascii_lowercase()))
-        } else {
-            Err(ParseUuidError(text.to_owned()))
+    fn from_str(text: &str) -> Result<Self, ParseUuidError> {
+        let error = || ParseUuidError(text.to_owned());
+        let lengths: Vec<_> = text.split('-').map(str::len).collect();
+        let hex = text.replace('-', "");
+        if lengths != [8, 4, 4, 4, 12] || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(error());
         }
+        u128::from_str_radix(&hex, 16).map(Self).map_err(|_| error())
     }
 }
 
 impl TryFrom<String> for FsUuid {
     type Error = ParseUuidError;
 
-    fn try_from(text: String) -> std::result::Result<Self, ParseUuidError> {
+    fn try_from(text: String) -> Result<Self, ParseUuidError> {
         text.parse()
     }
 }
 
 impl From<FsUuid> for String {
-    fn from(uuid: FsUuid) -> String {
-        uuid.0
-    }
-}
-
-impl fmt::Display for FsUuid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
+    fn from(uuid: FsUuid) -> Self {
+        uuid.to_string()
     }
 }
 
@@ -96,36 +112,25 @@ impl FsUuid {
     /// When the device cannot be read.
     pub fn of_device(device: &File) -> io::Result<Option<Self>> {
         for superblock in &SUPERBLOCKS {
-            let magic = read(device, superblock.magic_at, superblock.magic.len())?;
-            if magic.as_deref() == Some(superblock.magic)
-                && let Some(bytes) = read(device, superblock.uuid_at, 16)?
+            let mut magic = [0; 8];
+            let magic = &mut magic[..superblock.magic.len()];
+            let mut uuid = [0; 16];
+            if read(device, superblock.magic_at, magic)?
+                && *magic == *superblock.magic
+                && read(device, superblock.uuid_at, &mut uuid)?
             {
-                return Ok(Some(Self::of_bytes(&bytes)));
+                return Ok(Some(Self(u128::from_be_bytes(uuid))));
             }
         }
         Ok(None)
     }
-
-    fn of_bytes(bytes: &[u8]) -> Self {
-        let mut text = String::with_capacity(36);
-        for (i, byte) in bytes.iter().enumerate() {
-            if matches!(i, 4 | 6 | 8 | 10) {
-                text.push('-');
-            }
-            for digit in [byte >> 4, byte & 15] {
-                text.extend(char::from_digit(digit.into(), 16));
-            }
-        }
-        Self(text)
-    }
 }
 
-/// `None` behind the end.
-fn read(device: &File, at: u64, len: usize) -> io::Result<Option<Vec<u8>>> {
-    let mut bytes = vec![0; len];
-    match device.read_exact_at(&mut bytes, at) {
-        Ok(()) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+/// False behind the end.
+fn read(device: &File, at: u64, bytes: &mut [u8]) -> io::Result<bool> {
+    match device.read_exact_at(bytes, at) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
         Err(error) => Err(error),
     }
 }
@@ -170,4 +175,29 @@ pub fn twins(devices: &[PathBuf]) -> Result<Vec<Twins>> {
         .filter(|(_, devices)| devices.len() > 1)
         .map(|(uuid, devices)| Twins { uuid, devices })
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_is_random_of_version_4_and_read_as_it_is_printed() {
+        let one = FsUuid::random().unwrap();
+        assert_ne!(one, FsUuid::random().unwrap());
+        let text = one.to_string();
+        assert_eq!(&text[14..15], "4");
+        assert!("89ab".contains(&text[19..20]), "{text}");
+        assert_eq!(text.parse(), Ok(one));
+        assert_eq!(text.to_uppercase().parse(), Ok(one));
+        for wrong in [
+            "",
+            "ABCD-1234",
+            &text[1..],
+            &text.replace('-', "x"),
+            &text.replace('4', "é"),
+        ] {
+            assert!(wrong.parse::<FsUuid>().is_err(), "{wrong}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::device::Identity;
 use super::format::FileSystem;
 use super::sysfs;
-use super::uuid::Uuid;
+use super::fsid::FsUuid;
 use crate::model::{Failure, Result};
 use crate::state::write_durably;
 
@@ -31,7 +31,7 @@ pub struct Intent {
     /// What is made.
     pub fs: FileSystem,
     /// Its UUID, decided beforehand and known to nobody else.
-    pub uuid: Uuid,
+    pub uuid: FsUuid,
     /// Its label.
     pub label: Option<String>,
     /// Since when.
@@ -52,7 +52,7 @@ impl Intent {
             boot: boot()?,
             names,
             fs,
-            uuid: Uuid::random()?,
+            uuid: FsUuid::random()?,
             label,
             since: Timestamp::now(),
         })

@@ -23,5 +23,4 @@ pub mod sysfs;
 pub mod sysroot;
 pub mod tool;
 pub mod units;
-pub mod uuid;
 pub mod volume;

@@ -27,7 +27,7 @@ impl Mounts {
     /// # Errors
     /// When mountinfo cannot be read.
     pub fn about(path: &Path) -> Result<Self> {
-        let all = mounts::all()
+        let all = mounts::table("self")
             .map_err(|error| Failure::environment("cannot read /proc/self/mountinfo").because(&error))?;
         let (mut here, mut below, mut around) = (Vec::new(), Vec::new(), None::<Mount>);
         for mount in all {

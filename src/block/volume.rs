@@ -56,7 +56,7 @@ impl Volume {
             Errno::NOENT => refused("there is no such directory".to_owned()),
             errno => unreadable(errno.into()),
         })?;
-        let mounts = mounts::all().map_err(unreadable)?;
+        let mounts = mounts::table("self").map_err(unreadable)?;
         let mount = mounts
             .into_iter()
             .rfind(|mount| mount.point == path.as_os_str().as_bytes())

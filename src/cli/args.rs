@@ -136,6 +136,12 @@ pub enum Command {
     ///
     /// Measures the project's volumes, or plans by numbers: with --records no project is needed.
     Size(Size),
+    /// Say what is at risk, and how to mend it
+    ///
+    /// Looks at volumes, mounts, containers, databases and files, and changes nothing. Each finding comes with what was
+    /// seen and the commands that mend it. An error is data at risk now, or at the next reboot, prune or deployment: the
+    /// exit code is then 3. A warning will bite later. Notes are only counted; `-v` shows them.
+    Doctor,
     /// Print or write the override that points volumes at their new home
     Override(Override),
     /// Print or write the COMPOSE_FILE setting that keeps the override active

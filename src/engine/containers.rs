@@ -1,6 +1,7 @@
 //! Containers: what they are, stop, start, restart.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bollard::models::{
@@ -48,6 +49,12 @@ pub struct Container {
     pub mounts: Vec<Mount>,
     /// Its ports on the host, whether it runs or not.
     pub ports: Vec<Published>,
+    /// Its restart policy: `unless-stopped`, `always`, `on-failure`, `no`.
+    pub restart: String,
+    /// Its first process on the engine's host, while it runs.
+    pub pid: Option<i64>,
+    /// The Compose files that it was made with, as Compose noted them.
+    pub config_files: Vec<PathBuf>,
     /// The user it runs as, as configured; empty is root.
     pub user: String,
     /// Working directory.
@@ -498,6 +505,17 @@ fn describe(inspect: ContainerInspectResponse) -> Result<Container> {
             .map(|point| mount(point, &asked))
             .collect::<Result<_>>()?,
         ports: published(host.port_bindings),
+        restart: host
+            .restart_policy
+            .and_then(|policy| policy.name)
+            .map(|name| name.to_string())
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| "no".to_owned()),
+        pid: state.pid.filter(|pid| *pid > 0),
+        config_files: labels
+            .get("com.docker.compose.project.config_files")
+            .map(|files| files.split(',').map(PathBuf::from).collect())
+            .unwrap_or_default(),
         user: config.user.unwrap_or_default(),
         working_dir: config.working_dir.unwrap_or_default(),
         command: config

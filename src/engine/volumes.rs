@@ -68,7 +68,21 @@ impl Engine {
     /// # Errors
     /// When the engine does not answer.
     pub async fn volumes(&self, label: Option<&str>) -> Result<Vec<Volume>> {
-        let filters: HashMap<&str, Vec<&str>> = label.map(|l| ("label", vec![l])).into_iter().collect();
+        self.volumes_where(label.map(|l| ("label", vec![l])).into_iter().collect())
+            .await
+    }
+
+    /// The volumes that no container has, not even one that is stopped: what `docker volume prune -a` removes.
+    /// <https://docs.docker.com/reference/cli/docker/volume/ls/#filter>
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn unused_volumes(&self) -> Result<Vec<Volume>> {
+        self.volumes_where(HashMap::from([("dangling", vec!["true"])]))
+            .await
+    }
+
+    async fn volumes_where(&self, filters: HashMap<&str, Vec<&str>>) -> Result<Vec<Volume>> {
         let options = ListVolumesOptionsBuilder::new().filters(&filters).build();
         let list = self
             .docker

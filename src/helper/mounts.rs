@@ -78,36 +78,43 @@ pub fn unescape(field: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// Every mount that this process sees, in the order in which they hide each other.
+impl Mount {
+    /// Where, as a path.
+    #[must_use]
+    pub fn point(&self) -> &Path {
+        Path::new(std::ffi::OsStr::from_bytes(&self.point))
+    }
+}
+
+/// Reads the table of a process: `self`, or its number.
 ///
 /// # Errors
 /// When mountinfo cannot be read.
-pub fn all() -> std::io::Result<Vec<Mount>> {
-    let mut found = Vec::new();
-    for line in BufReader::new(std::fs::File::open("/proc/self/mountinfo")?).split(b'\n') {
-        found.extend(parse(&line?));
+pub fn table(process: &str) -> std::io::Result<Vec<Mount>> {
+    let mut mounts = Vec::new();
+    for line in BufReader::new(std::fs::File::open(format!("/proc/{process}/mountinfo"))?).split(b'\n') {
+        mounts.extend(parse(&line?));
     }
-    Ok(found)
+    Ok(mounts)
 }
 
-/// The mount that holds `path`, which must be absolute and free of symlinks: the one mounted longest down the path,
-/// and of several at the same place the last, which hides the others.
+/// Of a table the mount that holds `path`, which must be absolute and free of symlinks: the one mounted longest down
+/// the path, and of several at the same place the last, which hides the others.
+#[must_use]
+pub fn holder<'a>(table: &'a [Mount], path: &Path) -> Option<&'a Mount> {
+    // Of equals the last is the largest.
+    table
+        .iter()
+        .filter(|mount| path.starts_with(mount.point()))
+        .max_by_key(|mount| mount.point.len())
+}
+
+/// The mount that holds `path` for this process; see [`holder`].
 ///
 /// # Errors
 /// When mountinfo cannot be read.
 pub fn holding(path: &Path) -> std::io::Result<Option<Mount>> {
-    let mut best: Option<Mount> = None;
-    for mount in all()? {
-        let holds = path.starts_with(Path::new(std::ffi::OsStr::from_bytes(&mount.point)));
-        if holds
-            && best
-                .as_ref()
-                .is_none_or(|best| best.point.len() <= mount.point.len())
-        {
-            best = Some(mount);
-        }
-    }
-    Ok(best)
+    Ok(holder(&table("self")?, path).cloned())
 }
 
 /// Whether this directory is the root of its file system, where the file system may keep a `lost+found` of its own.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{ContainerSeen, Observer, ServiceSeen, VolumeMount};
+use super::{ContainerSeen, Looked, Observer, ServiceSeen, VolumeMount};
 use crate::compose::project::{Condition, Mount, Service, VolumesSource, would_remake};
 use crate::datastore::{Kind, PostgresVersion};
 use crate::engine::{Container, MountKind, same_path};
@@ -11,6 +11,8 @@ use crate::model::{ProjectName, Result, ServiceName};
 
 /// A server that does not answer in this time is not asked again.
 const ASK_LIMIT: Duration = Duration::from_secs(15);
+/// A query that takes longer is ended by the server.
+const SERVER_LIMIT: Duration = Duration::from_secs(10);
 
 impl Observer<'_> {
     pub(super) async fn services(&self, all: &[Container], ask: bool) -> Result<Vec<ServiceSeen>> {
@@ -147,32 +149,40 @@ impl Observer<'_> {
         if !container.state.is_up() {
             return Ok(configured);
         }
+        Ok(match self.ask_postgres(container, "SHOW data_directory").await {
+            Ok(answer) if answer.starts_with('/') => Some(answer),
+            // No psql, no such user, a password wanted: the environment has to do.
+            Ok(_) => configured,
+            Err(why) => {
+                tracing::debug!(why, container = container.name, "could not ask PostgreSQL");
+                configured
+            }
+        })
+    }
+
+    /// What a running server answers to a query; otherwise why it does not. The server itself gives up first, so that
+    /// nothing of the question is left behind.
+    pub(super) async fn ask_postgres(&self, container: &Container, query: &str) -> Looked<String> {
         let user = container.env("POSTGRES_USER").unwrap_or("postgres");
+        let limit = format!("SET statement_timeout TO {}", SERVER_LIMIT.as_millis());
         let command = [
-            "psql",
-            "-U",
-            user,
-            "-d",
-            "postgres",
-            "-tAXc",
-            "SHOW data_directory",
+            "psql", "-U", user, "-d", "postgres", "-w", "-qtAX", "-c", &limit, "-c", query,
         ]
         .map(str::to_owned);
         let asked = self
             .engine
             .exec(&container.id, &command, None, ASK_LIMIT, &mut |_| {})
             .await;
-        Ok(match asked {
-            Ok(output) if output.code == 0 && output.stdout.trim().starts_with('/') => {
-                Some(output.stdout.trim().to_owned())
+        match asked {
+            Ok(output) if output.code == 0 => Ok(output.stdout.trim().to_owned()),
+            Ok(output) => {
+                let said =
+                    [&output.stderr, &output.stdout].map(|text| text.lines().next().unwrap_or_default());
+                let said = said.into_iter().find(|line| !line.is_empty());
+                Err(said.map_or_else(|| format!("psql ended with {}", output.code), str::to_owned))
             }
-            // No psql, no such user, a password wanted: the environment has to do.
-            Ok(_) => configured,
-            Err(failure) => {
-                tracing::debug!(%failure, container = container.name, "could not ask PostgreSQL");
-                configured
-            }
-        })
+            Err(failure) => Err(failure.to_string()),
+        }
     }
 
     /// The major version of PostgreSQL in an image: what it says of itself, or what its server prints.
@@ -248,6 +258,6 @@ fn volume_mount(mount: &Mount, containers: &[&Container]) -> Option<VolumeMount>
 }
 
 /// Docker names anonymous volumes by 64 hex digits.
-fn is_anonymous(name: &str) -> bool {
+pub(super) fn is_anonymous(name: &str) -> bool {
     name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit())
 }

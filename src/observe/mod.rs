@@ -1,8 +1,10 @@
 //! Reads the world once: the project, its containers and volumes, what is in them, the block volume. Everything here
 //! only looks; what follows from it is decided by `plan`.
 
+mod checkup;
 mod containers;
 mod destination;
+mod doctor;
 mod volumes;
 mod world;
 
@@ -16,6 +18,10 @@ use crate::event::{Event, Events};
 use crate::helper::protocol::{Answer, Line, Request};
 use crate::model::{Failure, Kind, ProjectName, Result, RunId, VolumeKey};
 
+pub use checkup::{
+    AnonymousSeen, BindSeen, Checkup, ContainerMore, EngineVolume, HomeSeen, Known, Looked, OverrideState,
+    PostgresSeen, SecretFile, Write,
+};
 pub use world::{
     ContainerSeen, DestinationSeen, ForeignUse, OverrideSeen, ServiceSeen, VolumeMount, VolumeSeen, World,
 };
@@ -43,6 +49,8 @@ pub struct Observer<'a> {
 pub struct Depth {
     /// Walk these volumes; all that exist if `None`.
     pub scan: Option<Vec<VolumeKey>>,
+    /// Note why a volume cannot be looked at, and go on.
+    pub tolerant: bool,
     /// Ask the databases and images for their versions and directories.
     pub ask_servers: bool,
     /// The block volume and the sub-directories to look at.
@@ -62,7 +70,7 @@ impl Observer<'_> {
         let name = self.project_name().clone();
         let all = self.engine.project_containers(&name).await?;
         let services = self.services(&all, depth.ask_servers).await?;
-        let volumes = self.volumes(&services, depth.scan.as_deref()).await?;
+        let volumes = self.volumes(&services, depth).await?;
         let destination = match &depth.destination {
             Some((root, subs)) => Some(self.destination(root, subs).await?),
             None => None,

@@ -1,18 +1,14 @@
 //! The project's volumes: where each lives, what is in it, who else has it.
 
-use super::{ForeignUse, Observer, ServiceSeen, VolumeSeen, wrong_answer};
+use super::{Depth, ForeignUse, Observer, ServiceSeen, VolumeSeen, wrong_answer};
 use crate::datastore::Datastore;
 use crate::engine::HelperMount;
 use crate::helper::protocol::{Answer, Request};
-use crate::model::{Home, Result, VolumeKey};
+use crate::model::{Home, Result};
 use crate::steps::FROM;
 
 impl Observer<'_> {
-    pub(super) async fn volumes(
-        &self,
-        services: &[ServiceSeen],
-        scan: Option<&[VolumeKey]>,
-    ) -> Result<Vec<VolumeSeen>> {
+    pub(super) async fn volumes(&self, services: &[ServiceSeen], depth: &Depth) -> Result<Vec<VolumeSeen>> {
         let mut seen = Vec::new();
         for declared in self.project.volumes.values() {
             let found = self.engine.find_volume(&declared.name).await?;
@@ -23,13 +19,20 @@ impl Observer<'_> {
                 exists: found.is_some(),
                 home: found.as_ref().map_or(Home::Volume, crate::engine::Volume::home),
                 scan: None,
-                device: None,
+                probe: None,
+                unseen: None,
                 datastores: Vec::new(),
                 foreign: self.foreign(declared, services).await?,
             };
-            let wanted = scan.is_none_or(|keys| keys.contains(&declared.key));
+            let wanted = depth
+                .scan
+                .as_ref()
+                .is_none_or(|keys| keys.contains(&declared.key));
             if volume.exists && wanted && !matches!(volume.home, Home::Other { .. }) {
-                self.scan(&mut volume, services).await?;
+                match self.scan(&mut volume, services).await {
+                    Err(failure) if depth.tolerant => volume.unseen = Some(failure),
+                    looked => looked?,
+                }
             }
             seen.push(volume);
         }
@@ -52,7 +55,7 @@ impl Observer<'_> {
             below: Vec::new(),
         };
         match self.ask(request, vec![mount], Some(&volume.key)).await? {
-            Answer::Probe(probe) => volume.device = Some(probe.device),
+            Answer::Probe(probe) => volume.probe = Some(probe),
             other => return Err(wrong_answer(&other)),
         }
         volume.datastores = scan

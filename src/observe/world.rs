@@ -147,8 +147,10 @@ pub struct VolumeSeen {
     pub home: Home,
     /// What is in it, if it was looked at.
     pub scan: Option<Scan>,
-    /// The device that it lies on, `major:minor`, if it was looked at.
-    pub device: Option<String>,
+    /// The file system that it lies on, if it was looked at.
+    pub probe: Option<Probe>,
+    /// Why it could not be looked at, where that was let pass.
+    pub unseen: Option<Failure>,
     /// Databases found in it.
     pub datastores: Vec<Datastore>,
     /// Who else has it.

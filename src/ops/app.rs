@@ -96,7 +96,11 @@ impl App {
     /// # Errors
     /// As [`Observer::look`].
     pub async fn look(&self, run: &RunId, depth: &Depth) -> Result<World> {
-        let observer = Observer {
+        self.observer(run).look(depth).await
+    }
+
+    pub(super) fn observer(&self, run: &RunId) -> Observer<'_> {
+        Observer {
             engine: &self.engine,
             compose: &self.compose,
             located: &self.located,
@@ -104,8 +108,7 @@ impl App {
             run: run.clone(),
             events: Arc::clone(&self.options.events),
             env: &self.options.project.env,
-        };
-        observer.look(depth).await
+        }
     }
 
     /// Takes the project's lock.

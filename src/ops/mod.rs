@@ -3,6 +3,7 @@
 
 mod app;
 mod compose;
+mod doctor;
 mod execute;
 mod grow;
 mod history;
@@ -17,6 +18,7 @@ mod status;
 
 pub use app::{App, Options};
 pub use compose::{Danger, danger};
+pub use doctor::doctor;
 pub use execute::{CrashPoint, Finish};
 pub use grow::{GrowReport, grow};
 pub use history::{Line, history, show};

@@ -192,6 +192,7 @@ fn depth(app: &App, wanted: &Wanted) -> Depth {
     };
     Depth {
         scan: Some(scan),
+        tolerant: false,
         ask_servers: true,
         destination: match &wanted.to {
             Destination::Block(root) => {

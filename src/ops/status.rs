@@ -7,12 +7,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::App;
-use crate::engine::{HelperJob, HelperMount};
-use crate::helper::protocol::{Answer, Probe, Request};
-use crate::model::{Failure, Home, Owner, ProjectName, Result, RunId, ServiceName, VolumeKey, VolumeName};
+use crate::model::{Home, Owner, ProjectName, Result, RunId, ServiceName, VolumeKey, VolumeName};
 use crate::observe::{Depth, World};
 use crate::saga::recovery::{newest, unfinished};
-use crate::steps::FROM;
 
 /// Where everything lives.
 #[derive(Debug, Clone, Serialize)]
@@ -100,10 +97,7 @@ pub async fn status(app: &App) -> Result<Status> {
     let mut volumes = Vec::new();
     for seen in &world.volumes {
         let found = app.engine.find_volume(&seen.name).await?;
-        let probe = match &seen.scan {
-            Some(_) => Some(probe(app, &run, &seen.name).await?),
-            None => None,
-        };
+        let probe = seen.probe.as_ref();
         let path = match (&seen.home, &found) {
             (Home::Block { dir }, _) => Some(dir.display().to_string()),
             (_, Some(volume)) => Some(volume.mountpoint.clone()),
@@ -115,7 +109,7 @@ pub async fn status(app: &App) -> Result<Status> {
             exists: seen.exists,
             home: seen.home.clone(),
             path,
-            device: probe.as_ref().map(|p| format!("{} ({})", p.source, p.fs_type)),
+            device: probe.map(|p| format!("{} ({})", p.source, p.fs_type)),
             bytes: seen.scan.as_ref().map(|s| s.bytes),
             files: seen.scan.as_ref().map(|s| s.files),
             owner: seen.scan.as_ref().and_then(|s| s.root_owner),
@@ -169,25 +163,6 @@ fn mounted_by(world: &World, key: &VolumeKey) -> Vec<String> {
         }
     }
     names
-}
-
-async fn probe(app: &App, run: &RunId, name: &VolumeName) -> Result<Probe> {
-    let request = Request::Probe {
-        dir: FROM.into(),
-        below: Vec::new(),
-    };
-    let mounts = vec![HelperMount::Volume {
-        name: name.clone(),
-        target: FROM.into(),
-        read_only: true,
-    }];
-    let job = HelperJob::new(run, &app.project.name, request, mounts);
-    match app.engine.helper(job, &mut |_| {}).await? {
-        Answer::Probe(probe) => Ok(probe),
-        other => Err(Failure::bug(format!(
-            "the helper answered something else: {other:?}"
-        ))),
-    }
 }
 
 /// What is not as it should be: containers on another volume than the files say, an override that nothing uses.

@@ -1,6 +1,7 @@
 //! Makes a plan out of what was observed and what is wanted. Pure: no I/O, no clock, no randomness; the same world
 //! and wish give the same plan, and tests read it as text.
 
+pub mod doctor;
 mod facts;
 mod lint;
 mod order;

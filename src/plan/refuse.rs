@@ -185,7 +185,10 @@ fn place(destination: &DestinationSeen, chosen: &[&VolumeSeen], volumes: &[Movin
                 "mount the block volume there first (`mount | grep {root}` shows whether it is)"
             )));
     }
-    if let Some(same) = chosen.iter().find(|v| v.device.as_ref() == Some(&probe.device)) {
+    if let Some(same) = chosen
+        .iter()
+        .find(|v| v.probe.as_ref().is_some_and(|p| p.device == probe.device))
+    {
         return Err(Failure::refused(format!(
             "{root} is on the same file system as volume `{}`",
             same.key

@@ -28,7 +28,7 @@ pub(super) fn count(number: u64) -> String {
 
 /// Breaks text between words, so that no line is longer than `width` columns (0: no limit) unless a word alone is.
 /// `used` columns of the first line are taken; the lines after it begin with `indent` blanks.
-pub(super) fn fill(text: &str, width: usize, used: usize, indent: usize) -> String {
+pub fn fill(text: &str, width: usize, used: usize, indent: usize) -> String {
     let mut out = String::new();
     let mut column = used;
     for (number, line) in text.lines().enumerate() {

@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 pub const COMMANDS: [&[&str]; 17] = [
     &["init"],
     &["status"],
+    &["doctor"],
     &["override"],
     &["env"],
     &["move"],
@@ -28,6 +29,7 @@ pub const COMMANDS: [&[&str]; 17] = [
 pub const VISIBLE: [&str; 13] = [
     "init",
     "status",
+    "doctor",
     "override",
     "env",
     "move",

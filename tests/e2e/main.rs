@@ -7,6 +7,7 @@
 mod before;
 mod commands;
 mod crash;
+mod doctor;
 mod example;
 mod failures;
 mod happy;

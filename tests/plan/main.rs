@@ -4,6 +4,7 @@
 //! ```text
 //! support   worlds: the kms-connect stack, and small ones for one question each
 //! texts     whole plans as people read them
+//! doctor    what a check-up finds, check by check
 //! choice    which volumes move, and where to
 //! order     what is stopped, made anew and started, against an oracle that was written differently
 //! refusals  everything that is refused beforehand, word for word
@@ -15,6 +16,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod choice;
+mod doctor;
 mod hooks;
 mod order;
 mod page;

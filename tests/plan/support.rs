@@ -141,9 +141,28 @@ pub fn volume(name: &str, bytes: u64, files: u64) -> VolumeSeen {
             allocated: bytes,
             ..Scan::default()
         }),
-        device: Some("8:1".to_owned()),
+        probe: Some(probe("8:1", "/dev/sda")),
+        unseen: None,
         datastores: Vec::new(),
         foreign: Vec::new(),
+    }
+}
+
+/// A file system of 50 GB with nothing on it.
+pub fn probe(device: &str, source: &str) -> Probe {
+    Probe {
+        device: device.to_owned(),
+        mount_root: "/".to_owned(),
+        fs_type: "ext4".to_owned(),
+        source: source.to_owned(),
+        read_only: false,
+        bytes_total: 50_000 * MB,
+        bytes_free: 49_000 * MB,
+        inodes_total: 3_276_800,
+        inodes_free: 3_276_789,
+        block_size: 4096,
+        fs_id: "5f3a5f3a".to_owned(),
+        below: Vec::new(),
     }
 }
 
@@ -151,20 +170,7 @@ pub fn volume(name: &str, bytes: u64, files: u64) -> VolumeSeen {
 pub fn destination() -> DestinationSeen {
     DestinationSeen {
         root: ROOT.into(),
-        probe: Probe {
-            device: "8:16".to_owned(),
-            mount_root: "/".to_owned(),
-            fs_type: "ext4".to_owned(),
-            source: "/dev/sdb".to_owned(),
-            read_only: false,
-            bytes_total: 50_000 * MB,
-            bytes_free: 49_000 * MB,
-            inodes_total: 3_276_800,
-            inodes_free: 3_276_789,
-            block_size: 4096,
-            fs_id: "5f3a5f3a".to_owned(),
-            below: Vec::new(),
-        },
+        probe: probe("8:16", "/dev/sdb"),
         is_mount: true,
         places: BTreeMap::new(),
     }
@@ -256,7 +262,7 @@ pub fn kms_on_block() -> World {
         volume.home = Home::Block {
             dir: PathBuf::from(ROOT).join(sub),
         };
-        volume.device = Some("8:16".to_owned());
+        volume.probe = Some(probe("8:16", "/dev/sdb"));
         world.engine_volumes.push(volume.name.clone());
     }
     world

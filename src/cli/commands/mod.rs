@@ -2,6 +2,7 @@
 
 mod compose;
 mod config;
+mod doctor;
 mod env;
 mod grow;
 mod history;
@@ -36,6 +37,7 @@ pub(super) async fn dispatch(cx: &Cx, command: Command) -> Result<Ending> {
         Command::Status => status::run(cx).await,
         Command::Grow(args) => grow::run(cx, &args).await,
         Command::Size(args) => size::run(cx, &args).await,
+        Command::Doctor => doctor::run(cx).await,
         Command::Override(args) => override_::run(cx, args).await,
         Command::Env(args) => env::run(cx, &args).await,
         Command::Move(args) => move_::run(cx, args).await,

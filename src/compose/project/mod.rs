@@ -29,6 +29,8 @@ pub struct Project {
     pub services: BTreeMap<ServiceName, Service>,
     /// Its top-level volumes.
     pub volumes: BTreeMap<VolumeKey, Volume>,
+    /// The files of its top-level `secrets:`.
+    pub secret_files: Vec<PathBuf>,
 }
 
 /// A service.

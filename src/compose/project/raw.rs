@@ -19,6 +19,14 @@ struct RawProject {
     services: BTreeMap<String, RawService>,
     #[serde(default)]
     volumes: BTreeMap<String, Option<RawVolume>>,
+    #[serde(default)]
+    secrets: BTreeMap<String, RawSecret>,
+}
+
+#[derive(Deserialize)]
+struct RawSecret {
+    #[serde(default)]
+    file: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -201,6 +209,11 @@ pub(super) fn project(text: &str) -> Result<Project> {
         name,
         services,
         volumes,
+        secret_files: raw
+            .secrets
+            .into_values()
+            .filter_map(|secret| secret.file)
+            .collect(),
     })
 }
 

@@ -1,0 +1,254 @@
+//! Checks of the Compose files, the override, and whether the stack runs with them.
+
+use std::path::PathBuf;
+
+use super::homes::blocks;
+use super::{About, Finding, Severity};
+use crate::engine::{MountKind, same_path};
+use crate::model::ServiceName;
+use crate::observe::{Checkup, OverrideSeen};
+
+/// The last version of Compose of which it is known that a bind without `create_host_path` in its output makes nothing.
+const SAYS_SO: (u32, u32, u32) = (2, 40, u32::MAX);
+
+/// Containers that have another volume than the files say: the next `up` changes where they write.
+pub(super) fn strays(seen: &Checkup) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for service in &seen.world.services {
+        let mut evidence = Vec::new();
+        for container in seen.containers.iter().filter(|c| c.service == service.name) {
+            for mount in &service.mounts {
+                let Some(volume) = seen.world.volume(&mount.volume) else {
+                    continue;
+                };
+                let target = &mount.target;
+                let there = container
+                    .mounts
+                    .iter()
+                    .find(|m| same_path(&m.destination, target));
+                match there.map(|m| &m.kind) {
+                    Some(MountKind::Volume(name)) if *name == volume.name => {}
+                    Some(MountKind::Volume(name)) => evidence.push(format!(
+                        "container {} has {name} at {target}, and the files say {}",
+                        container.name, volume.name
+                    )),
+                    Some(MountKind::Bind(source)) => evidence.push(format!(
+                        "container {} has the directory {source} at {target}, and the files say volume {}",
+                        container.name, volume.name
+                    )),
+                    _ => evidence.push(format!(
+                        "container {} has nothing at {target}, and the files say volume {}",
+                        container.name, volume.name
+                    )),
+                }
+            }
+        }
+        if !evidence.is_empty() {
+            let mut finding = Finding::error(
+                "other-volume",
+                About::Service(service.name.clone()),
+                format!(
+                    "service `{}` runs on another volume than the Compose files say",
+                    service.name
+                ),
+            );
+            finding.evidence = evidence;
+            found.push(
+                finding
+                    .seen("the next `up` would start it on the other one: find out first which of them has the data")
+                    .mend("rehome status")
+                    .mend(format!("rehome compose -- up -d --force-recreate {}", service.name)),
+            );
+        }
+    }
+    found
+}
+
+/// An override that nothing reads: the next start goes back to the old homes.
+pub(super) fn inactive_override(seen: &Checkup) -> Vec<Finding> {
+    let known = &seen.known;
+    let path = known.override_path.display();
+    match &seen.world.override_file {
+        OverrideSeen::Ours(_) if !known.files.contains(&known.override_path) => vec![
+            Finding::error(
+                "override-inactive",
+                About::Project,
+                format!("{path} is there, and the project is read without it"),
+            )
+            .seen(match &seen.world.dotenv_compose_file {
+                Some(value) => format!("COMPOSE_FILE in .env is {value}"),
+                None => "there is no COMPOSE_FILE in .env".to_owned(),
+            })
+            .seen("the next `docker compose up` would start the stack on its old homes")
+            .mend("rehome env --write"),
+        ],
+        OverrideSeen::Foreign(failure) => vec![
+            Finding::warning(
+                "override-foreign",
+                About::Project,
+                format!("{path} is where the override would be, and is none that Rehome can use"),
+            )
+            .seen(failure.to_string())
+            .mend(format!("less {path}")),
+        ],
+        _ => Vec::new(),
+    }
+}
+
+/// Trap 29: containers that were made with other files than those that are read here. Only of services whose volumes the
+/// override concerns: a move leaves the others as they run.
+pub(super) fn other_files(seen: &Checkup) -> Vec<Finding> {
+    let concerns = |name: &ServiceName| {
+        let service = seen.world.service(name);
+        service.is_some_and(|s| match &seen.known.written {
+            Some(written) => s.mounts.iter().any(|m| written.keys.contains(&m.volume)),
+            None => !s.mounts.is_empty(),
+        })
+    };
+    let mut evidence = Vec::new();
+    let mut services: Vec<&str> = Vec::new();
+    for container in seen.containers.iter().filter(|c| concerns(&c.service)) {
+        let with = &container.config_files;
+        if with.is_empty() || *with == seen.known.files {
+            continue;
+        }
+        evidence.push(format!(
+            "container {} was made with {}",
+            container.name,
+            list(with)
+        ));
+        services.push(container.service.as_str());
+    }
+    if evidence.is_empty() {
+        return Vec::new();
+    }
+    services.dedup();
+    let mut finding = Finding::warning(
+        "other-files",
+        About::Project,
+        "containers were made with other Compose files than those that are read here",
+    )
+    .seen(format!("read here: {}", list(&seen.known.files)));
+    finding.evidence.extend(evidence);
+    vec![finding.mend(format!("rehome compose -- up -d {}", services.join(" ")))]
+}
+
+fn list(files: &[PathBuf]) -> String {
+    files
+        .iter()
+        .map(|f| f.display().to_string())
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+pub(super) fn outdated_override(seen: &Checkup) -> Vec<Finding> {
+    let known = &seen.known;
+    let Some(written) = known
+        .written
+        .as_ref()
+        .filter(|_| known.files.contains(&known.override_path))
+    else {
+        return Vec::new();
+    };
+    let path = known.override_path.display();
+    let mut found = Vec::new();
+    if !written.deviations.is_empty() {
+        let mut finding = Finding::error(
+            "override-without-effect",
+            About::Project,
+            format!("{path} is read, and the project is not what it says"),
+        );
+        finding.evidence.clone_from(&written.deviations);
+        found.push(
+            finding
+                .seen("another file after it, or a change of the services, takes its place")
+                .mend("rehome override --write"),
+        );
+    }
+    for key in &written.gone {
+        found.push(
+            Finding::warning(
+                "override-outdated",
+                About::Volume(key.clone()),
+                format!("the override has volume `{key}`, and the project has it no more"),
+            )
+            .seen(format!("{path} was written for it"))
+            .mend("rehome override --write"),
+        );
+    }
+    if written.edited {
+        found.push(
+            Finding::note(
+                "override-edited",
+                About::Project,
+                format!("{path} was changed by hand; Rehome writes it anew when it next needs to"),
+            )
+            .mend("rehome override"),
+        );
+    }
+    found
+}
+
+/// Binds below a block volume that Docker would make when they are missing: then on the root disk (trap 1).
+pub(super) fn creating_binds(seen: &Checkup) -> Vec<Finding> {
+    let mut roots: Vec<PathBuf> = seen.known.block_root.iter().cloned().collect();
+    for (_, dir) in blocks(seen) {
+        roots.extend(
+            dir.parent()
+                .map(PathBuf::from)
+                .filter(|p| p.components().count() > 1),
+        );
+    }
+    let mut found = Vec::new();
+    for bind in &seen.binds {
+        if !roots.iter().any(|root| bind.source.starts_with(root)) {
+            continue;
+        }
+        let (service, source) = (&bind.service, bind.source.display());
+        let about = About::Service(service.clone());
+        let mend = format!(
+            "write into service `{service}` of the Compose file: volumes: [{{ type: bind, source: {source}, target: {}, bind: {{ create_host_path: false }} }}]",
+            bind.target
+        );
+        match bind.create {
+            Some(false) => {}
+            Some(true) => found.push(
+                Finding::error(
+                    "bind-is-created",
+                    about,
+                    format!("Docker makes {source} for service `{service}` when the block volume is not mounted"),
+                )
+                .seen(format!(
+                    "it is mounted at {} with `create_host_path: true`, which is the default",
+                    bind.target
+                ))
+                .seen("the service would start on an empty directory of the root disk")
+                .mend(mend),
+            ),
+            None if seen.compose.numbers <= SAYS_SO => {}
+            None => found.push(Finding::new(
+                Severity::Unknown,
+                "bind-is-created",
+                about,
+                format!("whether Docker makes {source} for service `{service}` when it is missing is not said by Compose {}", seen.compose.text),
+            ).seen("write `create_host_path: false` to be sure").mend(mend)),
+        }
+    }
+    found
+}
+
+pub(super) fn shell_setting(seen: &Checkup) -> Vec<Finding> {
+    match (&seen.world.shell_compose_file, &seen.world.dotenv_compose_file) {
+        (Some(shell), Some(file)) if shell != file => vec![
+            Finding::warning(
+                "shell-compose-file",
+                About::Project,
+                "COMPOSE_FILE of your shell goes before the one in .env",
+            )
+            .seen(format!("in the shell: {shell}"))
+            .seen(format!("in .env: {file}"))
+            .mend("unset COMPOSE_FILE"),
+        ],
+        _ => Vec::new(),
+    }
+}
