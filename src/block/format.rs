@@ -14,11 +14,11 @@ use serde::{Deserialize, Serialize};
 
 use super::device::Identity;
 use super::found::{Found, cannot_tell, not_empty};
+use super::fsid::FsUuid;
 use super::intent::Intent;
 use super::opened::Opened;
 use super::probe::{Proof, STDIN, around, signatures};
 use super::tool::Tool;
-use super::fsid::FsUuid;
 use crate::model::{ByteSize, Failure, Result};
 
 /// A check of a file system that was made just now reads its metadata only.

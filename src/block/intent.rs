@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::device::Identity;
 use super::format::FileSystem;
-use super::sysfs;
 use super::fsid::FsUuid;
+use super::sysfs;
 use crate::model::{Failure, Result};
 use crate::state::write_durably;
 

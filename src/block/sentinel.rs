@@ -117,7 +117,7 @@ pub fn make(volume: &Volume, uuid: &FsUuid) -> Result<bool> {
     }
     let sentinel = Sentinel {
         format: FORMAT,
-        uuid: uuid.clone(),
+        uuid: *uuid,
         made: Timestamp::now(),
         by: format!("rehome {}", env!("CARGO_PKG_VERSION")),
     };

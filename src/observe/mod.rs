@@ -5,6 +5,7 @@ mod checkup;
 mod containers;
 mod destination;
 mod doctor;
+mod machine;
 mod volumes;
 mod world;
 
@@ -22,6 +23,7 @@ pub use checkup::{
     AnonymousSeen, BindSeen, Checkup, ContainerMore, EngineVolume, HomeSeen, Known, Looked, OverrideState,
     PostgresSeen, SecretFile, Write,
 };
+pub use machine::{BareSeen, ContentSeen, DeviceSeen, MachineSeen};
 pub use world::{
     ContainerSeen, DestinationSeen, ForeignUse, OverrideSeen, ServiceSeen, VolumeMount, VolumeSeen, World,
 };

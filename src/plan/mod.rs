@@ -4,6 +4,7 @@
 pub mod doctor;
 mod facts;
 mod lint;
+pub mod mount;
 mod order;
 mod page;
 mod refuse;

@@ -4,10 +4,13 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// The commands of the contract, the words that reach each.
-pub const COMMANDS: [&[&str]; 17] = [
+pub const COMMANDS: [&[&str]; 21] = [
     &["init"],
     &["status"],
     &["doctor"],
+    &["mount"],
+    &["grow"],
+    &["size"],
     &["override"],
     &["env"],
     &["move"],
@@ -26,10 +29,13 @@ pub const COMMANDS: [&[&str]; 17] = [
 ];
 
 /// Those of them that people see at the top.
-pub const VISIBLE: [&str; 13] = [
+pub const VISIBLE: [&str; 17] = [
     "init",
     "status",
     "doctor",
+    "mount",
+    "grow",
+    "size",
     "override",
     "env",
     "move",

@@ -24,6 +24,7 @@ const FILES: [&str; 2] = [
 
 fn mount(device: &str, point: &str, source: &str) -> mounts::Mount {
     mounts::Mount {
+        id: 1,
         device: device.to_owned(),
         root: b"/".to_vec(),
         point: point.as_bytes().to_vec(),

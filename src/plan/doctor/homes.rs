@@ -87,7 +87,7 @@ pub(super) fn unmounted(seen: &Checkup) -> Vec<Finding> {
 }
 
 /// The mounts of the host that hold homes, each once, with the first volume on it. Autofs is the trigger of a mount.
-fn held<'a>(seen: &'a Checkup) -> Vec<(&'a VolumeSeen, &'a Mount)> {
+fn held(seen: &Checkup) -> Vec<(&VolumeSeen, &Mount)> {
     let mut found: Vec<(&VolumeSeen, &Mount)> = Vec::new();
     let Ok(table) = &seen.mounts else { return found };
     for (volume, dir) in blocks(seen) {

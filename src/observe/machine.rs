@@ -1,0 +1,99 @@
+//! A block volume of this machine and the place where it is to be mounted, as they are. Plain data; what follows from it
+//! is decided by `plan`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::block::bare::{Flag, Hidden};
+use crate::block::boot::{Piece, Standing};
+use crate::block::device::Provider;
+use crate::block::found::Found;
+use crate::block::fsid::{FsUuid, Twins};
+use crate::block::fstab::Fstab;
+use crate::block::mounted::Mounts;
+use crate::block::sentinel;
+use crate::block::units::MountUnit;
+use crate::model::{ByteSize, Owner};
+
+/// All that a plan to mount a volume is made from.
+#[derive(Debug, Clone)]
+pub struct MachineSeen {
+    /// The volume.
+    pub device: DeviceSeen,
+    /// What is mounted at the place, over it and under it.
+    pub mounts: Mounts,
+    /// The directory below whatever is mounted there; `None` if there is none.
+    pub bare: Option<BareSeen>,
+    /// `/etc/fstab`.
+    pub fstab: Fstab,
+    /// What the paths are called that are named in it, symlinks followed.
+    pub names: BTreeMap<PathBuf, PathBuf>,
+    /// Units that mount something there.
+    pub units: Vec<MountUnit>,
+    /// Other devices with the same file system's UUID.
+    pub twins: Vec<Twins>,
+    /// The sentinel, if the volume is mounted there.
+    pub sentinel: Option<sentinel::Found>,
+    /// Whether systemd runs.
+    pub systemd: bool,
+    /// How each unit file and link stands that is wanted.
+    pub pieces: Vec<(Piece, Standing)>,
+    /// Each directory that is wanted on the volume: its owner and mode if it is there.
+    pub dirs: Vec<(PathBuf, Option<(Owner, u32)>)>,
+}
+
+/// The volume's device.
+#[derive(Debug, Clone)]
+pub struct DeviceSeen {
+    /// As it is known to people: its link below `/dev/disk`, or what was named.
+    pub name: PathBuf,
+    /// Its node.
+    pub node: PathBuf,
+    /// Its size.
+    pub size: ByteSize,
+    /// Whose it is, if its link says so.
+    pub provider: Option<Provider>,
+    /// What is on it.
+    pub content: ContentSeen,
+    /// Where it is mounted now.
+    pub mounted: Vec<PathBuf>,
+}
+
+/// What is on a device.
+#[derive(Debug, Clone)]
+pub enum ContentSeen {
+    /// Nothing, as far as so many bytes of it were read.
+    Empty {
+        /// Bytes.
+        read: u64,
+    },
+    /// A file system that Rehome began to make and did not finish.
+    Begun {
+        /// Its type.
+        fs_type: String,
+        /// Its UUID.
+        uuid: FsUuid,
+    },
+    /// A file system, and nothing else.
+    FileSystem {
+        /// `ext4`, `xfs`, …
+        fs_type: String,
+        /// Its UUID.
+        uuid: FsUuid,
+        /// Its label.
+        label: Option<String>,
+    },
+    /// Something else.
+    NotEmpty(Vec<Found>),
+    /// That could not be told.
+    CannotTell(Vec<String>),
+}
+
+/// The bare mount point.
+#[derive(Debug, Clone)]
+pub struct BareSeen {
+    /// Whether it can be written to.
+    pub flag: Flag,
+    /// What lies in it.
+    pub hidden: Hidden,
+}

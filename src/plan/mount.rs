@@ -1,0 +1,352 @@
+//! What has to be done so that a block volume is mounted now and after every boot, and nothing is ever written in its
+//! place. Pure. What is done already is not in the plan: killed at any moment, the next run finishes.
+
+use std::path::{Path, PathBuf};
+
+use crate::block::bare::Flag;
+use crate::block::boot::{Piece, Standing, blast_radius};
+use crate::block::found::{cannot_tell, not_empty};
+use crate::block::fsid::FsUuid;
+use crate::block::fstab::{Change, Line, refusal};
+use crate::block::sentinel;
+use crate::block::units::Maker;
+use crate::model::{Failure, Owner, Result};
+use crate::observe::{ContentSeen, DeviceSeen, MachineSeen};
+
+/// What is wanted.
+#[derive(Debug, Clone)]
+pub struct MountWanted {
+    /// Where the volume is to be mounted.
+    pub at: PathBuf,
+    /// The file system to make on an empty device, as `ext4`.
+    pub fs_type: String,
+    /// Its UUID, decided beforehand.
+    pub uuid: FsUuid,
+    /// The command that makes it, as a person would type it.
+    pub mkfs: String,
+    /// Mount options instead of the usual ones.
+    pub options: Option<String>,
+    /// Directories on the volume.
+    pub dirs: Vec<DirWanted>,
+    /// Whether systemd is to be told.
+    pub systemd: bool,
+}
+
+/// A directory on the volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirWanted {
+    /// Below the volume's root.
+    pub path: PathBuf,
+    /// Numeric owner.
+    pub owner: Owner,
+    /// Permissions.
+    pub mode: u32,
+    /// Where owner and mode come from, for people: `as volume postgres_data`.
+    pub source: String,
+}
+
+/// One thing to do. Each can be done again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Make a file system on an empty device.
+    Format {
+        /// As a person would type it.
+        command: String,
+    },
+    /// Finish one that was begun.
+    Finish {
+        /// As a person would type it.
+        command: String,
+    },
+    /// Make the mount point.
+    MakePoint,
+    /// Make it immutable, after it was proven empty.
+    Protect,
+    /// Write the line of fstab.
+    Fstab {
+        /// The line.
+        line: String,
+        /// The whole new file.
+        bytes: Vec<u8>,
+    },
+    /// Mount.
+    Mount,
+    /// Write the sentinel.
+    Sentinel,
+    /// Make a directory on the volume.
+    MakeDir(DirWanted),
+    /// Write a unit file or link.
+    Unit(Piece),
+    /// Have systemd read units and fstab again.
+    Reload,
+}
+
+/// What is done in which order, and what a person should know of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountPlan {
+    /// Of the volume.
+    pub uuid: FsUuid,
+    /// The line of fstab, for mounting.
+    pub line: Line,
+    /// In order; none if all of it is done.
+    pub actions: Vec<Action>,
+    /// Sentences.
+    pub notes: Vec<String>,
+}
+
+/// The UUID that the volume has, or will have.
+#[must_use]
+pub fn uuid_of(content: &ContentSeen, wanted: &MountWanted) -> FsUuid {
+    match content {
+        ContentSeen::Begun { uuid, .. } | ContentSeen::FileSystem { uuid, .. } => *uuid,
+        _ => wanted.uuid,
+    }
+}
+
+/// Plans.
+///
+/// # Errors
+/// Refused, with what is in the way: nothing on the device or the machine was changed then.
+pub fn plan_mount(seen: &MachineSeen, wanted: &MountWanted) -> Result<MountPlan> {
+    let device = &seen.device;
+    let here = device.mounted.contains(&wanted.at);
+    elsewhere(device, wanted)?;
+    place(seen, wanted, here)?;
+    let mut actions = Vec::new();
+    let mut notes = Vec::new();
+    let fs_type = match &device.content {
+        ContentSeen::Empty { .. } => {
+            actions.push(Action::Format {
+                command: wanted.mkfs.clone(),
+            });
+            wanted.fs_type.clone()
+        }
+        ContentSeen::Begun { fs_type, .. } => {
+            actions.push(Action::Finish {
+                command: wanted.mkfs.clone(),
+            });
+            notes.push("a file system was begun on it by Rehome and is finished now".to_owned());
+            fs_type.clone()
+        }
+        ContentSeen::FileSystem { fs_type, uuid, label } => {
+            let label = label
+                .as_ref()
+                .map_or(String::new(), |label| format!(", label `{label}`"));
+            notes.push(format!(
+                "it has a file system already ({fs_type}{label}, UUID {uuid}): mounted as it is"
+            ));
+            fs_type.clone()
+        }
+        ContentSeen::NotEmpty(found) => return Err(not_empty(&device.node, found)),
+        ContentSeen::CannotTell(doubts) => return Err(cannot_tell(&device.node, doubts)),
+    };
+    twins(seen)?;
+    let uuid = uuid_of(&device.content, wanted);
+    let mut line = Line::new(uuid, &wanted.at, &fs_type)?.on_device(&device.node);
+    if let Some(options) = &wanted.options {
+        line = line.with_options(options)?;
+    }
+
+    guard(seen, &mut actions, &mut notes);
+    let names = |path: &Path| seen.names.get(path).map_or_else(|| path.to_owned(), Clone::clone);
+    let change = seen
+        .fstab
+        .with(&line, &names)
+        .map_err(|clashes| refusal(&line, &clashes))?;
+    let mut reload = false;
+    if let Change::New(bytes) = change {
+        actions.push(Action::Fstab {
+            line: line.to_string(),
+            bytes,
+        });
+        reload = true;
+    }
+    if reload && wanted.systemd && seen.systemd {
+        // Before the mount: systemd unmounts what it knows an outdated line of.
+        actions.push(Action::Reload);
+    }
+    if !here {
+        actions.push(Action::Mount);
+    }
+    sentinel_of(seen, &uuid, &mut actions)?;
+    for dir in &wanted.dirs {
+        let there = seen
+            .dirs
+            .iter()
+            .find(|(path, _)| *path == dir.path)
+            .and_then(|(_, found)| *found);
+        match there {
+            None => actions.push(Action::MakeDir(dir.clone())),
+            Some((owner, mode)) if (owner, mode) != (dir.owner, dir.mode) => notes.push(format!(
+                "{} is there already, with owner {owner} and mode {mode:04o}, and stays so (wanted {} and {:04o}, {})",
+                wanted.at.join(&dir.path).display(),
+                dir.owner,
+                dir.mode,
+                dir.source
+            )),
+            Some(_) => {}
+        }
+    }
+    boot(seen, wanted, &mut actions, &mut notes);
+    Ok(MountPlan {
+        uuid,
+        line,
+        actions,
+        notes,
+    })
+}
+
+/// The device is mounted nowhere, or just where it is wanted.
+fn elsewhere(device: &DeviceSeen, wanted: &MountWanted) -> Result<()> {
+    match device.mounted.iter().find(|point| **point != wanted.at) {
+        None => Ok(()),
+        Some(point) => Err(Failure::refused(format!(
+            "{} is mounted at {} already",
+            device.name.display(),
+            point.display()
+        ))
+        .data("nothing was changed")
+        .hint(format!(
+            "use it where it is: rehome mount --device {} --at {}",
+            device.name.display(),
+            point.display()
+        ))
+        .hint(format!(
+            "or unmount it first, when nothing uses it: umount {}",
+            point.display()
+        ))),
+    }
+}
+
+/// Nothing else is mounted at the place or has a claim to it.
+fn place(seen: &MachineSeen, wanted: &MountWanted, here: bool) -> Result<()> {
+    let at = wanted.at.display();
+    let refused = |what: String| Failure::refused(what).data("nothing was changed");
+    if seen.mounts.here.len() > 1 {
+        return Err(refused(format!(
+            "{} file systems are mounted at {at}, one over the other",
+            seen.mounts.here.len()
+        ))
+        .cause("only the last one is seen; what the others hold is hidden")
+        .hint(format!(
+            "see them: findmnt {at}; stop what uses them, then umount {at} until one is left"
+        )));
+    }
+    if let Some(other) = seen.mounts.top().filter(|_| !here) {
+        return Err(refused(format!(
+            "something else is mounted at {at}: {}",
+            String::from_utf8_lossy(&other.source)
+        ))
+        .hint("choose another directory with --at, or unmount it when nothing uses it"));
+    }
+    if let Some(inner) = seen.mounts.below.first() {
+        return Err(refused(format!(
+            "something is mounted inside of {at}, at {}",
+            String::from_utf8_lossy(&inner.point)
+        ))
+        .hint("mount the volume at a directory of its own"));
+    }
+    if let Some(unit) = seen.units.first() {
+        return Err(refused(format!("{} mounts something at {at} already", unit.file.display()))
+            .cause(match unit.maker {
+            Maker::DigitalOcean => {
+                "DigitalOcean made it when the volume was attached; with a line in fstab there would be two"
+            }
+            Maker::Unknown => "with a line in fstab there would be two",
+        })
+        .hint(format!(
+            "if it is the same volume, let Rehome's line take its place: systemctl disable --now {}, and remove the file",
+            unit.file.file_name().unwrap_or_default().to_string_lossy()
+        )));
+    }
+    Ok(())
+}
+
+/// No other attached device says that it is the same file system.
+fn twins(seen: &MachineSeen) -> Result<()> {
+    let Some(twins) = seen.twins.first() else {
+        return Ok(());
+    };
+    let nodes: Vec<_> = twins
+        .devices
+        .iter()
+        .map(|node| node.display().to_string())
+        .collect();
+    Err(Failure::refused(format!("{} have the same UUID {}", nodes.join(" and "), twins.uuid))
+        .cause("one is a clone of the other, from a snapshot perhaps: which one is mounted at a boot is chance")
+        .data("nothing was changed")
+        .hint("detach the clone, or give it another UUID when it is not mounted: tune2fs -U random DEVICE, xfs_admin -U generate DEVICE"))
+}
+
+/// The bare mount point: there, empty, immutable.
+fn guard(seen: &MachineSeen, actions: &mut Vec<Action>, notes: &mut Vec<String>) {
+    match &seen.bare {
+        None => actions.extend([Action::MakePoint, Action::Protect]),
+        Some(bare) if !bare.hidden.entries.is_empty() => {
+            let names: Vec<_> = bare
+                .hidden
+                .entries
+                .iter()
+                .take(3)
+                .map(|(path, _)| path.display().to_string())
+                .collect();
+            notes.push(format!(
+                "the bare mount point is not empty ({}): it is not made immutable; the files stay, hidden below the volume",
+                names.join(", ")
+            ));
+        }
+        Some(bare) => match bare.flag {
+            Flag::Immutable => {}
+            Flag::Plain => actions.push(Action::Protect),
+            Flag::Unknown => notes.push(
+                "the file system of the mount point knows no immutable flag: only the sentinel guards it"
+                    .to_owned(),
+            ),
+        },
+    }
+}
+
+fn sentinel_of(seen: &MachineSeen, uuid: &FsUuid, actions: &mut Vec<Action>) -> Result<()> {
+    match &seen.sentinel {
+        Some(sentinel::Found::Right(_)) => Ok(()),
+        None | Some(sentinel::Found::Missing) => {
+            actions.push(Action::Sentinel);
+            Ok(())
+        }
+        Some(sentinel::Found::Anothers(name)) => Err(Failure::refused(format!(
+            "the volume has the sentinel of another one, {name}"
+        ))
+        .cause(format!(
+            "this file system is {uuid}: it was made from a copy of that volume"
+        ))
+        .data("nothing was changed")
+        .hint(format!(
+            "if this is the volume you mean, remove the file {name} from its root"
+        ))),
+    }
+}
+
+/// What systemd has to know.
+fn boot(seen: &MachineSeen, wanted: &MountWanted, actions: &mut Vec<Action>, notes: &mut Vec<String>) {
+    if !wanted.systemd {
+        notes.push("systemd is left out: at a boot nothing keeps the engine from starting before the volume is mounted".to_owned());
+        return;
+    }
+    if !seen.systemd {
+        notes.push(
+            "systemd does not run here: nothing was written for the boot but the line of fstab".to_owned(),
+        );
+        return;
+    }
+    let mut written = false;
+    for (piece, standing) in &seen.pieces {
+        if *standing != Standing::There {
+            actions.push(Action::Unit(piece.clone()));
+            written = true;
+        }
+    }
+    if written {
+        actions.push(Action::Reload);
+        notes.extend(blast_radius(&wanted.at));
+    }
+}
