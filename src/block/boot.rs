@@ -116,7 +116,8 @@ pub struct Stack {
     pub project: ProjectName,
     /// The project's directory.
     pub directory: PathBuf,
-    /// Every Compose file, the override too.
+    /// Every Compose file, the override too; none if Compose finds them itself in the directory and its `.env`, which a
+    /// move changes.
     pub files: Vec<PathBuf>,
     /// Every `--env-file`.
     pub env_files: Vec<PathBuf>,
@@ -166,9 +167,9 @@ impl Stack {
 /// # Errors
 /// When something cannot be said in a unit file, or no service is named.
 pub fn stack_comes_up(target: &Path, sentinel: &Path, stack: &Stack) -> Result<Vec<Piece>> {
-    if stack.services.is_empty() || stack.files.is_empty() || stack.program.is_empty() {
+    if stack.services.is_empty() || stack.program.is_empty() {
         return Err(Failure::bug(
-            "a stack without services, files or Compose is not brought up",
+            "a stack without services or Compose is not brought up",
         ));
     }
     let mount_unit = unit_name(target, "mount");

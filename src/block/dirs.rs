@@ -70,6 +70,40 @@ pub fn make(volume: &Volume, path: &Path, owner: Owner, mode: u32) -> Result<Dir
     Ok(last)
 }
 
+/// Owner and mode of a directory below the root of a volume; `None` if there is none.
+///
+/// # Errors
+/// When the volume is not where it was, or the path leads out of it.
+pub fn find(volume: &Volume, path: &Path) -> Result<Option<(Owner, u32)>> {
+    volume.prove()?;
+    let failed = |errno: Errno| {
+        Failure::environment(format!("cannot look at {}", volume.path().join(path).display()))
+            .because(&std::io::Error::from(errno))
+    };
+    let mut open: Option<OwnedFd> = None;
+    for name in path {
+        let dir = open.as_ref().map_or(volume.root(), |open| open.as_fd());
+        match volume.step(dir, name) {
+            Ok(next) => open = Some(next),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(failed(errno)),
+        }
+    }
+    match open {
+        None => Ok(None),
+        Some(dir) => owner_and_mode(&dir).map(Some).map_err(failed),
+    }
+}
+
+fn owner_and_mode(dir: &OwnedFd) -> std::result::Result<(Owner, u32), Errno> {
+    let stat = rustix::fs::fstat(dir)?;
+    let owner = Owner {
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+    };
+    Ok((owner, stat.st_mode & 0o7777))
+}
+
 fn step(
     volume: &Volume,
     dir: BorrowedFd<'_>,
@@ -79,12 +113,7 @@ fn step(
 ) -> std::result::Result<(OwnedFd, Dir), Errno> {
     match volume.step(dir, name) {
         Ok(there) => {
-            let stat = rustix::fs::fstat(&there)?;
-            let owner = Owner {
-                uid: stat.st_uid,
-                gid: stat.st_gid,
-            };
-            let mode = stat.st_mode & 0o7777;
+            let (owner, mode) = owner_and_mode(&there)?;
             return Ok((there, Dir::There { owner, mode }));
         }
         Err(Errno::NOENT) => {}

@@ -98,12 +98,13 @@ impl FileSystem {
 /// What is to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
-    fs: FileSystem,
-    label: Option<String>,
+    pub(super) fs: FileSystem,
+    pub(super) label: Option<String>,
+    pub(super) uuid: FsUuid,
 }
 
 impl Wanted {
-    /// A file system, perhaps with a label.
+    /// A file system, perhaps with a label, and with a new UUID.
     ///
     /// # Errors
     /// When the file system cannot have this label.
@@ -120,16 +121,24 @@ impl Wanted {
                 )),
             );
         }
-        Ok(Self { fs, label })
+        Ok(Self {
+            fs,
+            label,
+            uuid: FsUuid::random()?,
+        })
     }
 
-    /// The command that makes it, as a person would type it; the UUID is made when it runs.
+    /// Its UUID.
+    #[must_use]
+    pub fn uuid(&self) -> FsUuid {
+        self.uuid
+    }
+
+    /// The command that makes it, as a person would type it.
     #[must_use]
     pub fn command(&self, node: &Path) -> String {
-        let nil = FsUuid::default();
-        let line = self.fs.maker(nil, self.label.as_deref()).line().to_owned();
-        line.replace(&nil.to_string(), "UUID")
-            .replace(STDIN, &node.to_string_lossy())
+        let maker = self.fs.maker(self.uuid, self.label.as_deref());
+        maker.line().replace(STDIN, &node.to_string_lossy())
     }
 }
 
@@ -179,7 +188,7 @@ pub async fn format(
     while let Some(old) = unfinished(dir, &opened)? {
         old.remove(dir)?;
     }
-    let intent = Intent::new(opened.identity().clone(), names, wanted.fs, wanted.label.clone())?;
+    let intent = Intent::new(opened.identity().clone(), names, wanted)?;
     intent.write(dir)?;
     make(opened, intent, dir).await
 }
@@ -412,7 +421,8 @@ mod tests {
     fn the_command_is_shown_as_it_would_be_typed_and_forces_nothing() {
         let line = |fs, label: &str| {
             let wanted = Wanted::new(fs, Some(label.into())).unwrap();
-            wanted.command(Path::new("/dev/sda"))
+            let command = wanted.command(Path::new("/dev/sda"));
+            command.replace(&wanted.uuid().to_string(), "UUID")
         };
         assert_eq!(
             line(FileSystem::Ext4, "kms-data"),

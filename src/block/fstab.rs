@@ -124,7 +124,9 @@ impl Entry {
         by_link.or(by_tag)?.parse().ok()
     }
 
-    fn is_far_away(&self) -> bool {
+    /// Whether it is on another machine, which may be away: asking it anything may never come to an end.
+    #[must_use]
+    pub fn is_far_away(&self) -> bool {
         self.has("_netdev") || FAR_AWAY.contains(&self.fs_type.as_str()) || self.fs_type.starts_with("fuse")
     }
 

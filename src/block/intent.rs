@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::device::Identity;
-use super::format::FileSystem;
+use super::format::{FileSystem, Wanted};
 use super::fsid::FsUuid;
 use super::sysfs;
 use crate::model::{Failure, Result};
@@ -39,21 +39,16 @@ pub struct Intent {
 }
 
 impl Intent {
-    /// One with a new UUID, from now on.
-    pub(super) fn new(
-        device: Identity,
-        names: Vec<PathBuf>,
-        fs: FileSystem,
-        label: Option<String>,
-    ) -> Result<Self> {
+    /// That this is wanted, from now on.
+    pub(super) fn new(device: Identity, names: Vec<PathBuf>, wanted: &Wanted) -> Result<Self> {
         Ok(Self {
             format: FORMAT,
             device,
             boot: boot()?,
             names,
-            fs,
-            uuid: FsUuid::random()?,
-            label,
+            fs: wanted.fs,
+            uuid: wanted.uuid,
+            label: wanted.label.clone(),
             since: Timestamp::now(),
         })
     }
@@ -149,7 +144,8 @@ mod tests {
             diskseq: Some(3),
             start: 0,
         };
-        Intent::new(device, vec!["/dev/disk/by-id/x".into()], FileSystem::Ext4, None).unwrap()
+        let wanted = Wanted::new(FileSystem::Ext4, None).unwrap();
+        Intent::new(device, vec!["/dev/disk/by-id/x".into()], &wanted).unwrap()
     }
 
     #[test]

@@ -12,7 +12,8 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use self::examples::{
-    COMPOSE_EXAMPLES, ENV_EXAMPLES, EXAMPLES, INIT_EXAMPLES, MOVE_EXAMPLES, OVERRIDE_EXAMPLES, SIZE_EXAMPLES,
+    COMPOSE_EXAMPLES, ENV_EXAMPLES, EXAMPLES, INIT_EXAMPLES, MOUNT_EXAMPLES, MOVE_EXAMPLES,
+    OVERRIDE_EXAMPLES, SIZE_EXAMPLES,
 };
 pub use self::values::{BlockDelta, Destination, Pair, Threads, Verification};
 use self::values::{rate, threads};
@@ -130,6 +131,12 @@ pub enum Command {
     Init(Init),
     /// Show where the data of each volume lives now
     Status,
+    /// Mount a block volume, now and after every boot
+    ///
+    /// Finds the attached volume, makes a file system on it only if it is provably empty, writes the line of /etc/fstab,
+    /// mounts it, and makes sure that nothing is ever written in its place when it is missing. What is done already is
+    /// left alone: run it again after whatever went wrong.
+    Mount(Mount),
     /// Grow the file system of a block volume, after the volume was made larger at the provider
     Grow(Grow),
     /// Say how large a block volume to buy
@@ -203,6 +210,58 @@ pub struct Init {
     /// Print the file instead of writing it
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// `rehome mount`.
+#[derive(Debug, Clone, Args)]
+#[command(after_long_help = MOUNT_EXAMPLES)]
+pub struct Mount {
+    /// The device, as /dev/disk/by-id/… names it, or `auto`: the one attached volume that nothing uses
+    #[arg(long, value_name = "auto|PATH", default_value = "auto")]
+    pub device: PathBuf,
+
+    /// Where to mount it, as /mnt/data
+    #[arg(long, value_name = "DIR", value_parser = absolute_dir)]
+    pub at: PathBuf,
+
+    /// The file system to make on an empty device
+    #[arg(long, value_name = "TYPE", value_enum, default_value_t)]
+    pub fs: MadeFs,
+
+    /// A label for the file system that is made
+    #[arg(long, value_name = "LABEL")]
+    pub label: Option<String>,
+
+    /// Mount options
+    /// [default: defaults,nofail,discard,noatime,errors=remount-ro,x-systemd.device-timeout=30s]
+    #[arg(long, value_name = "OPTIONS")]
+    pub options: Option<String>,
+
+    /// Read all of the device before it is called empty, not only its ends, known places and 4,096 samples
+    #[arg(long)]
+    pub full: bool,
+
+    /// Leave systemd as it is: nothing keeps the engine from starting before the volume is mounted
+    #[arg(long)]
+    pub no_systemd: bool,
+
+    /// The machine's files are below DIR: an image that is being made
+    #[arg(long, value_name = "DIR", value_parser = absolute_dir)]
+    pub sysroot: Option<PathBuf>,
+
+    /// Print every command and every line that would be written; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// A file system that is made on an empty device.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum MadeFs {
+    /// The usual one
+    #[default]
+    Ext4,
+    /// Grows while it is mounted, never shrinks
+    Xfs,
 }
 
 /// `rehome grow`.

@@ -202,6 +202,12 @@ impl Compose {
         &self.version
     }
 
+    /// The words that it is called with: `docker`, `compose`.
+    #[must_use]
+    pub fn program(&self) -> &'static [&'static str] {
+        self.program
+    }
+
     /// Calls Compose and waits for its end.
     ///
     /// # Errors

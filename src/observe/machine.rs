@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::block::bare::{Flag, Hidden};
 use crate::block::boot::{Piece, Standing};
-use crate::block::device::Provider;
+use crate::block::device::{Attached, Provider};
 use crate::block::found::Found;
 use crate::block::fsid::{FsUuid, Twins};
 use crate::block::fstab::Fstab;
@@ -57,6 +57,21 @@ pub struct DeviceSeen {
     pub content: ContentSeen,
     /// Where it is mounted now.
     pub mounted: Vec<PathBuf>,
+}
+
+/// A volume that is attached.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// Its links and device.
+    pub attached: Attached,
+    /// Its size, if it could be opened.
+    pub size: Option<ByteSize>,
+    /// Where it is mounted.
+    pub mounted: Vec<PathBuf>,
+    /// Whether it is mounted or held by something.
+    pub in_use: bool,
+    /// What is on it, and what uses it; nothing if nothing was recognised.
+    pub words: Vec<String>,
 }
 
 /// What is on a device.

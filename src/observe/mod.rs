@@ -6,6 +6,7 @@ mod containers;
 mod destination;
 mod doctor;
 mod machine;
+pub mod mounting;
 mod volumes;
 mod world;
 
@@ -23,7 +24,7 @@ pub use checkup::{
     AnonymousSeen, BindSeen, Checkup, ContainerMore, EngineVolume, HomeSeen, Known, Looked, OverrideState,
     PostgresSeen, SecretFile, Write,
 };
-pub use machine::{BareSeen, ContentSeen, DeviceSeen, MachineSeen};
+pub use machine::{BareSeen, Candidate, ContentSeen, DeviceSeen, MachineSeen};
 pub use world::{
     ContainerSeen, DestinationSeen, ForeignUse, OverrideSeen, ServiceSeen, VolumeMount, VolumeSeen, World,
 };

@@ -1,6 +1,5 @@
 //! What every use case begins with: the engine, Compose, the project, its settings and its state directory.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -147,13 +146,17 @@ impl App {
     }
 }
 
+/// The state directory of this machine and user.
+pub(super) fn state_dir(options: &Options) -> Result<StateDir> {
+    let root = rustix::process::geteuid().is_root();
+    StateDir::resolve(options.state_dir.as_deref().map(Path::new), root, |name| {
+        options.project.env.get(name).map(Into::into)
+    })
+}
+
 /// The state directory of a project on an engine.
 pub(super) fn state_of(options: &Options, project: &ProjectName, engine: &Engine) -> Result<ProjectDir> {
-    let env: &BTreeMap<String, String> = &options.project.env;
-    let root = rustix::process::geteuid().is_root();
-    let directory = StateDir::resolve(options.state_dir.as_deref().map(Path::new), root, |name| {
-        env.get(name).map(Into::into)
-    })?;
+    let directory = state_dir(options)?;
     let host = (!engine.host().is_default()).then(|| engine.host().url.as_str());
     Ok(directory.project(&ProjectKey::new(project, host)))
 }

@@ -8,6 +8,7 @@ mod execute;
 mod grow;
 mod history;
 mod init;
+mod mount;
 mod move_;
 mod override_;
 mod page;
@@ -23,6 +24,7 @@ pub use execute::{CrashPoint, Finish};
 pub use grow::{GrowReport, grow};
 pub use history::{Line, history, show};
 pub use init::{InitReport, init};
+pub use mount::{MountReport, MountRequest, PlannedMount, mount};
 pub use move_::{MoveRequest, Planned, plan_move};
 pub use override_::{
     EnvReport, OverrideCheck, OverrideRequest, env_setting, override_check, override_content, override_write,

@@ -20,6 +20,12 @@ pub struct StateDir {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ProjectKey(String);
 
+/// What is kept about this machine, and about no project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostDir {
+    path: PathBuf,
+}
+
 /// The state of one project.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProjectDir {
@@ -69,6 +75,14 @@ impl StateDir {
         }
     }
 
+    /// The directory of the machine itself. Nothing is created yet.
+    #[must_use]
+    pub fn host(&self) -> HostDir {
+        HostDir {
+            path: self.root.join("host"),
+        }
+    }
+
     /// Every project that has a directory, by its key, in order.
     ///
     /// # Errors
@@ -108,6 +122,22 @@ impl ProjectKey {
 impl fmt::Display for ProjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
+    }
+}
+
+impl HostDir {
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes it, durable, if it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn create(&self) -> Result<()> {
+        durable::create_dirs(&self.path)
     }
 }
 

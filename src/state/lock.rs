@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::dir::ProjectDir;
+use super::dir::{HostDir, ProjectDir};
 use crate::model::{Failure, Result, RunId};
 
 /// The longest note that is read.
@@ -71,11 +71,22 @@ impl std::fmt::Display for LockNote {
     }
 }
 
-/// The lock of a project. It is released when this is dropped, or by the system when the process ends.
+/// The lock of a project, or of the machine. It is released when this is dropped, or by the system when the process ends.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
     path: PathBuf,
+}
+
+impl HostDir {
+    /// Takes the lock of the machine: its devices and its fstab are changed by one at a time.
+    ///
+    /// # Errors
+    /// Refused, naming the holder, when another process has it.
+    pub fn lock(&self, note: &LockNote) -> Result<Lock> {
+        self.create()?;
+        Lock::take(&self.path().join("lock"), note)
+    }
 }
 
 impl ProjectDir {

@@ -2,6 +2,7 @@
 //! next `git clean` may empty.
 //!
 //! ```text
+//! host/                              lock, and records of file systems that are being made
 //! projects/<project>/lock           who works on the project right now
 //!                    history.jsonl  one line a finished run
 //!                    sizes.jsonl    one line a measurement of the volumes
@@ -19,7 +20,7 @@ mod runs;
 mod sizes;
 mod store;
 
-pub use dir::{ProjectDir, ProjectKey, StateDir};
+pub use dir::{HostDir, ProjectDir, ProjectKey, StateDir};
 pub use durable::{replace_durably, write_durably};
 pub use history::{HistoryLine, HistoryRead};
 pub use lines::LinesRead;

@@ -25,6 +25,13 @@ Examples:
   rehome init --dry-run     what would be written
   rehome init               write rehome.yml beside the Compose file";
 
+/// Of `mount`.
+pub(super) const MOUNT_EXAMPLES: &str = "\
+Examples:
+  rehome mount --at /mnt/kms-data --dry-run     what would be done, each command and line
+  rehome mount --at /mnt/kms-data               the one attached volume that is free
+  rehome mount --at /mnt/kms-data --device /dev/disk/by-id/scsi-0DO_Volume_kms-data";
+
 /// Of `size`.
 pub(super) const SIZE_EXAMPLES: &str = "\
 Examples:

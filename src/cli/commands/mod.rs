@@ -7,6 +7,7 @@ mod env;
 mod grow;
 mod history;
 mod init;
+mod mount;
 mod move_;
 mod override_;
 mod recover;
@@ -35,6 +36,7 @@ pub(super) async fn dispatch(cx: &Cx, command: Command) -> Result<Ending> {
     match command {
         Command::Init(args) => init::run(cx, &args).await,
         Command::Status => status::run(cx).await,
+        Command::Mount(args) => mount::run(cx, args).await,
         Command::Grow(args) => grow::run(cx, &args).await,
         Command::Size(args) => size::run(cx, &args).await,
         Command::Doctor => doctor::run(cx).await,

@@ -1,0 +1,279 @@
+//! Looks at the volumes of this machine and at the place where one is to be mounted. Reads only; what follows is decided
+//! by `plan`.
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use super::machine::{BareSeen, Candidate, ContentSeen, DeviceSeen, MachineSeen};
+use crate::block::bare::Bare;
+use crate::block::boot::{self, Piece};
+use crate::block::device::{Attached, Device, Identity, Provider, attached};
+use crate::block::format::unfinished;
+use crate::block::found::Found;
+use crate::block::fsid::{FsUuid, twins};
+use crate::block::fstab::{self, Fstab};
+use crate::block::intent::Intent;
+use crate::block::mounted::Mounts;
+use crate::block::opened::Opened;
+use crate::block::probe::{self, Content, Proof};
+use crate::block::sysroot::Sysroot;
+use crate::block::volume::Volume;
+use crate::block::{dirs, sentinel, units};
+use crate::helper::mounts;
+use crate::model::{ByteSize, Failure, Result};
+
+/// Entries below a mount point that are looked at.
+const HIDDEN: usize = 100;
+
+/// A device that is held while it is decided about: as long as this lives nobody else mounts it or makes something of it.
+/// `None` if it is mounted already.
+pub type Held = Option<(Opened, Holding)>;
+
+/// What a held device can be used for.
+#[derive(Debug)]
+pub enum Holding {
+    /// It was proven empty.
+    Empty(Proof),
+    /// Rehome began a file system on it.
+    Begun(Intent),
+    /// It is taken as it is.
+    AsItIs,
+}
+
+/// The attached volumes, each with what can be said of it without holding it for long.
+///
+/// # Errors
+/// When the links below `/dev/disk` cannot be read.
+pub async fn candidates(sysroot: &Sysroot) -> Result<Vec<Candidate>> {
+    let mut found = Vec::new();
+    for attached in attached(sysroot)? {
+        found.push(candidate(attached).await?);
+    }
+    Ok(found)
+}
+
+async fn candidate(attached: Attached) -> Result<Candidate> {
+    let mounted = mounted(&attached.device)?;
+    let (mut size, mut in_use, mut words) = (None, !mounted.is_empty(), Vec::new());
+    if !in_use {
+        match Opened::open(attached.device.clone()).await {
+            Ok(opened) => {
+                size = Some(opened.identity().size);
+                words = match probe::signatures(&opened).await {
+                    Ok(found) => found.iter().map(ToString::to_string).collect(),
+                    Err(failure) => vec![failure.to_string()],
+                };
+            }
+            Err(failure) => {
+                in_use = true;
+                words = vec![failure.to_string()];
+            }
+        }
+    }
+    words.extend(
+        mounted
+            .iter()
+            .map(|point| format!("mounted at {}", point.display())),
+    );
+    Ok(Candidate {
+        attached,
+        size,
+        mounted,
+        in_use,
+        words,
+    })
+}
+
+/// Where a device is mounted, for this process.
+fn mounted(device: &Device) -> Result<Vec<PathBuf>> {
+    let table = mounts::table("self")
+        .map_err(|error| Failure::environment("cannot read the mount table").because(&error))?;
+    Ok(table
+        .iter()
+        .filter(|mount| mount.device == device.number.to_string())
+        .map(|mount| mount.point().to_owned())
+        .collect())
+}
+
+/// Looks at a device, and holds it if it is not mounted. `begun` is where the records of unfinished file systems are.
+///
+/// # Errors
+/// When it is in use by somebody else, or cannot be looked at.
+pub async fn device(
+    device: Device,
+    name: &Path,
+    provider: Option<Provider>,
+    begun: &Path,
+    full: bool,
+    progress: &mut (dyn FnMut(u64, u64) + Send),
+) -> Result<(DeviceSeen, Held)> {
+    let mounted = mounted(&device)?;
+    let node = device.node.clone();
+    let name = name.to_owned();
+    if let Some(point) = mounted.first() {
+        let (size, content) = in_place(&device, point)?;
+        let seen = DeviceSeen {
+            name,
+            node,
+            size,
+            provider,
+            content,
+            mounted,
+        };
+        return Ok((seen, None));
+    }
+    let opened = Opened::open(device).await?;
+    let size = opened.identity().size;
+    let (content, holding) = match unfinished(begun, &opened)? {
+        Some(intent) => (
+            ContentSeen::Begun {
+                fs_type: intent.fs.to_string(),
+                uuid: intent.uuid,
+            },
+            Holding::Begun(intent),
+        ),
+        None => match probe::look(&opened, full, progress).await {
+            Content::Empty(proof) => (ContentSeen::Empty { read: proof.read() }, Holding::Empty(proof)),
+            Content::NotEmpty(found) => (content(found), Holding::AsItIs),
+            Content::CannotTell(doubts) => (ContentSeen::CannotTell(doubts), Holding::AsItIs),
+        },
+    };
+    let seen = DeviceSeen {
+        name,
+        node,
+        size,
+        provider,
+        content,
+        mounted,
+    };
+    Ok((seen, Some((opened, holding))))
+}
+
+/// A mounted device is in use: its file system is what the kernel says, its UUID what its superblock does.
+fn in_place(device: &Device, point: &Path) -> Result<(ByteSize, ContentSeen)> {
+    let failed = |error: std::io::Error| {
+        Failure::environment(format!("cannot read {}", device.node.display())).because(&error)
+    };
+    let file = std::fs::File::open(&device.node).map_err(failed)?;
+    let size = Identity::of(&file).map_err(failed)?.size;
+    let fs_type = mounts::holding(point)
+        .map_err(failed)?
+        .map(|mount| mount.fs_type)
+        .unwrap_or_default();
+    let content = match FsUuid::of_device(&file).map_err(failed)? {
+        Some(uuid) => ContentSeen::FileSystem {
+            fs_type,
+            uuid,
+            label: None,
+        },
+        None => ContentSeen::CannotTell(vec![format!("{fs_type} has no UUID that Rehome can read")]),
+    };
+    Ok((size, content))
+}
+
+/// One file system that can be mounted, and nothing else; or whatever it is.
+fn content(found: Vec<Found>) -> ContentSeen {
+    let [Found::Signature(only)] = found.as_slice() else {
+        return ContentSeen::NotEmpty(found);
+    };
+    let uuid = only.uuid.as_ref().and_then(|uuid| uuid.parse().ok());
+    match uuid {
+        Some(uuid) if ["ext4", "ext3", "ext2", "xfs", "btrfs"].contains(&only.kind.as_str()) => {
+            ContentSeen::FileSystem {
+                fs_type: only.kind.clone(),
+                uuid,
+                label: only.label.clone(),
+            }
+        }
+        _ => ContentSeen::NotEmpty(found),
+    }
+}
+
+/// Looks at the place: what is mounted there, what lies below, what fstab and systemd know of it.
+///
+/// # Errors
+/// When one of them cannot be read.
+pub fn place(
+    sysroot: &Sysroot,
+    device: DeviceSeen,
+    at: &Path,
+    uuid: FsUuid,
+    pieces: Vec<Piece>,
+    wanted_dirs: &[PathBuf],
+) -> Result<MachineSeen> {
+    let here = sysroot.at(at);
+    let fstab = Fstab::read(sysroot)?;
+    let names = names(sysroot, &fstab, at, &device.node);
+    let bare = match Bare::open(&here)? {
+        Some(bare) => Some(BareSeen {
+            flag: bare.flag()?,
+            hidden: bare.hidden(HIDDEN)?,
+        }),
+        None => None,
+    };
+    let volume = if device.mounted.contains(&here) {
+        Some(Volume::open(&here, &device.node)?)
+    } else {
+        None
+    };
+    let sentinel = match &volume {
+        Some(volume) => Some(sentinel::check(volume, &uuid)?),
+        None => None,
+    };
+    let dirs = wanted_dirs
+        .iter()
+        .map(|path| {
+            let found = match &volume {
+                Some(volume) => dirs::find(volume, path)?,
+                None => None,
+            };
+            Ok((path.clone(), found))
+        })
+        .collect::<Result<_>>()?;
+    let pieces = pieces
+        .into_iter()
+        .map(|piece| Ok((piece.clone(), boot::standing(sysroot, &piece)?)))
+        .collect::<Result<_>>()?;
+    let nodes: Vec<_> = attached(sysroot)?
+        .into_iter()
+        .map(|attached| attached.device.node)
+        .chain([device.node.clone()])
+        .collect();
+    let twins = twins(&nodes)?
+        .into_iter()
+        .filter(|twins| twins.uuid == uuid)
+        .collect();
+    Ok(MachineSeen {
+        mounts: Mounts::about(&here)?,
+        bare,
+        names,
+        units: units::mounting(sysroot, at)?,
+        twins,
+        sentinel,
+        systemd: boot::systemd_runs(sysroot),
+        pieces,
+        dirs,
+        fstab,
+        device,
+    })
+}
+
+/// What fstab's paths are really called.
+fn names(sysroot: &Sysroot, fstab: &Fstab, at: &Path, node: &Path) -> BTreeMap<PathBuf, PathBuf> {
+    let name = fstab::names(sysroot);
+    let specs = fstab
+        .entries()
+        .map(|entry| PathBuf::from(std::ffi::OsStr::from_bytes(&entry.spec)))
+        .filter(|spec| spec.starts_with("/dev"));
+    // Asking a mount point of a server that is away may never come to an end.
+    let targets = fstab
+        .entries()
+        .filter(|entry| !entry.is_far_away())
+        .map(|entry| entry.target);
+    specs
+        .chain(targets)
+        .chain([at.to_owned(), node.to_owned()])
+        .map(|path| (path.clone(), name(&path)))
+        .collect()
+}
