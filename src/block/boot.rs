@@ -26,6 +26,8 @@ use crate::model::{Failure, ProjectName, Result, ServiceName};
 const MARK: &str = "Written by rehome";
 /// Where units of the administrator are.
 const UNITS: &str = "/etc/systemd/system";
+/// Units that one mount wants.
+const WANTED: usize = 1000;
 /// A longer file is not ours.
 const LIMIT: u64 = 64 << 10;
 
@@ -270,6 +272,55 @@ pub fn write(sysroot: &Sysroot, piece: &Piece) -> Result<bool> {
         Piece::Link { to, .. } => std::os::unix::fs::symlink(to, &at).map_err(failed)?,
     }
     Ok(true)
+}
+
+/// The pieces for a mount point that are there and Rehome's, whatever they say.
+///
+/// # Errors
+/// When systemd's directories cannot be read.
+pub fn ours(sysroot: &Sysroot, target: &Path) -> Result<Vec<Piece>> {
+    let read = |path: PathBuf| -> Result<Option<Piece>> {
+        let at = sysroot.at(&path);
+        let failed = |error: io::Error| {
+            Failure::environment(format!("cannot read {}", at.display())).because(&error)
+        };
+        let meta = match std::fs::symlink_metadata(&at) {
+            Ok(meta) => meta,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        if !meta.is_file() || meta.len() > LIMIT {
+            return Ok(None);
+        }
+        let text = std::fs::read_to_string(&at).map_err(failed)?;
+        Ok(text
+            .starts_with(&format!("# {MARK}"))
+            .then_some(Piece::File { path, text }))
+    };
+    let mut found = Vec::new();
+    found.extend(read(engine_waits(target)?.path().to_owned())?);
+    let wants = Path::new(UNITS).join(format!("{}.wants", unit_name(target, "mount")));
+    let entries = match std::fs::read_dir(sysroot.at(&wants)) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+        Err(error) => {
+            return Err(Failure::environment(format!("cannot read {}", wants.display())).because(&error));
+        }
+    };
+    for entry in entries.take(WANTED) {
+        let entry = entry.map_err(|error| {
+            Failure::environment(format!("cannot read {}", wants.display())).because(&error)
+        })?;
+        let file = Path::new(UNITS).join(entry.file_name());
+        if let Some(piece) = read(file.clone())? {
+            found.push(Piece::Link {
+                path: wants.join(entry.file_name()),
+                to: file,
+            });
+            found.push(piece);
+        }
+    }
+    Ok(found)
 }
 
 /// Takes a piece away, and the directory that it alone was in. False if there was none of ours.

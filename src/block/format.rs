@@ -93,6 +93,10 @@ impl FileSystem {
         args.push(STDIN.into());
         Tool::new(&format!("mkfs.{self}"), args)
     }
+
+    fn command(self, uuid: FsUuid, label: Option<&str>, node: &Path) -> String {
+        self.maker(uuid, label).line().replace(STDIN, &node.to_string_lossy())
+    }
 }
 
 /// What is to be made.
@@ -137,8 +141,15 @@ impl Wanted {
     /// The command that makes it, as a person would type it.
     #[must_use]
     pub fn command(&self, node: &Path) -> String {
-        let maker = self.fs.maker(self.uuid, self.label.as_deref());
-        maker.line().replace(STDIN, &node.to_string_lossy())
+        self.fs.command(self.uuid, self.label.as_deref(), node)
+    }
+}
+
+impl Intent {
+    /// The command that makes it, as a person would type it.
+    #[must_use]
+    pub fn command(&self, node: &Path) -> String {
+        self.fs.command(self.uuid, self.label.as_deref(), node)
     }
 }
 

@@ -287,6 +287,42 @@ fn mounted(mountinfo: &Path, numbers: &[Number]) -> io::Result<Vec<String>> {
     Ok(found)
 }
 
+/// What has a device (`major:minor`) mounted in another mount namespace: containers, mostly. A sentence each, of so many
+/// as are worth reading.
+#[must_use]
+pub fn others_with(device: &str) -> Vec<String> {
+    const NAMED: usize = 5;
+    let mut found = Vec::new();
+    let mut spaces = Vec::new();
+    let Ok(own) = std::fs::read_link("/proc/self/ns/mnt") else {
+        return found;
+    };
+    spaces.push(own);
+    for process in std::fs::read_dir("/proc").into_iter().flatten().flatten().take(PROCESSES) {
+        // Each namespace once; a process that has ended meanwhile has none.
+        let Ok(space) = std::fs::read_link(process.path().join("ns/mnt")) else {
+            continue;
+        };
+        if found.len() >= NAMED || spaces.contains(&space) {
+            continue;
+        }
+        spaces.push(space);
+        let id = process.file_name().to_string_lossy().into_owned();
+        let table = mounts::table(&id).unwrap_or_default();
+        if let Some(mount) = table.iter().find(|mount| mount.device == device) {
+            let name = sysfs::attribute(&process.path().join("comm"))
+                .ok()
+                .flatten()
+                .unwrap_or_default();
+            found.push(format!(
+                "process {id} ({name}) has it mounted at {}, in a container or another mount namespace",
+                mount.point().display()
+            ));
+        }
+    }
+    found
+}
+
 /// The first process that has one of these devices mounted where it lives. Processes come and go: one that cannot be
 /// read is passed over, as this is only for the words of a refusal.
 fn mounted_elsewhere(numbers: &[Number]) -> Option<String> {

@@ -249,6 +249,11 @@ pub struct Mount {
     #[arg(long, value_name = "DIR", value_parser = absolute_dir)]
     pub sysroot: Option<PathBuf>,
 
+    /// Take back what a mount did: the units, the line of /etc/fstab, the immutable mount point. What is on the volume
+    /// stays
+    #[arg(long, conflicts_with_all = ["fs", "label", "options", "full", "no_systemd"])]
+    pub undo: bool,
+
     /// Print every command and every line that would be written; change nothing
     #[arg(long)]
     pub dry_run: bool,

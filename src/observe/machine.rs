@@ -42,6 +42,27 @@ pub struct MachineSeen {
     pub dirs: Vec<(PathBuf, Option<(Owner, u32)>)>,
 }
 
+/// All that a plan to take a mount back is made from.
+#[derive(Debug, Clone)]
+pub struct UndoSeen {
+    /// The mount point.
+    pub at: PathBuf,
+    /// What is mounted there.
+    pub mounts: Mounts,
+    /// What uses the volume, besides its being mounted there; a sentence each.
+    pub users: Vec<String>,
+    /// Rehome's units for it.
+    pub pieces: Vec<Piece>,
+    /// `/etc/fstab`.
+    pub fstab: Fstab,
+    /// What the paths are called that are named in it, symlinks followed.
+    pub names: BTreeMap<PathBuf, PathBuf>,
+    /// Whether the bare mount point can be written to; `None` if there is none.
+    pub flag: Option<Flag>,
+    /// Whether systemd runs.
+    pub systemd: bool,
+}
+
 /// The volume's device.
 #[derive(Debug, Clone)]
 pub struct DeviceSeen {
@@ -88,6 +109,8 @@ pub enum ContentSeen {
         fs_type: String,
         /// Its UUID.
         uuid: FsUuid,
+        /// What makes it, as a person would type it.
+        command: String,
     },
     /// A file system, and nothing else.
     FileSystem {

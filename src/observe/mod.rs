@@ -24,7 +24,7 @@ pub use checkup::{
     AnonymousSeen, BindSeen, Checkup, ContainerMore, EngineVolume, HomeSeen, Known, Looked, OverrideState,
     PostgresSeen, SecretFile, Write,
 };
-pub use machine::{BareSeen, Candidate, ContentSeen, DeviceSeen, MachineSeen};
+pub use machine::{BareSeen, Candidate, ContentSeen, DeviceSeen, MachineSeen, UndoSeen};
 pub use world::{
     ContainerSeen, DestinationSeen, ForeignUse, OverrideSeen, ServiceSeen, VolumeMount, VolumeSeen, World,
 };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::machine::{BareSeen, Candidate, ContentSeen, DeviceSeen, MachineSeen};
+use super::machine::{BareSeen, Candidate, ContentSeen, DeviceSeen, MachineSeen, UndoSeen};
 use crate::block::bare::Bare;
 use crate::block::boot::{self, Piece};
 use crate::block::device::{Attached, Device, Identity, Provider, attached};
@@ -15,7 +15,7 @@ use crate::block::fsid::{FsUuid, twins};
 use crate::block::fstab::{self, Fstab};
 use crate::block::intent::Intent;
 use crate::block::mounted::Mounts;
-use crate::block::opened::Opened;
+use crate::block::opened::{self, Opened};
 use crate::block::probe::{self, Content, Proof};
 use crate::block::sysroot::Sysroot;
 use crate::block::volume::Volume;
@@ -130,6 +130,7 @@ pub async fn device(
             ContentSeen::Begun {
                 fs_type: intent.fs.to_string(),
                 uuid: intent.uuid,
+                command: intent.command(&node),
             },
             Holding::Begun(intent),
         ),
@@ -256,6 +257,37 @@ pub fn place(
         dirs,
         fstab,
         device,
+    })
+}
+
+/// Looks at what a mount did to the machine.
+///
+/// # Errors
+/// When something of it cannot be read.
+pub fn undo(sysroot: &Sysroot, at: &Path) -> Result<UndoSeen> {
+    let here = sysroot.at(at);
+    let mounts = Mounts::about(&here)?;
+    let mut users = Vec::new();
+    if let Some(top) = mounts.top() {
+        users = opened::others_with(&top.device);
+        users.extend(mounts.below.iter().map(|inner| {
+            format!("something is mounted inside of it, at {}", inner.point().display())
+        }));
+    }
+    let fstab = Fstab::read(sysroot)?;
+    let flag = match Bare::open(&here)? {
+        Some(bare) => Some(bare.flag()?),
+        None => None,
+    };
+    Ok(UndoSeen {
+        names: names(sysroot, &fstab, at, at),
+        at: at.to_owned(),
+        mounts,
+        users,
+        pieces: boot::ours(sysroot, at)?,
+        fstab,
+        flag,
+        systemd: boot::systemd_runs(sysroot),
     })
 }
 

@@ -24,7 +24,7 @@ pub use execute::{CrashPoint, Finish};
 pub use grow::{GrowReport, grow};
 pub use history::{Line, history, show};
 pub use init::{InitReport, init};
-pub use mount::{MountReport, MountRequest, PlannedMount, mount};
+pub use mount::{MountReport, MountRequest, PlannedMount, PlannedUndo, mount, unmount};
 pub use move_::{MoveRequest, Planned, plan_move};
 pub use override_::{
     EnvReport, OverrideCheck, OverrideRequest, env_setting, override_check, override_content, override_write,

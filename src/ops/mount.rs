@@ -3,7 +3,7 @@
 //! There is no journal. Each action can be done again and what is done is not in the next plan, so a run that died is
 //! finished by another one; only a half-made file system needs a record, which is written before it is begun.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -22,13 +22,13 @@ use crate::block::volume::Volume;
 use crate::block::{dirs, mounted, sentinel};
 use crate::compose::FoundBy;
 use crate::datastore::Kind;
-use crate::event::{Event, Events, Level};
+use crate::event::{Event, Events};
 use crate::model::config::default_subdir;
 use crate::model::{Failure, Owner, Result};
 use crate::observe::mounting::{self, Held, Holding};
 use crate::observe::{Depth, DeviceSeen, MachineSeen, World};
 use crate::plan::mount::{
-    Action, DirWanted, MountPlan, MountWanted, Told, choose, name_of, plan_mount, render, told, uuid_of,
+    Action, DirWanted, MountPlan, MountWanted, Told, Undo, choose, name_of, plan_mount, plan_undo, uuid_of,
 };
 use crate::state::{Lock, LockNote};
 
@@ -295,16 +295,10 @@ async fn user_of(
 }
 
 impl PlannedMount {
-    /// The plan as a document.
+    /// The plan as it is told.
     #[must_use]
     pub fn told(&self) -> Told {
-        told(&self.device, &self.at, &self.plan)
-    }
-
-    /// The plan as text.
-    #[must_use]
-    pub fn text(&self) -> String {
-        render(&self.device, &self.at, &self.plan)
+        Told::mount(&self.device, &self.at, &self.plan)
     }
 
     /// Carries it out.
@@ -323,7 +317,6 @@ impl PlannedMount {
             events,
             lock: _lock,
         } = self;
-        let of = plan.actions.len();
         let mut work = Work {
             sysroot,
             at,
@@ -333,45 +326,66 @@ impl PlannedMount {
             begun,
             names: vec![device.name.clone()],
         };
-        let mut done = Vec::new();
-        for (step, action) in plan.actions.iter().enumerate() {
+        let mut steps = Steps::new(events, plan.actions.len());
+        for action in &plan.actions {
             let title = action.title(&work.at);
-            events.tell(Event::StepStarted {
-                step,
-                of,
-                title: title.clone(),
-            });
-            let began = Instant::now();
-            match work.act(action, &plan).await {
-                Ok(detail) => events.tell(Event::StepFinished {
-                    step,
-                    title: title.clone(),
-                    millis: began.elapsed().as_millis() as u64,
-                    detail,
-                }),
-                Err(failure) => {
-                    let failure =
-                        failure.hint("what was done before stays; run the same command again to go on");
-                    events.tell(Event::StepFailed {
-                        step,
-                        title,
-                        failure: failure.clone(),
-                    });
-                    return Err(failure);
-                }
-            }
-            done.push(title);
-        }
-        for note in &plan.notes {
-            events.note(Level::Detail, note.clone());
+            steps.run(title, work.act(action, &plan)).await?;
         }
         Ok(MountReport {
             device: device.name,
             at: work.at,
             uuid: plan.uuid,
-            done,
+            done: steps.done,
             notes: plan.notes,
         })
+    }
+}
+
+/// Tells how it goes.
+struct Steps {
+    events: Arc<dyn Events>,
+    of: usize,
+    done: Vec<String>,
+}
+
+impl Steps {
+    fn new(events: Arc<dyn Events>, of: usize) -> Self {
+        Self {
+            events,
+            of,
+            done: Vec::new(),
+        }
+    }
+
+    async fn run(&mut self, title: String, act: impl Future<Output = Result<Option<String>>>) -> Result<()> {
+        let step = self.done.len();
+        self.events.tell(Event::StepStarted {
+            step,
+            of: self.of,
+            title: title.clone(),
+        });
+        let began = Instant::now();
+        match act.await {
+            Ok(detail) => {
+                self.events.tell(Event::StepFinished {
+                    step,
+                    title: title.clone(),
+                    millis: began.elapsed().as_millis() as u64,
+                    detail,
+                });
+                self.done.push(title);
+                Ok(())
+            }
+            Err(failure) => {
+                let failure = failure.hint("what was done before stays; run the same command again to go on");
+                self.events.tell(Event::StepFailed {
+                    step,
+                    title,
+                    failure: failure.clone(),
+                });
+                Err(failure)
+            }
+        }
     }
 }
 
@@ -443,5 +457,67 @@ impl Work {
             Action::Unit(piece) => boot::write(&self.sysroot, piece).map(|_| None),
             Action::Reload => boot::reload(&self.sysroot).await.map(|_| None),
         }
+    }
+}
+
+/// What takes a mount back, ready to be carried out.
+pub struct PlannedUndo {
+    actions: Vec<Undo>,
+    at: PathBuf,
+    sysroot: Sysroot,
+    events: Arc<dyn Events>,
+    _lock: Lock,
+}
+
+/// Looks at what a mount did to the machine, and plans to take it back.
+///
+/// # Errors
+/// Refused while something uses the volume.
+pub fn unmount(options: &Options, at: &Path, sysroot: Option<&Path>) -> Result<PlannedUndo> {
+    let sysroot = Sysroot::new(sysroot);
+    let lock = state_dir(options)?
+        .host()
+        .lock(&LockNote::mine(options.command.as_str(), None))?;
+    let seen = mounting::undo(&sysroot, at)?;
+    Ok(PlannedUndo {
+        actions: plan_undo(&seen)?,
+        at: at.to_owned(),
+        sysroot,
+        events: Arc::clone(&options.events),
+        _lock: lock,
+    })
+}
+
+impl PlannedUndo {
+    /// The plan as it is told.
+    #[must_use]
+    pub fn told(&self) -> Told {
+        Told::undo(&self.at, &self.actions)
+    }
+
+    /// Carries it out, and says in words what was done.
+    ///
+    /// # Errors
+    /// At the first action that fails. What was done before stays, and is not done again the next time.
+    pub async fn carry_out(self) -> Result<Vec<String>> {
+        let point = self.sysroot.at(&self.at);
+        let mut steps = Steps::new(Arc::clone(&self.events), self.actions.len());
+        for action in &self.actions {
+            steps.run(action.title(&self.at), undo(&self.sysroot, &point, action)).await?;
+        }
+        Ok(steps.done)
+    }
+}
+
+async fn undo(sysroot: &Sysroot, point: &Path, action: &Undo) -> Result<Option<String>> {
+    match action {
+        Undo::Unmount => mounted::unmount(point).await.map(|()| None),
+        Undo::RemoveUnit(piece) => boot::remove(sysroot, piece).map(|_| None),
+        Undo::RemoveLine { bytes } => Fstab::read(sysroot)?.replace(sysroot, bytes).map(|()| None),
+        Undo::Reload => boot::reload(sysroot).await.map(|_| None),
+        Undo::Release => match Bare::open(point)? {
+            Some(bare) => bare.release().map(|_| None),
+            None => Ok(None),
+        },
     }
 }

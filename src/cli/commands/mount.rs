@@ -5,11 +5,71 @@ use super::super::{Cx, Ending};
 use crate::block::format::FileSystem;
 use crate::event::{Event, Outcome};
 use crate::model::{Failure, Result};
-use crate::ops::{App, MountReport, MountRequest, mount};
+use crate::ops::{App, MountReport, MountRequest, mount, unmount};
+use crate::plan::mount::{Told, render};
 use crate::ui;
 
 pub(super) async fn run(cx: &Cx, args: Mount) -> Result<Ending> {
-    let request = MountRequest {
+    if args.undo {
+        return undo(cx, &args).await;
+    }
+    let dry_run = args.dry_run;
+    let request = request(args);
+    let options = cx.options()?;
+    // The volume of a machine that has no project yet is mounted as well.
+    let app = match App::open(options.clone()).await {
+        Ok(app) => Some(app),
+        Err(failure) => {
+            cx.talk(&format!("No directories are made for a project: {failure}\n"));
+            None
+        }
+    };
+    let planned = mount(&options, app.as_ref(), &request).await?;
+    if show(cx, &planned.told(), dry_run)? {
+        return Ok(Ending::Done);
+    }
+    let report = planned.carry_out().await?;
+    finished(cx);
+    cx.talk(&ending(&report));
+    Ok(Ending::Done)
+}
+
+async fn undo(cx: &Cx, args: &Mount) -> Result<Ending> {
+    let planned = unmount(&cx.options()?, &args.at, args.sysroot.as_deref())?;
+    if show(cx, &planned.told(), args.dry_run)? {
+        return Ok(Ending::Done);
+    }
+    planned.carry_out().await?;
+    finished(cx);
+    Ok(Ending::Done)
+}
+
+/// Shows a plan and asks. True if that was all: it was a dry run.
+fn show(cx: &Cx, told: &Told, dry_run: bool) -> Result<bool> {
+    let text = render(told);
+    if dry_run {
+        cx.answer(told, || text)?;
+        return Ok(true);
+    }
+    cx.talk(&text);
+    if !told.actions.is_empty() && !ui::confirm("Do this?", cx.global.yes)? {
+        return Err(Failure::refused("not confirmed").data("nothing was changed"));
+    }
+    Ok(false)
+}
+
+fn finished(cx: &Cx) {
+    cx.events.tell(Event::Finished {
+        run: None,
+        outcome: Outcome::Done,
+        exit: 0,
+        failure: None,
+        report: None,
+    });
+}
+
+fn request(args: Mount) -> MountRequest {
+    MountRequest {
         device: (args.device.as_os_str() != "auto").then_some(args.device),
         at: args.at,
         fs: match args.fs {
@@ -21,36 +81,7 @@ pub(super) async fn run(cx: &Cx, args: Mount) -> Result<Ending> {
         full: args.full,
         systemd: !args.no_systemd,
         sysroot: args.sysroot,
-    };
-    let options = cx.options()?;
-    // The volume of a machine that has no project yet is mounted as well.
-    let app = match App::open(options.clone()).await {
-        Ok(app) => Some(app),
-        Err(failure) => {
-            cx.talk(&format!("No directories are made for a project: {failure}\n"));
-            None
-        }
-    };
-    let planned = mount(&options, app.as_ref(), &request).await?;
-    let text = planned.text();
-    if args.dry_run {
-        cx.answer(&planned.told(), || text)?;
-        return Ok(Ending::Done);
     }
-    cx.talk(&text);
-    if !planned.plan.actions.is_empty() && !ui::confirm("Do this?", cx.global.yes)? {
-        return Err(Failure::refused("not confirmed").data("nothing was changed"));
-    }
-    let report = planned.carry_out().await?;
-    cx.events.tell(Event::Finished {
-        run: None,
-        outcome: Outcome::Done,
-        exit: 0,
-        failure: None,
-        report: None,
-    });
-    cx.talk(&ending(&report));
-    Ok(Ending::Done)
 }
 
 fn ending(report: &MountReport) -> String {

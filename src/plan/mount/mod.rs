@@ -1,9 +1,11 @@
 //! What has to be done so that a block volume is mounted now and after every boot, and nothing is ever written in its
 //! place. Pure. What is done already is not in the plan: killed at any moment, the next run finishes.
 
-use std::path::{Path, PathBuf};
+mod choose;
+mod text;
+mod undo;
 
-use serde::Serialize;
+use std::path::{Path, PathBuf};
 
 use crate::block::bare::Flag;
 use crate::block::boot::{Piece, Standing, blast_radius};
@@ -13,7 +15,11 @@ use crate::block::fstab::{Change, Line, refusal};
 use crate::block::sentinel;
 use crate::block::units::Maker;
 use crate::model::{Failure, Owner, Result};
-use crate::observe::{Candidate, ContentSeen, DeviceSeen, MachineSeen};
+use crate::observe::{ContentSeen, DeviceSeen, MachineSeen};
+
+pub use choose::{choose, name_of};
+pub use text::{Told, ToldAction, render};
+pub use undo::{Undo, plan_undo};
 
 /// What is wanted.
 #[derive(Debug, Clone)]
@@ -96,73 +102,6 @@ pub struct MountPlan {
     pub notes: Vec<String>,
 }
 
-/// Chooses the volume for `--device auto`: the one that is mounted at `at` already, or the one that nothing uses.
-///
-/// # Errors
-/// When there is none, or more than one: nobody guesses which.
-pub fn choose<'a>(candidates: &'a [Candidate], at: &Path) -> Result<&'a Candidate> {
-    if let Some(there) = candidates
-        .iter()
-        .find(|one| one.mounted.iter().any(|point| point == at))
-    {
-        return Ok(there);
-    }
-    let free: Vec<_> = candidates
-        .iter()
-        .filter(|one| !one.in_use && !one.attached.ends_with_the_machine)
-        .collect();
-    let told = |failure: Failure| {
-        candidates
-            .iter()
-            .fold(failure, |failure, one| failure.cause(describe(one)))
-    };
-    match free.as_slice() {
-        [only] => Ok(only),
-        [] if candidates.is_empty() => Err(Failure::refused(
-            "no volume of a cloud is attached to this machine",
-        )
-        .cause("none of the names below /dev/disk that clouds give their volumes is there")
-        .data("nothing was changed")
-        .hint("attach the volume at the provider, or name the device yourself: --device /dev/disk/by-id/…")),
-        [] => Err(told(Failure::refused("no attached volume is free"))
-            .data("nothing was changed")
-            .hint("attach another volume, or name the device yourself: --device /dev/disk/by-id/…")),
-        several => Err(told(Failure::refused(format!(
-            "{} attached volumes are free, and none is chosen for you",
-            several.len()
-        )))
-        .data("nothing was changed")
-        .hint(format!(
-            "name the one you mean: --device {}",
-            name_of(several[0]).display()
-        ))),
-    }
-}
-
-/// The link that people know a volume by.
-#[must_use]
-pub fn name_of(candidate: &Candidate) -> &Path {
-    candidate
-        .attached
-        .links
-        .first()
-        .map_or(&candidate.attached.device.node, |link| link)
-}
-
-/// A line about a volume: name, size, content.
-fn describe(one: &Candidate) -> String {
-    let mut words = vec![one.attached.provider.to_string()];
-    words.extend(one.size.map(|size| size.to_string()));
-    if one.attached.ends_with_the_machine {
-        words.push("a disk of the host: what is on it is gone when the machine is stopped".to_owned());
-    }
-    if one.words.is_empty() {
-        words.push("nothing recognised on it".to_owned());
-    }
-    words.extend(one.words.iter().cloned());
-    format!("{}: {}", name_of(one).display(), words.join(", "))
-}
-
 /// The UUID that the volume has, or will have.
 #[must_use]
 pub fn uuid_of(content: &ContentSeen, wanted: &MountWanted) -> FsUuid {
@@ -190,9 +129,9 @@ pub fn plan_mount(seen: &MachineSeen, wanted: &MountWanted) -> Result<MountPlan>
             });
             wanted.fs_type.clone()
         }
-        ContentSeen::Begun { fs_type, .. } => {
+        ContentSeen::Begun { fs_type, command, .. } => {
             actions.push(Action::Finish {
-                command: wanted.mkfs.clone(),
+                command: command.clone(),
             });
             notes.push("a file system was begun on it by Rehome and is finished now".to_owned());
             fs_type.clone()
@@ -265,6 +204,14 @@ pub fn plan_mount(seen: &MachineSeen, wanted: &MountWanted) -> Result<MountPlan>
     })
 }
 
+fn stacked(at: &Path, mounts: usize) -> Failure {
+    let at = at.display();
+    Failure::refused(format!("{mounts} file systems are mounted at {at}, one over the other"))
+        .cause("only the last one is seen; what the others hold is hidden")
+        .data("nothing was changed")
+        .hint(format!("see them: findmnt {at}; stop what uses them, then umount {at} until one is left"))
+}
+
 /// The device is mounted nowhere, or just where it is wanted.
 fn elsewhere(device: &DeviceSeen, wanted: &MountWanted) -> Result<()> {
     match device.mounted.iter().find(|point| **point != wanted.at) {
@@ -292,14 +239,7 @@ fn place(seen: &MachineSeen, wanted: &MountWanted, here: bool) -> Result<()> {
     let at = wanted.at.display();
     let refused = |what: String| Failure::refused(what).data("nothing was changed");
     if seen.mounts.here.len() > 1 {
-        return Err(refused(format!(
-            "{} file systems are mounted at {at}, one over the other",
-            seen.mounts.here.len()
-        ))
-        .cause("only the last one is seen; what the others hold is hidden")
-        .hint(format!(
-            "see them: findmnt {at}; stop what uses them, then umount {at} until one is left"
-        )));
+        return Err(stacked(&wanted.at, seen.mounts.here.len()));
     }
     if let Some(other) = seen.mounts.top().filter(|_| !here) {
         return Err(refused(format!(
@@ -418,121 +358,4 @@ fn boot(seen: &MachineSeen, wanted: &MountWanted, actions: &mut Vec<Action>, not
         actions.push(Action::Reload);
         notes.extend(blast_radius(&wanted.at));
     }
-}
-
-impl Action {
-    /// What it does, in words.
-    #[must_use]
-    pub fn title(&self, at: &Path) -> String {
-        let at = at.display();
-        match self {
-            Self::Format { .. } => "make a file system".to_owned(),
-            Self::Finish { .. } => "finish the file system that was begun".to_owned(),
-            Self::MakePoint => format!("make {at}"),
-            Self::Protect => format!("make the bare {at} immutable"),
-            Self::Fstab { .. } => "write the line of /etc/fstab".to_owned(),
-            Self::Mount => format!("mount {at}"),
-            Self::Sentinel => "write the sentinel".to_owned(),
-            Self::MakeDir(dir) => format!("make {at}/{}", dir.path.display()),
-            Self::Unit(piece) => format!("write {}", piece.path().display()),
-            Self::Reload => "have systemd read it".to_owned(),
-        }
-    }
-
-    /// Every command it runs and every line it writes.
-    #[must_use]
-    pub fn lines(&self, at: &Path, uuid: &FsUuid) -> Vec<String> {
-        let point = at.display();
-        match self {
-            Self::Format { command } | Self::Finish { command } => vec![command.clone()],
-            Self::MakePoint => vec![format!("mkdir -p {point}")],
-            Self::Protect => vec![format!("chattr +i {point}")],
-            Self::Fstab { line, .. } => vec![line.clone()],
-            Self::Mount => vec![format!("mount {point}")],
-            Self::Sentinel => vec![at.join(sentinel::name(uuid)).display().to_string()],
-            Self::MakeDir(dir) => vec![format!(
-                "mkdir -m {:04o} {point}/{path} && chown {} {point}/{path}   # {}",
-                dir.mode,
-                dir.owner,
-                dir.source,
-                path = dir.path.display()
-            )],
-            Self::Unit(Piece::File { text, .. }) => text.lines().map(str::to_owned).collect(),
-            Self::Unit(Piece::Link { path, to }) => {
-                vec![format!("ln -s {} {}", to.display(), path.display())]
-            }
-            Self::Reload => vec!["systemctl daemon-reload".to_owned()],
-        }
-    }
-}
-
-/// A plan as a document, for `--json`.
-#[derive(Debug, Clone, Serialize)]
-pub struct Told {
-    /// The device.
-    pub device: PathBuf,
-    /// Where it is to be mounted.
-    pub at: PathBuf,
-    /// The UUID that its file system has, or will have.
-    pub uuid: FsUuid,
-    /// What is done, in order.
-    pub actions: Vec<ToldAction>,
-    /// What a person should know.
-    pub notes: Vec<String>,
-}
-
-/// One thing that is done.
-#[derive(Debug, Clone, Serialize)]
-pub struct ToldAction {
-    /// In words.
-    pub title: String,
-    /// The commands and lines.
-    pub lines: Vec<String>,
-}
-
-/// The plan as a document.
-#[must_use]
-pub fn told(device: &DeviceSeen, at: &Path, plan: &MountPlan) -> Told {
-    Told {
-        device: device.name.clone(),
-        at: at.to_owned(),
-        uuid: plan.uuid,
-        actions: plan
-            .actions
-            .iter()
-            .map(|action| ToldAction {
-                title: action.title(at),
-                lines: action.lines(at, &plan.uuid),
-            })
-            .collect(),
-        notes: plan.notes.clone(),
-    }
-}
-
-/// The plan as text.
-#[must_use]
-pub fn render(device: &DeviceSeen, at: &Path, plan: &MountPlan) -> String {
-    let whose = device
-        .provider
-        .map_or(String::new(), |provider| format!(" of {provider}"));
-    let mut out = format!(
-        "{}{whose}, {}, at {}\n",
-        device.name.display(),
-        device.size,
-        at.display()
-    );
-    if plan.actions.is_empty() {
-        out.push_str("\nAll of it is done already.\n");
-    }
-    for (number, action) in plan.actions.iter().enumerate() {
-        out.push_str(&format!("\n{:3}  {}\n", number + 1, action.title(at)));
-        for line in action.lines(at, &plan.uuid) {
-            out.push_str(&format!("     {line}\n"));
-        }
-    }
-    for note in &plan.notes {
-        out.push_str(&format!("\n! {note}"));
-    }
-    out.push('\n');
-    out
 }
