@@ -6,7 +6,7 @@ use std::path::Path;
 use super::fstab::Line;
 use super::sysroot::Sysroot;
 use super::tool::Tool;
-use super::volume::{Volume, is_of};
+use super::volume::Volume;
 use crate::helper::mounts::{self, Mount};
 use crate::model::{Failure, Result};
 
@@ -54,12 +54,12 @@ impl Mounts {
     }
 }
 
-/// The program that mounts a line: by its line in fstab on this machine, else with everything said.
+/// The program that mounts a line. Everything is said, and nothing looked up in fstab: of two clones the one that is
+/// meant is mounted, and `nofail` hides no failure.
 #[must_use]
 pub fn command(sysroot: &Sysroot, line: &Line, device: &Path) -> Tool {
-    if sysroot.is_machine() {
-        return Tool::new("mount", [line.target()]);
-    }
+    let options = line.options();
+    let options: Vec<_> = options.split(',').filter(|option| *option != "nofail").collect();
     let target = sysroot.at(line.target());
     Tool::new(
         "mount",
@@ -67,7 +67,7 @@ pub fn command(sysroot: &Sysroot, line: &Line, device: &Path) -> Tool {
             "-t".as_ref(),
             line.fs_type().as_ref(),
             "-o".as_ref(),
-            line.options().as_ref(),
+            options.join(",").as_ref(),
             device.as_os_str(),
             target.as_os_str(),
         ],
@@ -79,36 +79,11 @@ pub fn command(sysroot: &Sysroot, line: &Line, device: &Path) -> Tool {
 /// On a machine with systemd, [`super::boot::reload`] goes before it: systemd unmounts what it knows an outdated line of.
 ///
 /// # Errors
-/// When something is mounted there already that is not this device, when mount(8) fails, and when what it mounted is
-/// another device (a clone with the same UUID): that is unmounted again.
+/// When something is mounted there already that is not this device, and when mount(8) fails.
 pub async fn mount(sysroot: &Sysroot, line: &Line, device: &Path) -> Result<Volume> {
     let target = sysroot.at(line.target());
     if Mounts::about(&target)?.here.is_empty() {
         command(sysroot, line, device).run().await?;
-        let top = Mounts::about(&target)?.here.pop();
-        let right = top
-            .as_ref()
-            .is_some_and(|top| is_of(top, device).unwrap_or(false));
-        if !right && sysroot.is_machine() {
-            let seen = top.map_or_else(
-                || "nothing is to be seen there".to_owned(),
-                |top| format!("{} is to be seen there", String::from_utf8_lossy(&top.source)),
-            );
-            let failure = Failure::refused(format!(
-                "mount(8) mounted something else than {} at {}",
-                device.display(),
-                target.display()
-            ))
-            .cause(seen)
-            .cause("several devices have the same UUID, or fstab says something else")
-            .hint("compare: blkid; detach the clone, or give it another UUID: tune2fs -U random, xfs_admin -U generate");
-            return Err(match unmount(&target).await {
-                Ok(()) => failure.data("it was unmounted again; nothing was written to it"),
-                Err(more) => failure
-                    .cause(more.to_string())
-                    .data("it is still mounted; nothing was written to it"),
-            });
-        }
     }
     Volume::open(&target, device)
 }

@@ -25,6 +25,13 @@ impl Sysroot {
         let path = path.as_ref();
         self.0.join(path.strip_prefix("/").unwrap_or(path))
     }
+
+    /// What a path is called by the machine itself: the opposite of [`Self::at`]. A path outside stays as it is.
+    #[must_use]
+    pub fn inside(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(&self.0)
+            .map_or_else(|_| path.to_owned(), |inside| Path::new("/").join(inside))
+    }
 }
 
 #[cfg(test)]
@@ -37,5 +44,7 @@ mod tests {
         let image = Sysroot::new(Some(Path::new("/images/new")));
         assert_eq!(image.at("/etc/fstab"), Path::new("/images/new/etc/fstab"));
         assert!(!image.is_machine());
+        assert_eq!(image.inside(Path::new("/images/new/etc/fstab")), Path::new("/etc/fstab"));
+        assert_eq!(Sysroot::new(None).inside(Path::new("/etc/fstab")), Path::new("/etc/fstab"));
     }
 }

@@ -148,7 +148,7 @@ pub enum Command {
     /// Looks at volumes, mounts, containers, databases and files, and changes nothing. Each finding comes with what was
     /// seen and the commands that mend it. An error is data at risk now, or at the next reboot, prune or deployment: the
     /// exit code is then 3. A warning will bite later. Notes are only counted; `-v` shows them.
-    Doctor,
+    Doctor(Doctor),
     /// Print or write the override that points volumes at their new home
     Override(Override),
     /// Print or write the COMPOSE_FILE setting that keeps the override active
@@ -210,6 +210,14 @@ pub struct Init {
     /// Print the file instead of writing it
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// `rehome doctor`.
+#[derive(Debug, Clone, Args)]
+pub struct Doctor {
+    /// The machine's files (/etc/fstab, units) are below DIR
+    #[arg(long, value_name = "DIR", value_parser = absolute_dir)]
+    pub sysroot: Option<PathBuf>,
 }
 
 /// `rehome mount`.

@@ -2,6 +2,7 @@
 //! in containers are `test -w` and queries, and what cannot be looked at is noted and passed over.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,21 +10,29 @@ use std::time::Duration;
 use super::containers::is_anonymous;
 use super::{
     AnonymousSeen, BindSeen, Checkup, ContainerMore, Depth, EngineVolume, HomeSeen, Known, Looked, Observer,
-    PostgresSeen, SecretFile, World, Write, wrong_answer,
+    PointSeen, PostgresSeen, SecretFile, World, Write, wrong_answer,
 };
+use crate::block::bare::{Bare, Hidden};
+use crate::block::fsid::FsUuid;
+use crate::block::fstab::{self, Fstab};
+use crate::block::sysroot::Sysroot;
+use crate::block::volume::Volume;
+use crate::block::{boot, sentinel, units};
 use crate::compose::Dotenv;
 use crate::compose::project::MountSource;
 use crate::datastore::Kind;
 use crate::engine::{Container, HelperMount, MountKind, State, same_path};
 use crate::helper::mounts;
 use crate::helper::protocol::{Answer, Probe, Request, Scan};
-use crate::model::{Home, ProjectName, Result, VolumeKey, VolumeName};
+use crate::model::{Failure, Home, ProjectName, Result, VolumeKey, VolumeName};
 use crate::steps::FROM;
 
 /// `test` ends at once, unless the disk hangs.
 const TEST_LIMIT: Duration = Duration::from_secs(10);
 /// More containers than this are not asked.
 const CONTAINERS: usize = 64;
+/// Entries below a mount point that are looked at.
+const HIDDEN: usize = 100;
 /// More anonymous volumes than this are not looked into.
 const ANONYMOUS: usize = 16;
 /// Parts of names of variables that hold secrets.
@@ -51,6 +60,10 @@ impl Observer<'_> {
                 homes.insert(volume.key.clone(), self.home(dir).await);
             }
         }
+        let points = match &mounts {
+            Ok(table) => points(&Sysroot::new(known.sysroot.as_deref()), &world, table),
+            Err(_) => BTreeMap::new(),
+        };
         let mut containers = Vec::new();
         for container in all.iter().filter(|c| !c.one_off) {
             let ask = containers.len() < CONTAINERS;
@@ -62,6 +75,7 @@ impl Observer<'_> {
             compose: self.compose.version().clone(),
             mounts,
             homes,
+            points,
             containers,
             binds: self.binds(),
             engine_volumes: self.engine_volumes().await?,
@@ -308,6 +322,59 @@ impl Observer<'_> {
         }
         found
     }
+}
+
+/// Looks at each mount point that homes are below.
+fn points(sysroot: &Sysroot, world: &World, table: &[mounts::Mount]) -> BTreeMap<PathBuf, Looked<PointSeen>> {
+    let mut found = BTreeMap::new();
+    for volume in &world.volumes {
+        let Home::Block { dir } = &volume.home else { continue };
+        // On the root disk nothing is mounted; that is said elsewhere.
+        let Some(mount) = mounts::holder(table, dir).filter(|mount| mount.point != b"/") else {
+            continue;
+        };
+        let at = mount.point().to_owned();
+        if !found.contains_key(&at) {
+            let seen = point(sysroot, mount).map_err(|failure| failure.to_string());
+            found.insert(at, seen);
+        }
+    }
+    found
+}
+
+fn point(sysroot: &Sysroot, mount: &mounts::Mount) -> Result<PointSeen> {
+    let point = mount.point();
+    // As the machine in the sysroot knows it.
+    let at = sysroot.inside(point);
+    let source = Path::new(std::ffi::OsStr::from_bytes(&mount.source));
+    let uuid = match std::fs::File::open(source) {
+        Ok(device) => FsUuid::of_device(&device)
+            .map_err(|e| Failure::environment(format!("cannot read {}", source.display())).because(&e))?,
+        Err(_) => None,
+    };
+    let sentinel = match &uuid {
+        Some(uuid) => Some(sentinel::check(&Volume::open(point, source)?, uuid)?),
+        None => None,
+    };
+    let bare = Bare::open(point)?;
+    let (hidden, flag) = match &bare {
+        Some(bare) => (bare.hidden(HIDDEN)?, Some(bare.flag()?)),
+        None => (Hidden::default(), None),
+    };
+    let waits = match boot::systemd_runs(sysroot) {
+        true => Some(boot::standing(sysroot, &boot::engine_waits(&at)?)?),
+        false => None,
+    };
+    let fstab = Fstab::read(sysroot)?;
+    Ok(PointSeen {
+        uuid,
+        troubles: fstab.troubles(&at, &fstab::names(sysroot)),
+        mount_units: units::mounting(sysroot, &at)?.len(),
+        sentinel,
+        hidden,
+        flag,
+        waits,
+    })
 }
 
 fn mode(path: &Path) -> Option<u32> {

@@ -1,5 +1,7 @@
 //! `doctor`: what is at risk.
 
+use std::path::Path;
+
 use super::App;
 use crate::compose::Override;
 use crate::model::Result;
@@ -11,7 +13,7 @@ use crate::saga::recovery::unfinished;
 ///
 /// # Errors
 /// When the engine, Compose or the state directory cannot be read.
-pub async fn doctor(app: &App) -> Result<Diagnosis> {
+pub async fn doctor(app: &App, sysroot: Option<&Path>) -> Result<Diagnosis> {
     let settings = &app.settings;
     let stays = |key: &&crate::model::VolumeKey| {
         settings.exclude.contains(key)
@@ -23,6 +25,7 @@ pub async fn doctor(app: &App) -> Result<Diagnosis> {
         block_root: settings.block_root.clone(),
         staying: app.project.volumes.keys().filter(stays).cloned().collect(),
         unfinished: unfinished(&app.state)?.map(|run| run.dir.id().clone()),
+        sysroot: sysroot.map(Path::to_owned),
         written: written(app),
     };
     let seen = app.observer(&app.looking()).checkup(known).await?;

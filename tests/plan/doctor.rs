@@ -103,6 +103,7 @@ fn clean() -> Checkup {
             block_root: Some(ROOT.into()),
             staying: [].into(),
             unfinished: None,
+            sysroot: None,
             written: Some(OverrideState {
                 keys: world.volumes.iter().map(|v| v.key.clone()).collect(),
                 ..OverrideState::default()
@@ -111,6 +112,7 @@ fn clean() -> Checkup {
         engine: "29.1.0".to_owned(),
         data_root: "/var/lib/docker".into(),
         compose: Version::parse("2.40.3").unwrap(),
+        points: BTreeMap::new(),
         mounts: Ok(vec![
             mount("8:1", "/", "/dev/sda1"),
             mount("8:16", ROOT, "/dev/sdb"),

@@ -9,6 +9,7 @@
 //! order     what is stopped, made anew and started, against an oracle that was written differently
 //! refusals  everything that is refused beforehand, word for word
 //! space     bytes and inodes at their borders
+//! mount     what it takes to mount a block volume, and to take that back
 //! hooks     what runs after the start, and what is left out
 //! page      on which ports a maintenance page answers meanwhile
 //! ```
@@ -18,6 +19,7 @@
 mod choice;
 mod doctor;
 mod hooks;
+mod mount;
 mod order;
 mod page;
 mod refusals;

@@ -1,14 +1,15 @@
 //! `rehome doctor`.
 
+use super::super::args::Doctor;
 use super::super::{Cx, Ending};
 use crate::model::{Result, count};
 use crate::ops::doctor;
 use crate::plan::doctor::{Diagnosis, Finding, Severity};
 use crate::ui::{self, Paint};
 
-pub(super) async fn run(cx: &Cx) -> Result<Ending> {
+pub(super) async fn run(cx: &Cx, args: &Doctor) -> Result<Ending> {
     let app = cx.open().await?;
-    let diagnosis = doctor(&app).await?;
+    let diagnosis = doctor(&app, args.sysroot.as_deref()).await?;
     let notes = cx.global.verbose > 0;
     cx.answer(&diagnosis, || {
         text(&diagnosis, notes, cx.color.for_stdout(), ui::width())

@@ -39,7 +39,7 @@ pub(super) async fn dispatch(cx: &Cx, command: Command) -> Result<Ending> {
         Command::Mount(args) => mount::run(cx, args).await,
         Command::Grow(args) => grow::run(cx, &args).await,
         Command::Size(args) => size::run(cx, &args).await,
-        Command::Doctor => doctor::run(cx).await,
+        Command::Doctor(args) => doctor::run(cx, &args).await,
         Command::Override(args) => override_::run(cx, args).await,
         Command::Env(args) => env::run(cx, &args).await,
         Command::Move(args) => move_::run(cx, args).await,

@@ -3,6 +3,7 @@
 //! A new check is a function in the file of its theme and a line in [`CHECKS`]. What it needs to know that nobody has
 //! looked at yet is added to `observe::Checkup`.
 
+mod boot;
 mod compose;
 mod containers;
 mod databases;
@@ -149,7 +150,12 @@ const CHECKS: &[Check] = &[
     homes::stacked,
     homes::late_mount,
     homes::unlooked,
-    // Here belongs what fstab, the sentinel and the boot units say, and what lies hidden under a mount point.
+    boot::sentinels,
+    boot::fstab,
+    boot::hidden,
+    boot::writable,
+    boot::engine_waits,
+    boot::unlooked_points,
     compose::strays,
     compose::inactive_override,
     compose::other_files,
