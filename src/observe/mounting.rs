@@ -48,13 +48,13 @@ pub enum Holding {
 pub async fn candidates(sysroot: &Sysroot) -> Result<Vec<Candidate>> {
     let mut found = Vec::new();
     for attached in attached(sysroot)? {
-        found.push(candidate(attached).await?);
+        found.push(candidate(sysroot, attached).await?);
     }
     Ok(found)
 }
 
-async fn candidate(attached: Attached) -> Result<Candidate> {
-    let mounted = mounted(&attached.device)?;
+async fn candidate(sysroot: &Sysroot, attached: Attached) -> Result<Candidate> {
+    let mounted = mounted(sysroot, &attached.device)?;
     let (mut size, mut in_use, mut words) = (None, !mounted.is_empty(), Vec::new());
     if !in_use {
         match Opened::open(attached.device.clone()).await {
@@ -85,14 +85,14 @@ async fn candidate(attached: Attached) -> Result<Candidate> {
     })
 }
 
-/// Where a device is mounted, for this process.
-fn mounted(device: &Device) -> Result<Vec<PathBuf>> {
+/// Where a device is mounted, for this process; as the machine in the sysroot knows the places.
+fn mounted(sysroot: &Sysroot, device: &Device) -> Result<Vec<PathBuf>> {
     let table = mounts::table("self")
         .map_err(|error| Failure::environment("cannot read the mount table").because(&error))?;
     Ok(table
         .iter()
         .filter(|mount| mount.device == device.number.to_string())
-        .map(|mount| mount.point().to_owned())
+        .map(|mount| sysroot.inside(mount.point()))
         .collect())
 }
 
@@ -101,6 +101,7 @@ fn mounted(device: &Device) -> Result<Vec<PathBuf>> {
 /// # Errors
 /// When it is in use by somebody else, or cannot be looked at.
 pub async fn device(
+    sysroot: &Sysroot,
     device: Device,
     name: &Path,
     provider: Option<Provider>,
@@ -108,11 +109,11 @@ pub async fn device(
     full: bool,
     progress: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<(DeviceSeen, Held)> {
-    let mounted = mounted(&device)?;
+    let mounted = mounted(sysroot, &device)?;
     let node = device.node.clone();
     let name = name.to_owned();
     if let Some(point) = mounted.first() {
-        let (size, content) = in_place(&device, point)?;
+        let (size, content) = in_place(&device, &sysroot.at(point))?;
         let seen = DeviceSeen {
             name,
             node,
@@ -213,7 +214,7 @@ pub fn place(
         }),
         None => None,
     };
-    let volume = if device.mounted.contains(&here) {
+    let volume = if device.mounted.iter().any(|point| point == at) {
         Some(Volume::open(&here, &device.node)?)
     } else {
         None

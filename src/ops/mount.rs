@@ -99,6 +99,7 @@ pub async fn mount(options: &Options, app: Option<&App>, request: &MountRequest)
     let events = Arc::clone(&options.events);
     let progress = Arc::clone(&events);
     let (device, held) = mounting::device(
+        &sysroot,
         device,
         &name,
         provider,
@@ -169,7 +170,7 @@ async fn which(sysroot: &Sysroot, request: &MountRequest) -> Result<(Device, Pat
         Some(path) => Ok((by_path(sysroot, path)?, path.clone(), None)),
         None => {
             let candidates = mounting::candidates(sysroot).await?;
-            let chosen = choose(&candidates, &sysroot.at(&request.at))?;
+            let chosen = choose(&candidates, &request.at)?;
             Ok((
                 chosen.attached.device.clone(),
                 name_of(chosen).to_owned(),

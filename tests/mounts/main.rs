@@ -8,6 +8,7 @@
 
 mod bare;
 mod boot;
+mod command;
 mod dirs;
 mod fstab_files;
 mod mounting;
