@@ -91,7 +91,8 @@ fn mounted(sysroot: &Sysroot, device: &Device) -> Result<Vec<PathBuf>> {
         .map_err(|error| Failure::environment("cannot read the mount table").because(&error))?;
     Ok(table
         .iter()
-        .filter(|mount| mount.device == device.number.to_string())
+        // Parts of it that are mounted elsewhere are what Docker makes of volumes.
+        .filter(|mount| mount.device == device.number.to_string() && mount.root == b"/")
         .map(|mount| sysroot.inside(mount.point()))
         .collect())
 }
@@ -270,7 +271,14 @@ pub fn undo(sysroot: &Sysroot, at: &Path) -> Result<UndoSeen> {
     let mounts = Mounts::about(&here)?;
     let mut users = Vec::new();
     if let Some(top) = mounts.top() {
-        users = opened::others_with(&top.device);
+        let table = mounts::table("self")
+            .map_err(|error| Failure::environment("cannot read the mount table").because(&error))?;
+        users = table
+            .iter()
+            .filter(|mount| mount.device == top.device && mount.id != top.id)
+            .map(|mount| format!("it is mounted at {} too", mount.point().display()))
+            .collect();
+        users.extend(opened::others_with(&top.device));
         users.extend(mounts.below.iter().map(|inner| {
             format!("something is mounted inside of it, at {}", inner.point().display())
         }));

@@ -24,7 +24,7 @@ use crate::compose::FoundBy;
 use crate::datastore::Kind;
 use crate::event::{Event, Events};
 use crate::model::config::default_subdir;
-use crate::model::{Failure, Owner, Result};
+use crate::model::{Failure, Home, Owner, Result};
 use crate::observe::mounting::{self, Held, Holding};
 use crate::observe::{Depth, DeviceSeen, MachineSeen, World};
 use crate::plan::mount::{
@@ -92,6 +92,7 @@ pub struct MountReport {
 /// # Errors
 /// Refuses in words whatever speaks against it; nothing is changed then.
 pub async fn mount(options: &Options, app: Option<&App>, request: &MountRequest) -> Result<PlannedMount> {
+    as_root()?;
     let sysroot = Sysroot::new(request.sysroot.as_deref());
     let host = state_dir(options)?.host();
     let lock = host.lock(&LockNote::mine(options.command.as_str(), None))?;
@@ -164,6 +165,16 @@ pub async fn mount(options: &Options, app: Option<&App>, request: &MountRequest)
     })
 }
 
+/// Devices are opened and mounts changed by root alone.
+fn as_root() -> Result<()> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(Failure::refused("only root can look at devices and mount them")
+        .data("nothing was changed")
+        .hint("run it again with sudo"))
+}
+
 /// The device, the name that people know it by, and whose it is.
 async fn which(sysroot: &Sysroot, request: &MountRequest) -> Result<(Device, PathBuf, Option<Provider>)> {
     match &request.device {
@@ -186,7 +197,10 @@ async fn directories(app: &App, world: &World, notes: &mut Vec<String>) -> Resul
     let (maps, owners) = (app.settings.maps(), app.settings.owners());
     let mut found = Vec::new();
     for volume in &world.volumes {
-        if volume.external || app.settings.exclude.contains(&volume.key) {
+        let settings = &app.settings;
+        let stays = settings.exclude.contains(&volume.key)
+            || !(settings.volumes.is_empty() || settings.volumes.contains_key(&volume.key));
+        if volume.external || stays || matches!(volume.home, Home::Other { .. }) {
             continue;
         }
         let path = match maps.get(&volume.key) {
@@ -475,6 +489,7 @@ pub struct PlannedUndo {
 /// # Errors
 /// Refused while something uses the volume.
 pub fn unmount(options: &Options, at: &Path, sysroot: Option<&Path>) -> Result<PlannedUndo> {
+    as_root()?;
     let sysroot = Sysroot::new(sysroot);
     let lock = state_dir(options)?
         .host()

@@ -161,19 +161,17 @@ pub fn plan_mount(seen: &MachineSeen, wanted: &MountWanted) -> Result<MountPlan>
         .fstab
         .with(&line, &names)
         .map_err(|clashes| refusal(&line, &clashes))?;
-    let mut reload = false;
     if let Change::New(bytes) = change {
         actions.push(Action::Fstab {
             line: line.to_string(),
             bytes,
         });
-        reload = true;
-    }
-    if reload && wanted.systemd && seen.systemd {
-        // Before the mount: systemd unmounts what it knows an outdated line of.
-        actions.push(Action::Reload);
     }
     if !here {
+        if wanted.systemd && seen.systemd {
+            // systemd unmounts what it knows an outdated line of. A run that died may have written the line.
+            actions.push(Action::Reload);
+        }
         actions.push(Action::Mount);
     }
     sentinel_of(seen, &uuid, &mut actions)?;
