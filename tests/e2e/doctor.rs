@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::stacks::postgres_up;
-use crate::support::{BUSYBOX, Block, POSTGRES, Run, Stack, sh};
+use crate::support::{BUSYBOX, Block, POSTGRES, Run, Stack, sh, try_sh};
 
 /// A service that writes to a volume, with all that a careful person says about it.
 fn careful() -> String {
@@ -34,9 +34,23 @@ fn ids(run: &Run) -> BTreeSet<String> {
 
 #[track_caller]
 fn finds(stack: &Stack, code: i32, wanted: &[&str]) {
-    let run = stack.rehome("doctor --json");
+    found(stack, &stack.rehome("doctor --json"), code, wanted);
+}
+
+/// The same on the make-believe machine of a block volume.
+#[track_caller]
+fn finds_on(block: &Block, stack: &Stack, code: i32, wanted: &[&str]) {
+    found(stack, &stack.rehome(&format!("{} --json", doctor_on(block))), code, wanted);
+}
+
+fn doctor_on(block: &Block) -> String {
+    format!("doctor --sysroot {}", block.sysroot.as_ref().unwrap().display())
+}
+
+#[track_caller]
+fn found(stack: &Stack, run: &Run, code: i32, wanted: &[&str]) {
     let wanted: BTreeSet<_> = wanted.iter().map(|id| (*id).to_owned()).collect();
-    assert_eq!((ids(&run), run.code), (wanted, code), "{}\n{}", run.out, run.err);
+    assert_eq!((ids(run), run.code), (wanted, code), "{}\n{}", run.out, run.err);
     stack.assert_tidy();
 }
 
@@ -49,20 +63,20 @@ fn moved(stack: &Stack, block: &Block) {
 
 #[test]
 fn a_clean_stack_prints_one_line() {
-    let block = Block::ext4(160);
+    let block = Block::by_rehome(160);
     let stack = Stack::up(&careful());
     // Before the move it is on the root disk, which is a warning and the command that mends it.
     finds(&stack, 0, &["on-root-disk"]);
     moved(&stack, &block);
-    finds(&stack, 0, &[]);
-    let run = stack.rehome("doctor").exits(0);
+    finds_on(&block, &stack, 0, &[]);
+    let run = stack.rehome(&doctor_on(&block)).exits(0);
     assert_eq!(run.out.lines().count(), 1, "{}", run.out);
     assert!(run.out.contains("nothing is at risk"), "{}", run.out);
 }
 
 #[test]
 fn a_clean_database_prints_one_line_and_its_faults_are_found() {
-    let block = Block::ext4(400);
+    let block = Block::by_rehome(400);
     let stack = postgres_up();
     let file = stack.read("docker-compose.yml");
     let careful = file
@@ -77,22 +91,22 @@ fn a_clean_database_prints_one_line_and_its_faults_are_found() {
     stack.file("docker-compose.yml", &careful);
     stack.compose("up -d --wait");
     moved(&stack, &block);
-    finds(&stack, 0, &[]);
-    let run = stack.rehome("doctor").exits(0);
+    finds_on(&block, &stack, 0, &[]);
+    let run = stack.rehome(&doctor_on(&block)).exits(0);
     assert_eq!(run.out.lines().count(), 1, "{}", run.out);
     // Trap 6, planted in the catalogue: what a newer C library does to a database.
     let psql = |query: &str| stack.exec("db", &format!("psql -qtAX -U app -d postgres -c \"{query}\""));
     psql("UPDATE pg_database SET datcollversion = '1.0' WHERE datname = 'app'");
-    finds(&stack, 3, &["collation-version"]);
+    finds_on(&block, &stack, 3, &["collation-version"]);
     psql("ALTER DATABASE app REFRESH COLLATION VERSION");
-    finds(&stack, 0, &[]);
+    finds_on(&block, &stack, 0, &[]);
     // Trap 8.
     stack.file(
         "docker-compose.yml",
         &careful.replace("stop_grace_period: 2m", "stop_grace_period: 5s"),
     );
-    finds(&stack, 0, &["stop-grace"]);
-    let run = stack.rehome("doctor -v").exits(0);
+    finds_on(&block, &stack, 0, &["stop-grace"]);
+    let run = stack.rehome(&format!("{} -v", doctor_on(&block))).exits(0);
     assert!(run.out.contains("stop_grace_period: 2m"), "{}", run.out);
     assert!(!run.out.contains("secret-pw-7") && !run.err.contains("secret-pw-7"));
 }
@@ -159,36 +173,68 @@ fn trap_23_a_user_that_cannot_write_its_data_is_found() {
 
 #[test]
 fn trap_27_a_mount_that_arrives_late_is_found() {
-    let block = Block::ext4(160);
+    let block = Block::by_rehome(160);
     let stack = Stack::up(&careful());
     moved(&stack, &block);
-    let (root, device) = (block.path(), sh(&format!("findmnt -no SOURCE {}", block.path())));
-    // The server comes up without its block volume, somebody makes the directory, the stack starts on it …
+    let (root, device) = (block.path(), block.device.as_str());
+    // The server comes up without its block volume …
     stack.compose("stop");
     sh(&format!("umount {root}"));
-    finds(&stack, 3, &["home-missing"]);
-    sh(&format!("mkdir {root}/data"));
+    finds_on(&block, &stack, 3, &["home-missing"]);
+    // … somebody makes the directory, which takes some doing, and the stack starts on it …
+    assert!(!try_sh(&format!("mkdir {root}/data")).status.success());
+    sh(&format!("chattr -i {root} && mkdir {root}/data"));
     stack.compose("start");
-    finds(&stack, 3, &["home-not-mounted"]);
+    finds_on(&block, &stack, 3, &["home-not-mounted"]);
     // … and then it is mounted.
     sh(&format!("mount {device} {root}"));
-    finds(&stack, 3, &["late-mount"]);
+    finds_on(&block, &stack, 3, &["late-mount", "hidden-files"]);
     stack.compose("stop");
     stack.compose("up -d --force-recreate --wait");
-    finds(&stack, 0, &[]);
+    finds_on(&block, &stack, 0, &["hidden-files"]);
     sh(&format!("mount -o remount,ro {root}"));
-    let run = stack.rehome("doctor --json").exits(3);
+    let run = stack.rehome(&format!("{} --json", doctor_on(&block))).exits(3);
     assert!(ids(&run).contains("home-read-only"), "{}", run.out);
     sh(&format!("mount -o remount,rw {root}"));
     stack.compose("down");
     sh(&format!(
         "umount {root} && rm -r {root}/data && mount {device} {root}"
     ));
+    stack.compose("up -d --wait");
+    finds_on(&block, &stack, 0, &["mount-point-writable"]);
+    block.mount();
+    finds_on(&block, &stack, 0, &[]);
+}
+
+#[test]
+fn what_the_next_boot_does_wrong_is_found() {
+    let block = Block::by_rehome(160);
+    let stack = Stack::up(&careful());
+    moved(&stack, &block);
+    let sysroot = block.sysroot.as_ref().unwrap();
+    let fstab = sysroot.join("etc/fstab");
+    let line = std::fs::read_to_string(&fstab).unwrap();
+    let write = |text: &str| std::fs::write(&fstab, text).unwrap();
+    write("# nothing\n");
+    finds_on(&block, &stack, 3, &["no-fstab-line"]);
+    write("/dev/sdb /mnt/data ext4 defaults,nofail 0 2\n");
+    finds_on(&block, &stack, 3, &["device-name-in-fstab"]);
+    write(&line.replace(",nofail", ""));
+    finds_on(&block, &stack, 0, &["no-nofail"]);
+    write(&line);
+    sh(&format!("rm {}/etc/systemd/system/docker.service.d/rehome-*.conf", sysroot.display()));
+    finds_on(&block, &stack, 0, &["engine-does-not-wait"]);
+    // What the finding says mends it.
+    block.mount();
+    finds_on(&block, &stack, 0, &[]);
+    // A volume that was copied, and took the place of the first.
+    sh(&format!("cd {} && mv .rehome-* .rehome-11111111-2222-3333-4444-555555555555", block.path()));
+    finds_on(&block, &stack, 3, &["other-file-system"]);
 }
 
 #[test]
 fn trap_29_an_override_that_is_dropped_is_found() {
-    let block = Block::ext4(160);
+    let block = Block::by_rehome(160);
     let stack = Stack::up(&careful());
     moved(&stack, &block);
     sh(&format!("sed -i /^COMPOSE_FILE/d {}/.env", stack.dir.display()));
@@ -197,7 +243,7 @@ fn trap_29_an_override_that_is_dropped_is_found() {
         assert!(ids(&run).contains(id), "{id}: {}", run.out);
     }
     stack.rehome("env --write").exits(0);
-    finds(&stack, 0, &[]);
+    finds_on(&block, &stack, 0, &[]);
     // A file after it that points the volume elsewhere.
     stack.file(
         "late.yml",

@@ -82,10 +82,52 @@ pub struct Block {
     /// Where it is mounted.
     pub root: PathBuf,
     image: PathBuf,
-    device: String,
+    /// Its device.
+    pub device: String,
+    /// The make-believe machine that `rehome mount` made it on.
+    pub sysroot: Option<PathBuf>,
 }
 
 impl Block {
+    /// An empty device, made a home by `rehome mount` on a make-believe machine: its /etc is not this one's.
+    pub fn by_rehome(megabytes: u32) -> Self {
+        let id = unique();
+        let image = std::env::temp_dir().join(format!("rehome-e2e-{id}.img"));
+        let sysroot = PathBuf::from(format!("/mnt/rehome-e2e-{id}"));
+        let (i, s) = (image.display(), sysroot.display());
+        let device = sh(&format!(
+            "mkdir -p {s}/etc {s}/mnt {s}/run/systemd/system {s}/dev/disk/by-id
+             echo '# none yet' >{s}/etc/fstab
+             truncate -s {megabytes}M {i}
+             device=$(losetup --find --show {i})
+             ln -s $device {s}/dev/disk/by-id/scsi-0HC_Volume_{id}
+             echo $device"
+        ));
+        let block = Self {
+            root: sysroot.join("mnt/data"),
+            image,
+            device,
+            sysroot: Some(sysroot),
+        };
+        block.mount();
+        block
+    }
+
+    /// `rehome mount`, also a second time.
+    pub fn mount(&self) {
+        let sysroot = self.sysroot.as_ref().expect("it was made by rehome");
+        // Where no project is: nothing but the volume.
+        let output = Command::new(env!("CARGO_BIN_EXE_rehome"))
+            .args(["mount", "--at", "/mnt/data", "--yes", "--sysroot"])
+            .arg(sysroot)
+            .arg("--state-dir")
+            .arg(sysroot.join("state"))
+            .current_dir("/")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// An ext4 of some megabytes, with lost+found as every real one has.
     pub fn ext4(megabytes: u32) -> Self {
         Self::make(
@@ -105,7 +147,12 @@ impl Block {
         ));
         let device = sh(&format!("losetup --find --show {i}"));
         sh(&format!("mount {device} {r}"));
-        Self { root, image, device }
+        Self {
+            root,
+            image,
+            device,
+            sysroot: None,
+        }
     }
 
     /// The path as text.
@@ -118,7 +165,11 @@ impl Drop for Block {
     fn drop(&mut self) {
         let (r, d, i) = (self.root.display(), &self.device, self.image.display());
         let output = try_sh(&format!(
-            "if mountpoint -q {r}; then umount -l {r}; fi; losetup -d {d}; rm -f {i}; rmdir {r}"
+            "if mountpoint -q {r}; then umount -l {r}; fi; losetup -d {d}; rm -f {i}; {remove}",
+            remove = match &self.sysroot {
+                Some(sysroot) => format!("chattr -i {r}; rm -r --one-file-system {}", sysroot.display()),
+                None => format!("rmdir {r}"),
+            }
         ));
         if !output.status.success() && !std::thread::panicking() {
             panic!(

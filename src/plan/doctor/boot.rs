@@ -94,7 +94,7 @@ pub(super) fn sentinels(seen: &Checkup) -> Vec<Finding> {
             ),
             sentinel::Found::Anothers(name) => Some(
                 Finding::error(
-                    "other-volume",
+                    "other-file-system",
                     About::Project,
                     format!("another volume than before is mounted at {}", at.display()),
                 )
