@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod before;
+mod boot;
 mod commands;
 mod crash;
 mod doctor;

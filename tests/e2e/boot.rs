@@ -1,0 +1,103 @@
+//! Boots with and without the block volume: an engine of its own is stopped and started in place of a machine.
+
+use crate::own_engine::OwnEngine;
+use crate::stacks::{furnish, log, restarting, small};
+use crate::support::{BUSYBOX, Block, Stack, sh, try_sh, wait_for};
+
+/// What the engine says of why a service does not run.
+fn error(stack: &Stack, service: &str) -> String {
+    let id = stack.compose(&format!("ps -aq {service}"));
+    sh(&format!("docker inspect -f '{{{{.State.Error}}}}' {id}"))
+}
+
+fn here(stack: &Stack, block: &Block, more: &str) -> String {
+    let sysroot = block.sysroot.as_ref().unwrap().display();
+    stack
+        .rehome(&format!("mount --at /mnt/data --yes --sysroot {sysroot} {more}"))
+        .exits(0)
+        .err
+}
+
+/// How systemd would bring the stack up when the volume appears.
+fn unit(stack: &Stack, block: &Block) -> String {
+    let file = format!("etc/systemd/system/rehome-{}.service", stack.name);
+    let text = std::fs::read_to_string(block.sysroot.as_ref().unwrap().join(file)).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
+    line.to_owned()
+}
+
+#[test]
+fn trap_01_without_its_volume_nothing_starts_and_nothing_is_written_in_its_place() {
+    let block = Block::by_rehome(300);
+    let mut engine = OwnEngine::with(&[BUSYBOX]);
+    let stack = restarting();
+    stack.compose("up -d");
+    furnish(&stack, "data");
+    stack.rehome(&format!("move --to {} -y", block.path())).exits(0);
+    here(&stack, &block, "");
+    let written = log(&stack);
+
+    // The machine comes up, and its volume does not.
+    engine.stop();
+    let root = block.path();
+    sh(&format!("umount {root}"));
+    engine.start();
+    wait_for("the engine to try it", || error(&stack, "app").contains("no such file or directory"));
+    assert_eq!(stack.running(), ["side"], "what needs no block volume runs");
+    // Somebody tries by hand.
+    assert!(!try_sh(&format!("cd {} && docker compose up -d app", stack.dir.display())).status.success());
+    assert!(!try_sh(&format!("mkdir {root}/data")).status.success());
+    assert_eq!(sh(&format!("ls -A {root}")), "", "nothing is on the root disk");
+    let sysroot = block.sysroot.as_ref().unwrap().display();
+    let run = stack.rehome(&format!("doctor --json --sysroot {sysroot}")).exits(3);
+    assert!(run.out.contains("\"home-missing\""), "{}", run.out);
+
+    // Trap 28: the volume comes, and the engine does not try again. The unit does.
+    here(&stack, &block, "");
+    assert_eq!(stack.running(), ["side"]);
+    sh(&format!("cd / && env -i {}", unit(&stack, &block)));
+    wait_for("the stack", || stack.running() == ["app", "side", "web"]);
+    assert!(log(&stack).starts_with(&written), "lines were lost");
+}
+
+#[test]
+fn trap_28_the_unit_brings_back_what_ran_and_nothing_else() {
+    let block = Block::by_rehome(300);
+    let stack = small();
+    stack.compose("up -d");
+    stack.rehome(&format!("move --to {} -y", block.path())).exits(0);
+    // Stopped by its owner: it stays so.
+    stack.compose("stop side");
+    here(&stack, &block, "");
+    let before = stack.shape();
+    stack.compose("stop");
+    sh(&format!("cd / && env -i {}", unit(&stack, &block)));
+    wait_for("the stack", || stack.running() == ["app", "web"]);
+    assert_eq!(stack.shape(), before, "no container is made anew");
+    // The unit is for the files that Compose finds: a move back is followed without a word to systemd.
+    let text = unit(&stack, &block);
+    stack.rehome("move --to volumes -y").exits(0);
+    here(&stack, &block, "");
+    assert_eq!(unit(&stack, &block), text);
+}
+
+#[test]
+fn the_projects_directories_are_made_with_their_owners() {
+    let block = Block::by_rehome(300);
+    let stack = small();
+    stack.compose("up -d");
+    furnish(&stack, "data");
+    let said = here(&stack, &block, "");
+    assert!(said.contains("make /mnt/data/data"), "{said}");
+    let root = block.path();
+    // As the volume has it; `side_volume` stays where it is.
+    assert_eq!(sh(&format!("stat -c '%u:%g %a' {root}/data")), "999:998 751");
+    assert_eq!(sh(&format!("ls {root}")), "data\nlost+found");
+    stack.rehome(&format!("move --to {root} -y")).exits(0);
+    assert_eq!(sh(&format!("stat -c '%u:%g %a' {root}/data")), "999:998 751");
+    // A volume in use is not taken back.
+    let sysroot = block.sysroot.as_ref().unwrap().display();
+    let run = stack.rehome(&format!("mount --undo --at /mnt/data --yes --sysroot {sysroot}")).exits(3);
+    assert!(run.err.contains("is in use"), "{}", run.err);
+    stack.rehome("move --to volumes -y").exits(0);
+}
