@@ -13,7 +13,7 @@ use super::App;
 use super::app::{Options, state_dir};
 use crate::block::bare::Bare;
 use crate::block::boot::{self, Piece};
-use crate::block::device::{Device, Provider, by_path};
+use crate::block::device::{Device, Provider, attached, by_path};
 use crate::block::format::{FileSystem, Wanted, finish, format};
 use crate::block::fsid::FsUuid;
 use crate::block::fstab::{Change, Fstab, names};
@@ -178,7 +178,18 @@ fn as_root() -> Result<()> {
 /// The device, the name that people know it by, and whose it is.
 async fn which(sysroot: &Sysroot, request: &MountRequest) -> Result<(Device, PathBuf, Option<Provider>)> {
     match &request.device {
-        Some(path) => Ok((by_path(sysroot, path)?, path.clone(), None)),
+        Some(path) => {
+            let device = by_path(sysroot, path)?;
+            let known = attached(sysroot)?;
+            let known = known.iter().find(|known| known.device.number == device.number);
+            if known.is_some_and(|known| known.ends_with_the_machine) {
+                return Err(Failure::refused(format!("{} is a disk of the host, no volume", path.display()))
+                    .cause("what is on it is gone when the machine is stopped or moved to another host")
+                    .data("nothing was changed")
+                    .hint("attach a block volume, and name that"));
+            }
+            Ok((device, path.clone(), known.map(|known| known.provider)))
+        }
         None => {
             let candidates = mounting::candidates(sysroot).await?;
             let chosen = choose(&candidates, &request.at)?;

@@ -191,6 +191,21 @@ fn of_two_free_volumes_none_is_chosen() {
 }
 
 #[test]
+fn a_disk_of_the_host_is_no_volume() {
+    let server = Server::new();
+    let by_id = server.at("dev/disk/by-id");
+    let link = by_id.join("nvme-Amazon_EC2_NVMe_Instance_Storage_AWS1234");
+    std::fs::rename(by_id.join("scsi-0DO_Volume_data-0"), &link).unwrap();
+    let before = server.sum(0);
+    for more in [&[][..], &["--device", "/dev/disk/by-id/nvme-Amazon_EC2_NVMe_Instance_Storage_AWS1234"]] {
+        let (code, said) = server.mount(more);
+        assert_eq!(code, Some(3), "{said}");
+        assert!(said.contains("gone when the machine is stopped"), "{said}");
+    }
+    assert_eq!((server.sum(0), server.fstab()), (before, FSTAB.to_owned()));
+}
+
+#[test]
 fn a_volume_with_files_is_mounted_as_it_is() {
     let server = Server::new();
     sh("mkfs.xfs", &[&"-q", &server.volumes[0]]);
