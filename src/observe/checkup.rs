@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use jiff::Timestamp;
+
 use super::World;
 use crate::block::bare::{Flag, Hidden};
 use crate::block::boot::Standing;
@@ -15,6 +17,7 @@ use crate::engine::Mount;
 use crate::helper::mounts;
 use crate::helper::protocol::{Probe, Scan};
 use crate::model::{Home, ProjectName, RunId, ServiceName, VolumeKey, VolumeName};
+use crate::state::Measured;
 
 /// What was seen, or why it could not be looked at.
 pub type Looked<T> = std::result::Result<T, String>;
@@ -64,6 +67,10 @@ pub struct Known {
     pub staying: BTreeSet<VolumeKey>,
     /// A run that waits to be finished.
     pub unfinished: Option<RunId>,
+    /// What the volumes held when they were measured, the oldest first.
+    pub sizes: Vec<Measured>,
+    /// Now.
+    pub now: Timestamp,
     /// Where the machine's own files are, if not at `/`.
     pub sysroot: Option<PathBuf>,
     /// The override, if there is one that Rehome wrote.

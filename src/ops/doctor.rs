@@ -25,6 +25,8 @@ pub async fn doctor(app: &App, sysroot: Option<&Path>) -> Result<Diagnosis> {
         block_root: settings.block_root.clone(),
         staying: app.project.volumes.keys().filter(stays).cloned().collect(),
         unfinished: unfinished(&app.state)?.map(|run| run.dir.id().clone()),
+        sizes: app.state.sizes(super::size::LOOKED_AT)?.lines,
+        now: jiff::Timestamp::now(),
         sysroot: sysroot.map(Path::to_owned),
         written: written(app),
     };

@@ -13,7 +13,7 @@ use crate::plan::size::{Earlier, Held, Sizing, measured};
 use crate::state::Measured;
 
 /// Measurements that are looked at: a year of one a day.
-const LOOKED_AT: usize = 400;
+pub(super) const LOOKED_AT: usize = 400;
 
 /// What a volume holds.
 #[derive(Debug, Clone, Serialize)]

@@ -193,7 +193,7 @@ fn percent(bytes: u64, percent: u32) -> u64 {
 }
 
 /// Bytes a day since then; what shrank does not grow.
-fn a_day(earlier: Earlier, bytes: u64, now: Timestamp) -> Option<u64> {
+pub(super) fn a_day(earlier: Earlier, bytes: u64, now: Timestamp) -> Option<u64> {
     let seconds = now.as_second() - earlier.at.as_second();
     if seconds < SHORTEST {
         return None;

@@ -103,6 +103,8 @@ fn clean() -> Checkup {
             block_root: Some(ROOT.into()),
             staying: [].into(),
             unfinished: None,
+            sizes: Vec::new(),
+            now: "2001-02-03T00:00:00Z".parse().unwrap(),
             sysroot: None,
             written: Some(OverrideState {
                 keys: world.volumes.iter().map(|v| v.key.clone()).collect(),
@@ -770,4 +772,31 @@ fn what_is_old_or_set_in_the_shell() {
         ids(|seen| seen.world.shell_compose_file = Some("other.yml".to_owned())),
         ["warning shell-compose-file"]
     );
+}
+
+#[test]
+fn a_disk_that_is_full_soon_by_what_was_measured() {
+    let mut seen = clean();
+    let scan = seen.world.volumes[0].scan.as_ref().unwrap().allocated;
+    let key = seen.world.volumes[0].key.clone();
+    let free = match &seen.homes[&key] {
+        rehome::observe::HomeSeen::There(probe) => probe.bytes_free,
+        other => panic!("{other:?}"),
+    };
+    // Ten days ago there was less, by ten times what fills the disk in `days`.
+    let mut ids = |days: u64| {
+        let grown = 10 * free / days;
+        seen.world.volumes[0].scan.as_mut().unwrap().allocated = scan + grown;
+        seen.known.sizes = vec![rehome::state::Measured {
+            at: "2001-01-24T00:00:00Z".parse().unwrap(),
+            bytes: [(key.clone(), scan)].into(),
+        }];
+        let found = diagnose(&seen).findings;
+        let soon = found.iter().find(|finding| finding.id == "full-soon");
+        soon.map(|finding| (finding.severity, finding.what.clone()))
+    };
+    assert_eq!(ids(200), None);
+    assert_eq!(ids(30).unwrap().0, Severity::Warning);
+    assert_eq!(ids(5).unwrap().0, Severity::Error);
+    assert!(ids(5).unwrap().1.contains("is full in 5 days"), "{:?}", ids(5));
 }

@@ -173,6 +173,7 @@ const CHECKS: &[Check] = &[
     containers::no_healthcheck,
     safety::prunable,
     safety::space,
+    safety::full_soon,
     homes::on_the_root_disk,
     safety::open_secrets,
     safety::namesakes,

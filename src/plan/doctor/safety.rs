@@ -1,9 +1,12 @@
 //! Checks of what may go wrong around the stack: prunes, full disks, old homes, other users of the host.
 
+use std::collections::BTreeMap;
+
+use super::super::size::{Earlier, a_day};
 use super::{About, Finding};
 use crate::helper::protocol::Probe;
 use crate::model::{ByteSize, Home};
-use crate::observe::{Checkup, EngineVolume, HomeSeen, SecretFile};
+use crate::observe::{Checkup, EngineVolume, HomeSeen, SecretFile, VolumeSeen};
 
 /// Below this share of a file system, in percent, and below [`AMPLE`], it is time to do something.
 const LOW: u64 = 10;
@@ -11,6 +14,9 @@ const LOW: u64 = 10;
 const VERY_LOW: u64 = 3;
 /// So much is enough, whatever the share.
 const AMPLE: u64 = 50_000_000_000;
+/// A disk that is full within so many days is told of, and is at risk within so many.
+const SOON: u64 = 60;
+const VERY_SOON: u64 = 7;
 /// Engines before this are without support.
 const ENGINE: u32 = 23;
 /// Compose before this does not see that only a volume's name changed.
@@ -116,6 +122,50 @@ pub(super) fn space(seen: &Checkup) -> Vec<Finding> {
                     .mend(largest(probe, volume.home == Home::Volume)),
             );
         }
+    }
+    found
+}
+
+/// Disks that are full soon, at the rate at which their volumes grew since `rehome size` measured them first.
+pub(super) fn full_soon(seen: &Checkup) -> Vec<Finding> {
+    // Of each disk: what is free, what it grows by a day, a volume on it.
+    let mut disks: BTreeMap<&str, (u64, u64, &VolumeSeen)> = BTreeMap::new();
+    for volume in &seen.world.volumes {
+        let probe = match seen.homes.get(&volume.key) {
+            Some(HomeSeen::There(probe)) => Some(probe),
+            _ => volume.probe.as_ref(),
+        };
+        let first = seen.known.sizes.iter().find_map(|measured| {
+            let bytes = *measured.bytes.get(&volume.key)?;
+            Some(Earlier {
+                at: measured.at,
+                bytes,
+            })
+        });
+        let (Some(probe), Some(scan), Some(first)) = (probe, &volume.scan, first) else {
+            continue;
+        };
+        let rate = a_day(first, scan.allocated, seen.known.now).unwrap_or(0);
+        let disk = disks.entry(&probe.device).or_insert((probe.bytes_free, 0, volume));
+        disk.1 = disk.1.saturating_add(rate);
+    }
+    let mut found = Vec::new();
+    for (free, rate, volume) in disks.into_values() {
+        let Some(days) = free.checked_div(rate).filter(|days| *days < SOON) else {
+            continue;
+        };
+        let about = About::Volume(volume.key.clone());
+        let what = format!("the disk of volume `{}` is full in {days} days", volume.key);
+        let finding = if days < VERY_SOON {
+            Finding::error("full-soon", about, what)
+        } else {
+            Finding::warning("full-soon", about, what)
+        };
+        found.push(
+            finding
+                .seen(format!("it grows by {} a day, and {} are free", ByteSize(rate), ByteSize(free)))
+                .mend("rehome size"),
+        );
     }
     found
 }
