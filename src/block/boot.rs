@@ -346,6 +346,20 @@ pub fn remove(sysroot: &Sysroot, piece: &Piece) -> Result<bool> {
     }
 }
 
+/// Whether systemd, where it runs, has not read yet what is written about the mount or the engine.
+///
+/// # Errors
+/// When systemctl fails.
+pub async fn outdated(sysroot: &Sysroot, target: &Path) -> Result<bool> {
+    if !sysroot.is_machine() || !systemd_runs(sysroot) {
+        return Ok(false);
+    }
+    let unit = unit_name(target, "mount");
+    let args = ["show", "--property=NeedDaemonReload", "--value", "docker.service", &unit];
+    let said = Tool::new("systemctl", args).run().await?;
+    Ok(said.lines().any(|line| line == "yes"))
+}
+
 /// Has systemd read its units and fstab again, where it runs. False where it does not.
 ///
 /// # Errors

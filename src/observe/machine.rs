@@ -36,6 +36,8 @@ pub struct MachineSeen {
     pub sentinel: Option<sentinel::Found>,
     /// Whether systemd runs.
     pub systemd: bool,
+    /// Whether systemd knows that it has not read all of what is written: of a run that died.
+    pub outdated: bool,
     /// How each unit file and link stands that is wanted.
     pub pieces: Vec<(Piece, Standing)>,
     /// Each directory that is wanted on the volume: its owner and mode if it is there.

@@ -197,7 +197,7 @@ fn content(found: Vec<Found>) -> ContentSeen {
 ///
 /// # Errors
 /// When one of them cannot be read.
-pub fn place(
+pub async fn place(
     sysroot: &Sysroot,
     device: DeviceSeen,
     at: &Path,
@@ -255,6 +255,7 @@ pub fn place(
         twins,
         sentinel,
         systemd: boot::systemd_runs(sysroot),
+        outdated: boot::outdated(sysroot, at).await?,
         pieces,
         dirs,
         fstab,

@@ -149,7 +149,7 @@ pub async fn mount(options: &Options, app: Option<&App>, request: &MountRequest)
         }
     }
     let paths: Vec<_> = wanted.dirs.iter().map(|dir| dir.path.clone()).collect();
-    let seen: MachineSeen = mounting::place(&sysroot, device, &request.at, uuid, pieces, &paths)?;
+    let seen: MachineSeen = mounting::place(&sysroot, device, &request.at, uuid, pieces, &paths).await?;
     let mut plan = plan_mount(&seen, &wanted)?;
     plan.notes.extend(notes);
     Ok(PlannedMount {

@@ -49,6 +49,7 @@ fn machine() -> MachineSeen {
         twins: Vec::new(),
         sentinel: None,
         systemd: true,
+        outdated: false,
         pieces: vec![(boot::engine_waits(Path::new(AT)).unwrap(), Standing::Missing)],
         dirs: vec![("postgres".into(), None), ("media".into(), None)],
     }
@@ -167,7 +168,7 @@ fn killed_after_any_action_the_next_run_does_the_rest() {
     for (number, action) in whole.iter().enumerate() {
         done(&mut machine, action);
         let rest: Vec<_> = plan(&machine).actions;
-        // systemd is told again where it was not certain that it had been; nothing else is done twice.
+        // What systemd has not read it says itself.
         let left: Vec<_> = whole[number + 1..].iter().filter(|a| **a != Action::Reload).collect();
         let rest: Vec<_> = rest.iter().filter(|a| **a != Action::Reload).collect();
         assert_eq!(rest, left, "after {}", action.title(Path::new(AT)));
@@ -233,12 +234,13 @@ fn what_is_in_the_way_is_named() {
         }];
     });
     say(&|m| m.fstab = Fstab::parse(b"/dev/sdz /mnt/kms-data ext4 defaults 0 2\n"));
+    say(&|m| m.pieces[0].1 = Standing::Foreign);
     say(&|m| m.sentinel = Some(sentinel::Found::Anothers(".rehome-1111".to_owned())));
     assert_snapshot!(all.join("\n\n"));
 }
 
 #[test]
-fn files_below_the_mount_point_stay_and_are_told() {
+fn what_lies_in_the_mount_point_is_not_hidden_by_a_volume() {
     let mut machine = machine();
     machine.bare = Some(BareSeen {
         flag: Flag::Plain,
@@ -247,9 +249,27 @@ fn files_below_the_mount_point_stay_and_are_told() {
             more: true,
         },
     });
+    assert_snapshot!(refused(&machine));
+    // Hidden already: it stays so, and is told.
+    machine.device.content = file_system("ext4", uuid());
+    done(&mut machine, &Action::Mount);
     let plan = plan(&machine);
-    assert!(!plan.actions.contains(&Action::Protect) && !plan.actions.contains(&Action::MakePoint));
-    assert!(plan.notes[0].contains("postgres/PG_VERSION"), "{:?}", plan.notes);
+    assert!(!plan.actions.contains(&Action::Protect));
+    assert!(
+        plan.notes.iter().any(|note| note.contains("postgres/PG_VERSION")),
+        "{:?}",
+        plan.notes
+    );
+}
+
+#[test]
+fn systemd_is_told_again_after_a_run_that_died() {
+    let mut machine = machine();
+    for action in plan(&machine).actions {
+        done(&mut machine, &action);
+    }
+    machine.outdated = true;
+    assert_eq!(plan(&machine).actions, [Action::Reload]);
 }
 
 #[test]

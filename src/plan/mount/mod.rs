@@ -155,7 +155,7 @@ pub fn plan_mount(seen: &MachineSeen, wanted: &MountWanted) -> Result<MountPlan>
         line = line.with_options(options)?;
     }
 
-    guard(seen, &mut actions, &mut notes);
+    guard(seen, wanted, here, &mut actions, &mut notes)?;
     let names = |path: &Path| seen.names.get(path).map_or_else(|| path.to_owned(), Clone::clone);
     let change = seen
         .fstab
@@ -167,11 +167,12 @@ pub fn plan_mount(seen: &MachineSeen, wanted: &MountWanted) -> Result<MountPlan>
             bytes,
         });
     }
+    let told = actions.iter().any(|action| matches!(action, Action::Fstab { .. })) || seen.outdated;
+    if told && wanted.systemd && seen.systemd {
+        // Before the mount: systemd unmounts what it knows an outdated line of.
+        actions.push(Action::Reload);
+    }
     if !here {
-        if wanted.systemd && seen.systemd {
-            // systemd unmounts what it knows an outdated line of. A run that died may have written the line.
-            actions.push(Action::Reload);
-        }
         actions.push(Action::Mount);
     }
     sentinel_of(seen, &uuid, &mut actions)?;
@@ -193,7 +194,7 @@ pub fn plan_mount(seen: &MachineSeen, wanted: &MountWanted) -> Result<MountPlan>
             Some(_) => {}
         }
     }
-    boot(seen, wanted, &mut actions, &mut notes);
+    boot(seen, wanted, &mut actions, &mut notes)?;
     Ok(MountPlan {
         uuid,
         line,
@@ -286,7 +287,13 @@ fn twins(seen: &MachineSeen) -> Result<()> {
 }
 
 /// The bare mount point: there, empty, immutable.
-fn guard(seen: &MachineSeen, actions: &mut Vec<Action>, notes: &mut Vec<String>) {
+fn guard(
+    seen: &MachineSeen,
+    wanted: &MountWanted,
+    here: bool,
+    actions: &mut Vec<Action>,
+    notes: &mut Vec<String>,
+) -> Result<()> {
     match &seen.bare {
         None => actions.extend([Action::MakePoint, Action::Protect]),
         Some(bare) if !bare.hidden.entries.is_empty() => {
@@ -297,9 +304,17 @@ fn guard(seen: &MachineSeen, actions: &mut Vec<Action>, notes: &mut Vec<String>)
                 .take(3)
                 .map(|(path, _)| path.display().to_string())
                 .collect();
+            let names = names.join(", ");
+            if !here {
+                // A stack may be running on them this very moment (trap 27).
+                let at = wanted.at.display();
+                return Err(Failure::refused(format!("{at} is not empty: a volume that is mounted there would hide what is in it"))
+                    .cause(format!("in it lie {names}"))
+                    .data("nothing was changed")
+                    .hint(format!("stop what uses them and move them away, or mount the volume elsewhere: ls -la {at}")));
+            }
             notes.push(format!(
-                "the bare mount point is not empty ({}): it is not made immutable; the files stay, hidden below the volume",
-                names.join(", ")
+                "files lie hidden below the volume ({names}): the mount point is not made immutable"
             ));
         }
         Some(bare) => match bare.flag {
@@ -311,6 +326,7 @@ fn guard(seen: &MachineSeen, actions: &mut Vec<Action>, notes: &mut Vec<String>)
             ),
         },
     }
+    Ok(())
 }
 
 fn sentinel_of(seen: &MachineSeen, uuid: &FsUuid, actions: &mut Vec<Action>) -> Result<()> {
@@ -334,26 +350,40 @@ fn sentinel_of(seen: &MachineSeen, uuid: &FsUuid, actions: &mut Vec<Action>) -> 
 }
 
 /// What systemd has to know.
-fn boot(seen: &MachineSeen, wanted: &MountWanted, actions: &mut Vec<Action>, notes: &mut Vec<String>) {
+fn boot(
+    seen: &MachineSeen,
+    wanted: &MountWanted,
+    actions: &mut Vec<Action>,
+    notes: &mut Vec<String>,
+) -> Result<()> {
     if !wanted.systemd {
         notes.push("systemd is left out: at a boot nothing keeps the engine from starting before the volume is mounted".to_owned());
-        return;
+        return Ok(());
     }
     if !seen.systemd {
         notes.push(
             "systemd does not run here: nothing was written for the boot but the line of fstab".to_owned(),
         );
-        return;
+        return Ok(());
     }
     let mut written = false;
     for (piece, standing) in &seen.pieces {
-        if *standing != Standing::There {
-            actions.push(Action::Unit(piece.clone()));
-            written = true;
+        match standing {
+            Standing::There => {}
+            Standing::Missing | Standing::Outdated => {
+                actions.push(Action::Unit(piece.clone()));
+                written = true;
+            }
+            Standing::Foreign => {
+                return Err(Failure::refused(format!("{} is there, and not Rehome's", piece.path().display()))
+                    .data("nothing was changed")
+                    .hint("move it away if it is not needed, or leave systemd out: --no-systemd"));
+            }
         }
     }
     if written {
         actions.push(Action::Reload);
         notes.extend(blast_radius(&wanted.at));
     }
+    Ok(())
 }
