@@ -281,9 +281,8 @@ pub fn write(sysroot: &Sysroot, piece: &Piece) -> Result<bool> {
 pub fn ours(sysroot: &Sysroot, target: &Path) -> Result<Vec<Piece>> {
     let read = |path: PathBuf| -> Result<Option<Piece>> {
         let at = sysroot.at(&path);
-        let failed = |error: io::Error| {
-            Failure::environment(format!("cannot read {}", at.display())).because(&error)
-        };
+        let failed =
+            |error: io::Error| Failure::environment(format!("cannot read {}", at.display())).because(&error);
         let meta = match std::fs::symlink_metadata(&at) {
             Ok(meta) => meta,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -355,7 +354,13 @@ pub async fn outdated(sysroot: &Sysroot, target: &Path) -> Result<bool> {
         return Ok(false);
     }
     let unit = unit_name(target, "mount");
-    let args = ["show", "--property=NeedDaemonReload", "--value", "docker.service", &unit];
+    let args = [
+        "show",
+        "--property=NeedDaemonReload",
+        "--value",
+        "docker.service",
+        &unit,
+    ];
     let said = Tool::new("systemctl", args).run().await?;
     Ok(said.lines().any(|line| line == "yes"))
 }

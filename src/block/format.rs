@@ -95,7 +95,9 @@ impl FileSystem {
     }
 
     fn command(self, uuid: FsUuid, label: Option<&str>, node: &Path) -> String {
-        self.maker(uuid, label).line().replace(STDIN, &node.to_string_lossy())
+        self.maker(uuid, label)
+            .line()
+            .replace(STDIN, &node.to_string_lossy())
     }
 }
 

@@ -298,7 +298,12 @@ pub fn others_with(device: &str) -> Vec<String> {
         return found;
     };
     spaces.push(own);
-    for process in std::fs::read_dir("/proc").into_iter().flatten().flatten().take(PROCESSES) {
+    for process in std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .take(PROCESSES)
+    {
         // Each namespace once; a process that has ended meanwhile has none.
         let Ok(space) = std::fs::read_link(process.path().join("ns/mnt")) else {
             continue;

@@ -44,7 +44,13 @@ mod tests {
         let image = Sysroot::new(Some(Path::new("/images/new")));
         assert_eq!(image.at("/etc/fstab"), Path::new("/images/new/etc/fstab"));
         assert!(!image.is_machine());
-        assert_eq!(image.inside(Path::new("/images/new/etc/fstab")), Path::new("/etc/fstab"));
-        assert_eq!(Sysroot::new(None).inside(Path::new("/etc/fstab")), Path::new("/etc/fstab"));
+        assert_eq!(
+            image.inside(Path::new("/images/new/etc/fstab")),
+            Path::new("/etc/fstab")
+        );
+        assert_eq!(
+            Sysroot::new(None).inside(Path::new("/etc/fstab")),
+            Path::new("/etc/fstab")
+        );
     }
 }

@@ -328,16 +328,17 @@ impl Observer<'_> {
 fn points(sysroot: &Sysroot, world: &World, table: &[mounts::Mount]) -> BTreeMap<PathBuf, Looked<PointSeen>> {
     let mut found = BTreeMap::new();
     for volume in &world.volumes {
-        let Home::Block { dir } = &volume.home else { continue };
+        let Home::Block { dir } = &volume.home else {
+            continue;
+        };
         // On the root disk nothing is mounted; that is said elsewhere.
         let Some(mount) = mounts::holder(table, dir).filter(|mount| mount.point != b"/") else {
             continue;
         };
         let at = mount.point().to_owned();
-        if !found.contains_key(&at) {
-            let seen = point(sysroot, mount).map_err(|failure| failure.to_string());
-            found.insert(at, seen);
-        }
+        found
+            .entry(at)
+            .or_insert_with(|| point(sysroot, mount).map_err(|failure| failure.to_string()));
     }
     found
 }

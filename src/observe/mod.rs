@@ -22,7 +22,7 @@ use crate::model::{Failure, Kind, ProjectName, Result, RunId, VolumeKey};
 
 pub use checkup::{
     AnonymousSeen, BindSeen, Checkup, ContainerMore, EngineVolume, HomeSeen, Known, Looked, OverrideState,
-    PostgresSeen, SecretFile, Write, PointSeen,
+    PointSeen, PostgresSeen, SecretFile, Write,
 };
 pub use machine::{BareSeen, Candidate, ContentSeen, DeviceSeen, MachineSeen, UndoSeen};
 pub use world::{

@@ -281,7 +281,10 @@ pub fn undo(sysroot: &Sysroot, at: &Path) -> Result<UndoSeen> {
             .collect();
         users.extend(opened::others_with(&top.device));
         users.extend(mounts.below.iter().map(|inner| {
-            format!("something is mounted inside of it, at {}", inner.point().display())
+            format!(
+                "something is mounted inside of it, at {}",
+                inner.point().display()
+            )
         }));
     }
     let fstab = Fstab::read(sysroot)?;

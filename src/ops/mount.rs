@@ -183,10 +183,12 @@ async fn which(sysroot: &Sysroot, request: &MountRequest) -> Result<(Device, Pat
             let known = attached(sysroot)?;
             let known = known.iter().find(|known| known.device.number == device.number);
             if known.is_some_and(|known| known.ends_with_the_machine) {
-                return Err(Failure::refused(format!("{} is a disk of the host, no volume", path.display()))
-                    .cause("what is on it is gone when the machine is stopped or moved to another host")
-                    .data("nothing was changed")
-                    .hint("attach a block volume, and name that"));
+                return Err(
+                    Failure::refused(format!("{} is a disk of the host, no volume", path.display()))
+                        .cause("what is on it is gone when the machine is stopped or moved to another host")
+                        .data("nothing was changed")
+                        .hint("attach a block volume, and name that"),
+                );
             }
             Ok((device, path.clone(), known.map(|known| known.provider)))
         }
@@ -530,7 +532,9 @@ impl PlannedUndo {
         let point = self.sysroot.at(&self.at);
         let mut steps = Steps::new(Arc::clone(&self.events), self.actions.len());
         for action in &self.actions {
-            steps.run(action.title(&self.at), undo(&self.sysroot, &point, action)).await?;
+            steps
+                .run(action.title(&self.at), undo(&self.sysroot, &point, action))
+                .await?;
         }
         Ok(steps.done)
     }

@@ -22,7 +22,10 @@ fn here(stack: &Stack, block: &Block, more: &str) -> String {
 fn unit(stack: &Stack, block: &Block) -> String {
     let file = format!("etc/systemd/system/rehome-{}.service", stack.name);
     let text = std::fs::read_to_string(block.sysroot.as_ref().unwrap().join(file)).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("ExecStart="))
+        .unwrap();
     line.to_owned()
 }
 
@@ -42,14 +45,22 @@ fn trap_01_without_its_volume_nothing_starts_and_nothing_is_written_in_its_place
     let root = block.path();
     sh(&format!("umount {root}"));
     engine.start();
-    wait_for("the engine to try it", || error(&stack, "app").contains("no such file or directory"));
+    wait_for("the engine to try it", || {
+        error(&stack, "app").contains("no such file or directory")
+    });
     assert_eq!(stack.running(), ["side"], "what needs no block volume runs");
     // Somebody tries by hand.
-    assert!(!try_sh(&format!("cd {} && docker compose up -d app", stack.dir.display())).status.success());
+    assert!(
+        !try_sh(&format!("cd {} && docker compose up -d app", stack.dir.display()))
+            .status
+            .success()
+    );
     assert!(!try_sh(&format!("mkdir {root}/data")).status.success());
     assert_eq!(sh(&format!("ls -A {root}")), "", "nothing is on the root disk");
     let sysroot = block.sysroot.as_ref().unwrap().display();
-    let run = stack.rehome(&format!("doctor --json --sysroot {sysroot}")).exits(3);
+    let run = stack
+        .rehome(&format!("doctor --json --sysroot {sysroot}"))
+        .exits(3);
     assert!(run.out.contains("\"home-missing\""), "{}", run.out);
 
     // Trap 28: the volume comes, and the engine does not try again. The unit does.
@@ -97,7 +108,9 @@ fn the_projects_directories_are_made_with_their_owners() {
     assert_eq!(sh(&format!("stat -c '%u:%g %a' {root}/data")), "999:998 751");
     // A volume in use is not taken back.
     let sysroot = block.sysroot.as_ref().unwrap().display();
-    let run = stack.rehome(&format!("mount --undo --at /mnt/data --yes --sysroot {sysroot}")).exits(3);
+    let run = stack
+        .rehome(&format!("mount --undo --at /mnt/data --yes --sysroot {sysroot}"))
+        .exits(3);
     assert!(run.err.contains("is in use"), "{}", run.err);
     stack.rehome("move --to volumes -y").exits(0);
 }

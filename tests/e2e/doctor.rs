@@ -40,7 +40,12 @@ fn finds(stack: &Stack, code: i32, wanted: &[&str]) {
 /// The same on the make-believe machine of a block volume.
 #[track_caller]
 fn finds_on(block: &Block, stack: &Stack, code: i32, wanted: &[&str]) {
-    found(stack, &stack.rehome(&format!("{} --json", doctor_on(block))), code, wanted);
+    found(
+        stack,
+        &stack.rehome(&format!("{} --json", doctor_on(block))),
+        code,
+        wanted,
+    );
 }
 
 fn doctor_on(block: &Block) -> String {
@@ -222,13 +227,19 @@ fn what_the_next_boot_does_wrong_is_found() {
     write(&line.replace(",nofail", ""));
     finds_on(&block, &stack, 0, &["no-nofail"]);
     write(&line);
-    sh(&format!("rm {}/etc/systemd/system/docker.service.d/rehome-*.conf", sysroot.display()));
+    sh(&format!(
+        "rm {}/etc/systemd/system/docker.service.d/rehome-*.conf",
+        sysroot.display()
+    ));
     finds_on(&block, &stack, 0, &["engine-does-not-wait"]);
     // What the finding says mends it.
     block.mount();
     finds_on(&block, &stack, 0, &[]);
     // A volume that was copied, and took the place of the first.
-    sh(&format!("cd {} && mv .rehome-* .rehome-11111111-2222-3333-4444-555555555555", block.path()));
+    sh(&format!(
+        "cd {} && mv .rehome-* .rehome-11111111-2222-3333-4444-555555555555",
+        block.path()
+    ));
     finds_on(&block, &stack, 3, &["other-file-system"]);
 }
 

@@ -125,7 +125,11 @@ impl Block {
             .current_dir("/")
             .output()
             .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 
     /// An ext4 of some megabytes, with lost+found as every real one has.

@@ -8,7 +8,8 @@ use tempfile::TempDir;
 
 use super::support::{ask, sh, tempdir};
 
-const FSTAB: &str = "# made by the installer\n/dev/vda1  /  ext4  defaults  0 1\ntmpfs\t/tmp tmpfs nodev 0 0\n";
+const FSTAB: &str =
+    "# made by the installer\n/dev/vda1  /  ext4  defaults  0 1\ntmpfs\t/tmp tmpfs nodev 0 0\n";
 
 /// A machine with attached volumes and nothing done to them yet.
 struct Server {
@@ -23,7 +24,12 @@ impl Server {
             dir,
             volumes: Vec::new(),
         };
-        for below in ["root/etc/systemd/system", "root/run/systemd/system", "root/dev/disk/by-id", "root/mnt"] {
+        for below in [
+            "root/etc/systemd/system",
+            "root/run/systemd/system",
+            "root/dev/disk/by-id",
+            "root/mnt",
+        ] {
             std::fs::create_dir_all(server.dir.path().join(below)).unwrap();
         }
         std::fs::write(server.at("etc/fstab"), FSTAB).unwrap();
@@ -66,8 +72,15 @@ impl Server {
     }
 
     fn mount(&self, more: &[&str]) -> (Option<i32>, String) {
-        let Output { status, stdout, stderr } = self.command(more).output().unwrap();
-        (status.code(), String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned())
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = self.command(more).output().unwrap();
+        (
+            status.code(),
+            String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned(),
+        )
     }
 
     #[track_caller]
@@ -87,11 +100,20 @@ impl Server {
 
     /// What is mounted at the mount point.
     fn source(&self) -> String {
-        ask("findmnt", &[&"-n", &"-o", &"SOURCE", &"--mountpoint", &self.point()]).1.trim().to_owned()
+        ask(
+            "findmnt",
+            &[&"-n", &"-o", &"SOURCE", &"--mountpoint", &self.point()],
+        )
+        .1
+        .trim()
+        .to_owned()
     }
 
     fn uuid(&self) -> String {
-        sh("blkid", &[&"-p", &"-o", &"value", &"-s", &"UUID", &self.volumes[0]])
+        sh(
+            "blkid",
+            &[&"-p", &"-o", &"value", &"-s", &"UUID", &self.volumes[0]],
+        )
     }
 
     fn sum(&self, number: usize) -> String {
@@ -111,12 +133,19 @@ impl Server {
         );
         assert_eq!(self.fstab(), format!("{FSTAB}{line}"));
         let drop_in = self.at("etc/systemd/system/docker.service.d/rehome-mnt-kms\\x2ddata.conf");
-        assert!(std::fs::read_to_string(drop_in).unwrap().contains("RequiresMountsFor=/mnt/kms-data"));
+        assert!(
+            std::fs::read_to_string(drop_in)
+                .unwrap()
+                .contains("RequiresMountsFor=/mnt/kms-data")
+        );
         sh("umount", &[&self.point()]);
         let flags = sh("lsattr", &[&"-d", &self.point()]);
         assert!(flags.split(' ').next().unwrap().contains('i'), "{flags}");
         sh("e2fsck", &[&"-fn", &self.volumes[0]]);
-        assert!(std::fs::write(self.point().join("lost"), "").is_err(), "the bare mount point is immutable");
+        assert!(
+            std::fs::write(self.point().join("lost"), "").is_err(),
+            "the bare mount point is immutable"
+        );
         sh("mount", &[&self.volumes[0], &self.point()]);
     }
 }
@@ -137,7 +166,10 @@ fn an_empty_volume_is_mounted_and_safe_and_the_second_run_changes_nothing() {
     let server = Server::new();
     let said = server.mounts(&["--device", "auto", "--label", "kms-data"]);
     assert!(said.contains("rehome move --to /mnt/kms-data"), "{said}");
-    assert!(said.contains("the Docker engine does not start at boot"), "the blast radius is said: {said}");
+    assert!(
+        said.contains("the Docker engine does not start at boot"),
+        "the blast radius is said: {said}"
+    );
     server.is_done();
     sh("findmnt", &[&"--verify", &"--tab-file", &server.at("etc/fstab")]);
 
@@ -153,7 +185,14 @@ fn a_dry_run_prints_every_line_and_changes_nothing() {
     let server = Server::new();
     let before = (server.sum(0), server.fstab());
     let said = server.mounts(&["--dry-run"]);
-    for line in ["mkfs.ext4 -q", "chattr +i /mnt/kms-data", "nofail,discard", "mount /mnt/kms-data", ".rehome-", "RequiresMountsFor="] {
+    for line in [
+        "mkfs.ext4 -q",
+        "chattr +i /mnt/kms-data",
+        "nofail,discard",
+        "mount /mnt/kms-data",
+        ".rehome-",
+        "RequiresMountsFor=",
+    ] {
         assert!(said.contains(line), "{line}: {said}");
     }
     assert_eq!((server.sum(0), server.fstab()), before);
@@ -164,11 +203,25 @@ fn a_dry_run_prints_every_line_and_changes_nothing() {
 fn trap_25_a_volume_with_content_is_refused_and_not_one_byte_changes() {
     let server = Server::new();
     // In the middle, where nobody looks by name.
-    sh("dd", &[&"if=/dev/urandom", &format!("of={}", server.volumes[0].display()), &"bs=1M", &"count=8", &"seek=150", &"conv=notrunc", &"status=none"]);
+    sh(
+        "dd",
+        &[
+            &"if=/dev/urandom",
+            &format!("of={}", server.volumes[0].display()),
+            &"bs=1M",
+            &"count=8",
+            &"seek=150",
+            &"conv=notrunc",
+            &"status=none",
+        ],
+    );
     let before = server.sum(0);
     let (code, said) = server.mount(&[]);
     assert_eq!(code, Some(3), "{said}");
-    assert!(said.contains("is not empty") && said.contains("wipefs -a"), "{said}");
+    assert!(
+        said.contains("is not empty") && said.contains("wipefs -a"),
+        "{said}"
+    );
     assert_eq!((server.sum(0), server.fstab()), (before, FSTAB.to_owned()));
     assert!(!server.point().exists());
 }
@@ -180,7 +233,10 @@ fn of_two_free_volumes_none_is_chosen() {
     let before = (server.sum(0), server.sum(1));
     let (code, said) = server.mount(&[]);
     assert_eq!(code, Some(3), "{said}");
-    assert!(said.contains("data-0") && said.contains("data-1") && said.contains("a file system (ext4)"), "{said}");
+    assert!(
+        said.contains("data-0") && said.contains("data-1") && said.contains("a file system (ext4)"),
+        "{said}"
+    );
     assert_eq!((server.sum(0), server.sum(1)), before);
     // Named, it is.
     server.mounts(&["--device", "/dev/disk/by-id/scsi-0DO_Volume_data-0"]);
@@ -197,7 +253,13 @@ fn a_disk_of_the_host_is_no_volume() {
     let link = by_id.join("nvme-Amazon_EC2_NVMe_Instance_Storage_AWS1234");
     std::fs::rename(by_id.join("scsi-0DO_Volume_data-0"), &link).unwrap();
     let before = server.sum(0);
-    for more in [&[][..], &["--device", "/dev/disk/by-id/nvme-Amazon_EC2_NVMe_Instance_Storage_AWS1234"]] {
+    for more in [
+        &[][..],
+        &[
+            "--device",
+            "/dev/disk/by-id/nvme-Amazon_EC2_NVMe_Instance_Storage_AWS1234",
+        ],
+    ] {
         let (code, said) = server.mount(more);
         assert_eq!(code, Some(3), "{said}");
         assert!(said.contains("gone when the machine is stopped"), "{said}");
@@ -216,7 +278,10 @@ fn a_volume_with_files_is_mounted_as_it_is() {
     sh("umount", &[&server.point()]);
     let said = server.mounts(&[]);
     assert!(said.contains("it has a file system already (xfs"), "{said}");
-    assert_eq!(std::fs::read_to_string(server.point().join("kept")).unwrap(), "of another server");
+    assert_eq!(
+        std::fs::read_to_string(server.point().join("kept")).unwrap(),
+        "of another server"
+    );
     assert_eq!(server.uuid(), uuid);
     assert!(server.fstab().ends_with(",x-rehome 0 0\n"), "{}", server.fstab());
 }
@@ -239,7 +304,10 @@ fn the_way_back_leaves_the_machine_as_it_was_and_the_data_on_the_volume() {
     let said = server.mounts(&["--undo"]);
     assert!(said.contains("Nothing is left to do"), "{said}");
     server.mounts(&[]);
-    assert_eq!(std::fs::read_to_string(server.point().join("kept")).unwrap(), "data");
+    assert_eq!(
+        std::fs::read_to_string(server.point().join("kept")).unwrap(),
+        "data"
+    );
     server.is_done();
 }
 
@@ -248,7 +316,12 @@ fn killed_at_any_moment_another_run_finishes() {
     let server = Server::new();
     let mut killed = 0;
     for millis in (0..).map(|turn| 3 + turn * 7) {
-        let mut child = server.command(&[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = server
+            .command(&[])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         std::thread::sleep(Duration::from_millis(millis));
         child.kill().unwrap();
         if child.wait().unwrap().success() {
@@ -256,14 +329,23 @@ fn killed_at_any_moment_another_run_finishes() {
         }
         killed += 1;
         // Whatever mkfs or mount was started goes on by itself for a moment, and holds the lock meanwhile.
-        assert_eq!(std::fs::read_to_string(server.at("etc/fstab")).unwrap().matches(FSTAB).count(), 1);
+        assert_eq!(
+            std::fs::read_to_string(server.at("etc/fstab"))
+                .unwrap()
+                .matches(FSTAB)
+                .count(),
+            1
+        );
         assert!(millis < 60_000, "it never finishes");
     }
     assert!(killed > 5, "{killed}");
     server.mounts(&[]);
     server.is_done();
     let records = std::fs::read_dir(server.dir.path().join("state/host")).unwrap();
-    let left: Vec<_> = records.map(|entry| entry.unwrap().file_name()).filter(|name| name != "lock").collect();
+    let left: Vec<_> = records
+        .map(|entry| entry.unwrap().file_name())
+        .filter(|name| name != "lock")
+        .collect();
     assert!(left.is_empty(), "{left:?}");
 }
 

@@ -3,9 +3,7 @@
 use std::path::Path;
 
 use rehome::block::fsid::{self, FsUuid};
-use rehome::block::fstab::Line;
 use rehome::block::mounted::{self, Mounts};
-use rehome::block::sysroot::Sysroot;
 use rehome::block::volume::Volume;
 use rehome::model::Kind;
 
@@ -150,7 +148,11 @@ async fn of_two_clones_the_one_that_is_meant_is_mounted() {
     let (line, target) = (machine.line(), machine.target());
     let clone = machine.disk.clone();
     for disk in [&machine.disk, &clone] {
-        drop(mounted::mount(&machine.sysroot(), &line, &disk.device).await.unwrap());
+        drop(
+            mounted::mount(&machine.sysroot(), &line, &disk.device)
+                .await
+                .unwrap(),
+        );
         let found = sh("findmnt", &[&"-n", &"-o", &"SOURCE", &"--mountpoint", &target]);
         assert_eq!(found.trim(), disk.device.to_str().unwrap());
         mounted::unmount(&target).await.unwrap();

@@ -119,11 +119,19 @@ fn done(machine: &mut MachineSeen, action: &Action) {
         }
         Action::Sentinel => machine.sentinel = Some(right()),
         Action::MakeDir(dir) => {
-            let place = machine.dirs.iter_mut().find(|(path, _)| *path == dir.path).unwrap();
+            let place = machine
+                .dirs
+                .iter_mut()
+                .find(|(path, _)| *path == dir.path)
+                .unwrap();
             place.1 = Some((dir.owner, dir.mode));
         }
         Action::Unit(piece) => {
-            let place = machine.pieces.iter_mut().find(|(known, _)| known == piece).unwrap();
+            let place = machine
+                .pieces
+                .iter_mut()
+                .find(|(known, _)| known == piece)
+                .unwrap();
             place.1 = Standing::There;
         }
         Action::Reload => {}
@@ -169,7 +177,10 @@ fn killed_after_any_action_the_next_run_does_the_rest() {
         done(&mut machine, action);
         let rest: Vec<_> = plan(&machine).actions;
         // What systemd has not read it says itself.
-        let left: Vec<_> = whole[number + 1..].iter().filter(|a| **a != Action::Reload).collect();
+        let left: Vec<_> = whole[number + 1..]
+            .iter()
+            .filter(|a| **a != Action::Reload)
+            .collect();
         let rest: Vec<_> = rest.iter().filter(|a| **a != Action::Reload).collect();
         assert_eq!(rest, left, "after {}", action.title(Path::new(AT)));
     }
@@ -183,13 +194,22 @@ fn a_file_system_that_is_there_is_mounted_as_it_is() {
     machine.device.content = file_system("xfs", other);
     let plan = plan(&machine);
     assert_eq!(plan.uuid, other);
-    assert!(!plan.actions.iter().any(|action| matches!(action, Action::Format { .. } | Action::Finish { .. })));
+    assert!(
+        !plan
+            .actions
+            .iter()
+            .any(|action| matches!(action, Action::Format { .. } | Action::Finish { .. }))
+    );
     assert_eq!(
         plan.line.to_string(),
         "UUID=99999999-7a5b-4c1e-9f0e-4a2f3f0e8a11 /mnt/kms-data xfs \
          defaults,nofail,discard,noatime,x-systemd.device-timeout=30s,x-rehome 0 0"
     );
-    assert!(plan.notes[0].contains("it has a file system already (xfs"), "{:?}", plan.notes);
+    assert!(
+        plan.notes[0].contains("it has a file system already (xfs"),
+        "{:?}",
+        plan.notes
+    );
 }
 
 #[test]
@@ -298,8 +318,19 @@ fn without_systemd_that_is_said() {
     let mut machine = machine();
     machine.systemd = false;
     let plan = plan(&machine);
-    assert!(!plan.actions.iter().any(|action| matches!(action, Action::Unit(_) | Action::Reload)));
-    assert!(plan.notes.iter().any(|note| note.starts_with("systemd does not run here")), "{:?}", plan.notes);
+    assert!(
+        !plan
+            .actions
+            .iter()
+            .any(|action| matches!(action, Action::Unit(_) | Action::Reload))
+    );
+    assert!(
+        plan.notes
+            .iter()
+            .any(|note| note.starts_with("systemd does not run here")),
+        "{:?}",
+        plan.notes
+    );
 }
 
 fn candidate(name: &str, mounted: &[&str], words: &[&str]) -> Candidate {
@@ -331,14 +362,24 @@ fn one_free_volume_is_chosen_and_of_several_none() {
     let there = candidate("5", &[AT], &["mounted at /mnt/kms-data"]);
 
     let chosen = |all: &[Candidate]| choose(all, at).map(|one| one.attached.device.node.clone());
-    assert_eq!(chosen(&[used.clone(), free.clone(), local.clone()]), Ok("/dev/2".into()));
-    assert_eq!(chosen(&[free.clone(), other.clone(), there]), Ok("/dev/5".into()), "run again");
+    assert_eq!(
+        chosen(&[used.clone(), free.clone(), local.clone()]),
+        Ok("/dev/2".into())
+    );
+    assert_eq!(
+        chosen(&[free.clone(), other.clone(), there]),
+        Ok("/dev/5".into()),
+        "run again"
+    );
     let all = [
         chosen(&[]),
         chosen(&[used.clone(), local]),
         chosen(&[used, free, other]),
     ];
-    let all: Vec<_> = all.into_iter().map(|answer| words(&answer.unwrap_err())).collect();
+    let all: Vec<_> = all
+        .into_iter()
+        .map(|answer| words(&answer.unwrap_err()))
+        .collect();
     assert_snapshot!(all.join("\n\n"));
 }
 
@@ -362,7 +403,8 @@ fn the_way_back_takes_back_what_is_there_and_nothing_in_use() {
     assert_snapshot!(render(&Told::undo(at, &plan_undo(&seen).unwrap())));
     let back = plan_undo(&seen).unwrap();
     assert!(
-        back.iter().any(|undo| matches!(undo, rehome::plan::mount::Undo::RemoveLine { bytes } if bytes == FSTAB)),
+        back.iter()
+            .any(|undo| matches!(undo, rehome::plan::mount::Undo::RemoveLine { bytes } if bytes == FSTAB)),
         "fstab is as it was before, to the byte"
     );
     seen.users = vec!["process 7 (postgres) has it mounted at /var/lib/postgresql/data".to_owned()];

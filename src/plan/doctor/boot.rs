@@ -29,7 +29,10 @@ pub(super) fn unlooked_points(seen: &Checkup) -> Vec<Finding> {
         .iter()
         .filter_map(|(at, point)| {
             let why = point.as_ref().err()?;
-            let what = format!("what the next boot does with {} could not be looked at", at.display());
+            let what = format!(
+                "what the next boot does with {} could not be looked at",
+                at.display()
+            );
             Some(Finding::unknown("boot-unseen", About::Project, what, why))
         })
         .collect()
@@ -56,7 +59,11 @@ pub(super) fn fstab(seen: &Checkup) -> Vec<Finding> {
                     About::Project,
                     format!("the machine does not come up when the volume of {shown} is missing"),
                 )
-                .seen(format!("line {} of /etc/fstab has no `nofail`: {}", entry.number, entry.text.trim()))
+                .seen(format!(
+                    "line {} of /etc/fstab has no `nofail`: {}",
+                    entry.number,
+                    entry.text.trim()
+                ))
                 .mend("add nofail,x-systemd.device-timeout=30s to the options of that line"),
                 Trouble::KernelName(entry) => Finding::error(
                     "device-name-in-fstab",
@@ -98,7 +105,9 @@ pub(super) fn sentinels(seen: &Checkup) -> Vec<Finding> {
                     About::Project,
                     format!("another volume than before is mounted at {}", at.display()),
                 )
-                .seen(format!("it has the sentinel {name}, which is not its own: it is a copy, or the wrong one"))
+                .seen(format!(
+                    "it has the sentinel {name}, which is not its own: it is a copy, or the wrong one"
+                ))
                 .mend("see which volume is attached where, at the provider and by: lsblk -f"),
             ),
         })
@@ -147,7 +156,10 @@ pub(super) fn writable(seen: &Checkup) -> Vec<Finding> {
             Finding::warning(
                 "mount-point-writable",
                 About::Project,
-                format!("when the volume is missing, the root disk is written to at {}", at.display()),
+                format!(
+                    "when the volume is missing, the root disk is written to at {}",
+                    at.display()
+                ),
             )
             .seen("the directory below the mount is one like any other")
             .mend(mount(at))
@@ -163,7 +175,10 @@ pub(super) fn engine_waits(seen: &Checkup) -> Vec<Finding> {
             Finding::warning(
                 "engine-does-not-wait",
                 About::Project,
-                format!("at a boot the engine starts containers before {} is mounted", at.display()),
+                format!(
+                    "at a boot the engine starts containers before {} is mounted",
+                    at.display()
+                ),
             )
             .seen("docker.service has no RequiresMountsFor= for it")
             .mend(mount(at))

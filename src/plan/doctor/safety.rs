@@ -146,7 +146,9 @@ pub(super) fn full_soon(seen: &Checkup) -> Vec<Finding> {
             continue;
         };
         let rate = a_day(first, scan.allocated, seen.known.now).unwrap_or(0);
-        let disk = disks.entry(&probe.device).or_insert((probe.bytes_free, 0, volume));
+        let disk = disks
+            .entry(&probe.device)
+            .or_insert((probe.bytes_free, 0, volume));
         disk.1 = disk.1.saturating_add(rate);
     }
     let mut found = Vec::new();
@@ -163,7 +165,11 @@ pub(super) fn full_soon(seen: &Checkup) -> Vec<Finding> {
         };
         found.push(
             finding
-                .seen(format!("it grows by {} a day, and {} are free", ByteSize(rate), ByteSize(free)))
+                .seen(format!(
+                    "it grows by {} a day, and {} are free",
+                    ByteSize(rate),
+                    ByteSize(free)
+                ))
                 .mend("rehome size"),
         );
     }

@@ -167,7 +167,10 @@ pub fn plan_mount(seen: &MachineSeen, wanted: &MountWanted) -> Result<MountPlan>
             bytes,
         });
     }
-    let told = actions.iter().any(|action| matches!(action, Action::Fstab { .. })) || seen.outdated;
+    let told = actions
+        .iter()
+        .any(|action| matches!(action, Action::Fstab { .. }))
+        || seen.outdated;
     if told && wanted.systemd && seen.systemd {
         // Before the mount: systemd unmounts what it knows an outdated line of.
         actions.push(Action::Reload);
@@ -205,10 +208,14 @@ pub fn plan_mount(seen: &MachineSeen, wanted: &MountWanted) -> Result<MountPlan>
 
 fn stacked(at: &Path, mounts: usize) -> Failure {
     let at = at.display();
-    Failure::refused(format!("{mounts} file systems are mounted at {at}, one over the other"))
-        .cause("only the last one is seen; what the others hold is hidden")
-        .data("nothing was changed")
-        .hint(format!("see them: findmnt {at}; stop what uses them, then umount {at} until one is left"))
+    Failure::refused(format!(
+        "{mounts} file systems are mounted at {at}, one over the other"
+    ))
+    .cause("only the last one is seen; what the others hold is hidden")
+    .data("nothing was changed")
+    .hint(format!(
+        "see them: findmnt {at}; stop what uses them, then umount {at} until one is left"
+    ))
 }
 
 /// The device is mounted nowhere, or just where it is wanted.
@@ -308,10 +315,14 @@ fn guard(
             if !here {
                 // A stack may be running on them this very moment (trap 27).
                 let at = wanted.at.display();
-                return Err(Failure::refused(format!("{at} is not empty: a volume that is mounted there would hide what is in it"))
-                    .cause(format!("in it lie {names}"))
-                    .data("nothing was changed")
-                    .hint(format!("stop what uses them and move them away, or mount the volume elsewhere: ls -la {at}")));
+                return Err(Failure::refused(format!(
+                    "{at} is not empty: a volume that is mounted there would hide what is in it"
+                ))
+                .cause(format!("in it lie {names}"))
+                .data("nothing was changed")
+                .hint(format!(
+                    "stop what uses them and move them away, or mount the volume elsewhere: ls -la {at}"
+                )));
             }
             notes.push(format!(
                 "files lie hidden below the volume ({names}): the mount point is not made immutable"
@@ -375,9 +386,12 @@ fn boot(
                 written = true;
             }
             Standing::Foreign => {
-                return Err(Failure::refused(format!("{} is there, and not Rehome's", piece.path().display()))
-                    .data("nothing was changed")
-                    .hint("move it away if it is not needed, or leave systemd out: --no-systemd"));
+                return Err(Failure::refused(format!(
+                    "{} is there, and not Rehome's",
+                    piece.path().display()
+                ))
+                .data("nothing was changed")
+                .hint("move it away if it is not needed, or leave systemd out: --no-systemd"));
             }
         }
     }

@@ -117,7 +117,12 @@ impl Told {
             .provider
             .map_or(String::new(), |provider| format!(" of {provider}"));
         Self {
-            about: format!("{}{whose}, {}, at {}", device.name.display(), device.size, at.display()),
+            about: format!(
+                "{}{whose}, {}, at {}",
+                device.name.display(),
+                device.size,
+                at.display()
+            ),
             at: at.to_owned(),
             uuid: Some(plan.uuid),
             actions: plan
@@ -136,7 +141,10 @@ impl Told {
     #[must_use]
     pub fn undo(at: &Path, actions: &[Undo]) -> Self {
         Self {
-            about: format!("Take back the mount at {}; what is on the volume stays", at.display()),
+            about: format!(
+                "Take back the mount at {}; what is on the volume stays",
+                at.display()
+            ),
             at: at.to_owned(),
             uuid: None,
             actions: actions

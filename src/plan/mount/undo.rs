@@ -1,6 +1,6 @@
 //! What takes back what a mount did to the machine.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::stacked;
 use crate::block::bare::Flag;
@@ -40,7 +40,10 @@ pub fn plan_undo(seen: &UndoSeen) -> Result<Vec<Undo>> {
         let failure = Failure::refused(format!("the volume at {at} is in use"))
             .data("nothing was changed")
             .hint("move the data back first: rehome move --to volumes; or stop what uses it");
-        return Err(seen.users.iter().fold(failure, |failure, user| failure.cause(user.clone())));
+        return Err(seen
+            .users
+            .iter()
+            .fold(failure, |failure, user| failure.cause(user.clone())));
     }
     let mut actions = Vec::new();
     if !seen.mounts.here.is_empty() {
