@@ -83,7 +83,7 @@ pub async fn size(app: &App, growth: u32) -> Result<SizeReport> {
         })
         .collect();
     let keys: Vec<&VolumeKey> = seen.iter().map(|(volume, _)| &volume.key).collect();
-    let sizing = measured(&held, growth, earliest(&before, &keys), now);
+    let sizing = measured(&held, growth, earliest(&before, &keys), now.as_second());
 
     let last = before.last();
     let volumes = seen
@@ -125,7 +125,7 @@ fn earliest(before: &[Measured], keys: &[&VolumeKey]) -> Option<Earlier> {
             .map(|key| measured.bytes.get(key).copied())
             .sum::<Option<u64>>()?;
         Some(Earlier {
-            at: measured.at,
+            at: measured.at.as_second(),
             bytes,
         })
     })
@@ -149,7 +149,7 @@ mod tests {
         ];
         let (db, media) = (key("db"), key("media"));
         let found = earliest(&before, &[&db, &media]).unwrap();
-        assert_eq!((found.at, found.bytes), (before[1].at, 111));
+        assert_eq!((found.at, found.bytes), (before[1].at.as_second(), 111));
         assert_eq!(earliest(&before, &[&key("none")]), None);
     }
 }

@@ -1,7 +1,6 @@
 //! How large a block volume to buy: from what the volumes hold, or from how many records there will be. Arithmetic with
 //! its reasons; nothing is measured here.
 
-use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::model::{ByteSize, Failure, Result};
@@ -45,8 +44,8 @@ pub struct Held {
 /// What the volumes held together at an earlier time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Earlier {
-    /// When.
-    pub at: Timestamp,
+    /// When, in seconds since 1970.
+    pub at: i64,
     /// Bytes of all of them.
     pub bytes: u64,
 }
@@ -109,7 +108,7 @@ pub struct Sizing {
 
 /// From what the volumes hold now. `growth` is in percent; what was measured earlier counts where it means more.
 #[must_use]
-pub fn measured(held: &[Held], growth: u32, earlier: Option<Earlier>, now: Timestamp) -> Sizing {
+pub fn measured(held: &[Held], growth: u32, earlier: Option<Earlier>, now: i64) -> Sizing {
     let data: u64 = held.iter().map(|held| held.allocated).sum();
     let entries: u64 = held.iter().map(|held| held.entries).sum();
     let rate = earlier.and_then(|earlier| a_day(earlier, data, now));
@@ -193,8 +192,8 @@ fn percent(bytes: u64, percent: u32) -> u64 {
 }
 
 /// Bytes a day since then; what shrank does not grow.
-pub(super) fn a_day(earlier: Earlier, bytes: u64, now: Timestamp) -> Option<u64> {
-    let seconds = now.as_second() - earlier.at.as_second();
+pub(super) fn a_day(earlier: Earlier, bytes: u64, now: i64) -> Option<u64> {
+    let seconds = now - earlier.at;
     if seconds < SHORTEST {
         return None;
     }
@@ -275,8 +274,8 @@ mod tests {
         }
     }
 
-    fn at(text: &str) -> Timestamp {
-        text.parse().unwrap()
+    fn at(text: &str) -> i64 {
+        text.parse::<jiff::Timestamp>().unwrap().as_second()
     }
 
     #[test]

@@ -138,14 +138,14 @@ pub(super) fn full_soon(seen: &Checkup) -> Vec<Finding> {
         let first = seen.known.sizes.iter().find_map(|measured| {
             let bytes = *measured.bytes.get(&volume.key)?;
             Some(Earlier {
-                at: measured.at,
+                at: measured.at.as_second(),
                 bytes,
             })
         });
         let (Some(probe), Some(scan), Some(first)) = (probe, &volume.scan, first) else {
             continue;
         };
-        let rate = a_day(first, scan.allocated, seen.known.now).unwrap_or(0);
+        let rate = a_day(first, scan.allocated, seen.known.now.as_second()).unwrap_or(0);
         let disk = disks
             .entry(&probe.device)
             .or_insert((probe.bytes_free, 0, volume));

@@ -290,7 +290,7 @@ fn twins(seen: &MachineSeen) -> Result<()> {
     Err(Failure::refused(format!("{} have the same UUID {}", nodes.join(" and "), twins.uuid))
         .cause("one is a clone of the other, from a snapshot perhaps: which one is mounted at a boot is chance")
         .data("nothing was changed")
-        .hint("detach the clone, or give it another UUID when it is not mounted: tune2fs -U random DEVICE, xfs_admin -U generate DEVICE"))
+        .hint("detach the clone, or give it another UUID when it is not mounted: tune2fs -U time DEVICE, xfs_admin -U generate DEVICE"))
 }
 
 /// The bare mount point: there, empty, immutable.
