@@ -19,7 +19,7 @@ fn completions_know_every_command_in_every_shell() {
 #[test]
 fn bash_completes_with_them() {
     let script = anywhere(&["completions", "bash"]).out;
-    for (typed, expected) in [("mo", "move"), ("roll", "rollback"), ("hist", "history")] {
+    for (typed, expected) in [("mov", "move"), ("roll", "rollback"), ("hist", "history")] {
         let ask = format!(
             "{script}\nCOMP_WORDS=(rehome {typed}) COMP_CWORD=1\n_rehome rehome {typed} rehome\necho \"${{COMPREPLY[@]}}\""
         );
