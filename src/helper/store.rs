@@ -157,7 +157,8 @@ impl Filler<'_> {
     /// When it cannot be written.
     pub fn put(&mut self, id: EntryId, standing: Standing, draft: &Draft) -> io::Result<()> {
         let count = self.bytes.len() / LENGTH;
-        let follows = id.dir == self.from.dir && u64::from(id.slot) == u64::from(self.from.slot) + count as u64;
+        let follows =
+            id.dir == self.from.dir && u64::from(id.slot) == u64::from(self.from.slot) + count as u64;
         if !follows || count >= AT_ONCE {
             self.write()?;
             self.from = id;
