@@ -26,6 +26,9 @@ pub enum Standing {
 /// The length of a record: how it stands, and what the manifest keeps of a file.
 const LENGTH: usize = 1 + Record::LENGTH;
 
+/// Records that are written at once, at most.
+const AT_ONCE: usize = 4096;
+
 /// The records of a tree.
 #[derive(Debug)]
 pub struct Store {
@@ -137,8 +140,8 @@ impl Store {
     }
 }
 
-/// Puts what follows each other in a directory at once: a system call for each of 100,000 files takes longer than
-/// everything else that is done with what is known of them.
+/// Puts what follows each other in a directory at once: of a pass over 100,000 files that found nothing changed, a system
+/// call for each was 0.1 s of 0.6 s.
 #[derive(Debug)]
 pub struct Filler<'a> {
     store: &'a Store,
@@ -147,9 +150,6 @@ pub struct Filler<'a> {
     bytes: Vec<u8>,
 }
 
-/// Records that are written at once.
-const AT_ONCE: usize = 4096;
-
 impl Filler<'_> {
     /// As [`Store::put`]; it is known after [`Self::finish`].
     ///
@@ -157,8 +157,7 @@ impl Filler<'_> {
     /// When it cannot be written.
     pub fn put(&mut self, id: EntryId, standing: Standing, draft: &Draft) -> io::Result<()> {
         let count = self.bytes.len() / LENGTH;
-        let follows =
-            id.dir == self.from.dir && u64::from(id.slot) == u64::from(self.from.slot) + count as u64;
+        let follows = id.dir == self.from.dir && id.slot as usize == self.from.slot as usize + count;
         if !follows || count >= AT_ONCE {
             self.write()?;
             self.from = id;
