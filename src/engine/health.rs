@@ -102,6 +102,7 @@ impl Engine {
                     if self.is_well(&now).await {
                         return Ok(());
                     }
+                    stable_since = None;
                     let pause = (asked.elapsed() * LEFT_ALONE).min(LEFT_ALONE_AT_MOST);
                     ask_again = Instant::now() + pause;
                 }

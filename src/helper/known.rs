@@ -147,6 +147,7 @@ pub fn known(cx: &Context, manifest: &Path, tree: &Tree) -> Result<Known> {
     }
     let mut known: Known = nothing()?;
     let mut search = Search::new(tree);
+    let mut files = known.files.filler();
     let read = manifest::read(manifest, |path, entry| {
         let record = match entry {
             Entry::Dir { ino } => {
@@ -166,13 +167,14 @@ pub fn known(cx: &Context, manifest: &Path, tree: &Tree) -> Result<Known> {
             return Ok(());
         }
         if Fingerprint::from(&meta) == record.source {
-            known.files.put(id, Standing::Proven, &draft)
+            files.put(id, Standing::Proven, &draft)
         } else if draft.is_worth_reading(&meta) && meta.nlink == 1 {
-            known.files.put(id, Standing::Earlier, &draft)
+            files.put(id, Standing::Earlier, &draft)
         } else {
             Ok(())
         }
     });
+    let read = read.and_then(|()| files.finish().map_err(Unusable::from));
     match read {
         Ok(()) => {
             known.moves = search.finish();

@@ -26,6 +26,9 @@ pub enum Standing {
 /// The length of a record: how it stands, and what the manifest keeps of a file.
 const LENGTH: usize = 1 + Record::LENGTH;
 
+/// Records that are written at once, at most.
+const AT_ONCE: usize = 4096;
+
 /// The records of a tree.
 #[derive(Debug)]
 pub struct Store {
@@ -106,14 +109,23 @@ impl Store {
     /// When it cannot be written.
     pub fn put(&self, id: EntryId, standing: Standing, draft: &Draft) -> io::Result<()> {
         let mut bytes = Vec::with_capacity(LENGTH);
-        bytes.push(match standing {
-            Standing::Proven => 1,
-            Standing::Earlier => 2,
-            Standing::Draft => 3,
-        });
-        draft.record().encode(&mut bytes);
+        encode(standing, draft, &mut bytes);
+        self.write(id, &bytes)
+    }
+
+    fn write(&self, id: EntryId, bytes: &[u8]) -> io::Result<()> {
         self.anything.store(true, Relaxed);
-        self.file.write_all_at(&bytes, self.place(id))
+        self.file.write_all_at(bytes, self.place(id))
+    }
+
+    /// For putting many, in the order of the tree.
+    #[must_use]
+    pub fn filler(&self) -> Filler<'_> {
+        Filler {
+            store: self,
+            from: EntryId { dir: 0, slot: 0 },
+            bytes: Vec::new(),
+        }
     }
 
     /// Knows nothing of a file from now on.
@@ -126,6 +138,58 @@ impl Store {
         }
         self.file.write_all_at(&[0], self.place(id))
     }
+}
+
+/// Puts what follows each other in a directory at once: of a pass over 100,000 files that found nothing changed, a system
+/// call for each was 0.1 s of 0.6 s.
+#[derive(Debug)]
+pub struct Filler<'a> {
+    store: &'a Store,
+    /// Where the records begin that are still to be written.
+    from: EntryId,
+    bytes: Vec<u8>,
+}
+
+impl Filler<'_> {
+    /// As [`Store::put`]; it is known after [`Self::finish`].
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn put(&mut self, id: EntryId, standing: Standing, draft: &Draft) -> io::Result<()> {
+        let count = self.bytes.len() / LENGTH;
+        let follows = id.dir == self.from.dir && id.slot as usize == self.from.slot as usize + count;
+        if !follows || count >= AT_ONCE {
+            self.write()?;
+            self.from = id;
+        }
+        encode(standing, draft, &mut self.bytes);
+        Ok(())
+    }
+
+    /// Writes what is left.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.write()
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        if !self.bytes.is_empty() {
+            self.store.write(self.from, &self.bytes)?;
+            self.bytes.clear();
+        }
+        Ok(())
+    }
+}
+
+fn encode(standing: Standing, draft: &Draft, out: &mut Vec<u8>) {
+    out.push(match standing {
+        Standing::Proven => 1,
+        Standing::Earlier => 2,
+        Standing::Draft => 3,
+    });
+    draft.record().encode(out);
 }
 
 fn decode(bytes: &[u8]) -> Option<(Standing, Draft)> {

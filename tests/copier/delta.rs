@@ -42,6 +42,22 @@ fn what_was_just_written_is_dirty_and_what_is_old_is_not() {
 }
 
 #[test]
+fn what_is_known_of_a_directory_with_many_files_is_known_of_each() {
+    // Between the files lie entries of which nothing is known.
+    let bench = settled(
+        "for n in $(seq -w 9500); do echo $n > f$n; done; mkdir f0100d f5000d; echo x > f5000d/f; ln -s f0001 f0200l; ln f4000 f4000h",
+    );
+    bash(
+        &bench.from,
+        "for n in 0001 0101 0201 4095 4096 4097 4098 8191 8192 8193 9500; do echo y$n > f$n; done; rm f0300 f4500",
+    );
+    let report = bench.copy();
+    assert_eq!((report.files_copied, report.deleted), (11, 2));
+    bench.assert_same();
+    bench.verify();
+}
+
+#[test]
 fn a_rewrite_of_the_same_size_with_the_time_set_back_is_seen() {
     let bench = settled("echo aaaa > a; echo bbbb > b; touch -d @1000 a b");
     bash(&bench.from, "echo AAAA > a; touch -d @1000 a");
