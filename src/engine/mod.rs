@@ -5,6 +5,7 @@
 
 mod connect;
 mod containers;
+mod describe;
 mod exec;
 mod health;
 mod helper;

@@ -11,6 +11,7 @@ mod boot;
 mod command;
 mod dirs;
 mod fstab_files;
+mod growing;
 mod mounting;
 mod support;
 mod units;

@@ -59,6 +59,19 @@ impl Disk {
         Self::attach(image)
     }
 
+    /// Nothing but zeroes.
+    pub fn empty(size: &str) -> Self {
+        let image = tempdir();
+        sh("truncate", &[&"-s", &size, &image.path().join("image")]);
+        Self::attach(image)
+    }
+
+    /// As a provider makes a volume larger while it is in use.
+    pub fn enlarge(&self, size: &str) {
+        sh("truncate", &[&"-s", &size, &self.image.path().join("image")]);
+        sh("losetup", &[&"--set-capacity", &self.device]);
+    }
+
     /// The same content on another device, as a snapshot that was made a volume.
     pub fn clone(&self) -> Self {
         let image = tempdir();
