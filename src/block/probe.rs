@@ -159,6 +159,7 @@ pub(super) async fn blkid(opened: &Opened) -> Result<Option<Signature>> {
         Failure::environment(format!("`{line}` {what} ({})", ended.status)).cause(ended.stderr.trim())
     };
     match ended.code {
+        Some(0) if tells_of_the_partition_only(&ended.stdout) => Ok(None),
         Some(0) => {
             let said = blkid_says(&ended.stdout);
             said.map(Some)
@@ -169,6 +170,18 @@ pub(super) async fn blkid(opened: &Opened) -> Result<Option<Signature>> {
         Some(8) => Err(strange("found signatures of more than one kind")),
         _ => Err(strange("failed")),
     }
+}
+
+/// Of a partition it tells what the disk's table says of it, whatever is in it: `PART_ENTRY_SCHEME` and others. They are
+/// nothing that was found in it.
+fn tells_of_the_partition_only(text: &str) -> bool {
+    let mut entries = 0;
+    let others = text.lines().any(|line| {
+        let of_the_table = line.starts_with("PART_ENTRY_");
+        entries += usize::from(of_the_table);
+        !of_the_table && !line.starts_with("DEVNAME=")
+    });
+    entries > 0 && !others
 }
 
 /// `KEY=value` lines, special characters behind backslashes.
@@ -347,6 +360,17 @@ mod tests {
         let table = blkid_says("DEVNAME=/proc/self/fd/0\nPTUUID=ab\nPTTYPE=gpt\n").unwrap();
         assert_eq!((table.kind.as_str(), table.uuid.as_deref()), ("gpt", Some("ab")));
         assert_eq!(blkid_says("DEVNAME=/proc/self/fd/0\n"), None);
+    }
+
+    #[test]
+    fn what_the_table_says_of_a_partition_is_nothing_in_it() {
+        let entry = "DEVNAME=/proc/self/fd/0\nPART_ENTRY_SCHEME=gpt\nPART_ENTRY_NUMBER=1\n";
+        assert!(tells_of_the_partition_only(entry));
+        for more in ["TYPE=ext4\n", "PTTYPE=dos\n", "USAGE=raid\n", "something\n", "\n"] {
+            assert!(!tells_of_the_partition_only(&format!("{entry}{more}")), "{more}");
+        }
+        assert!(!tells_of_the_partition_only("DEVNAME=/proc/self/fd/0\n"));
+        assert!(!tells_of_the_partition_only(""));
     }
 
     proptest! {

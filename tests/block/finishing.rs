@@ -1,5 +1,8 @@
 //! A killed mkfs is finished, and nothing else is taken for one.
 
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
 use rehome::block::format::{Formatted, finish, unfinished};
 use rehome::block::intent::Intent;
 use rehome::block::opened::Opened;
@@ -48,15 +51,26 @@ fn whole(disk: &Loop, made: &Formatted) {
 #[tokio::test]
 async fn mkfs_killed_at_any_moment_is_finished() {
     for fs in ["ext4", "xfs"] {
-        for delay in ["0.001", "0.003", "0.006", "0.01", "0.02", "0.05"] {
-            let uuid = if fs == "ext4" {
-                "-U $2 -E nodiscard"
+        for millis in [1, 3, 6, 10, 20, 50] {
+            let uuid = format!("uuid={UUID}");
+            let arguments = if fs == "ext4" {
+                ["-U", UUID, "-E", "nodiscard"].as_slice()
             } else {
-                "-K -m uuid=$2"
+                &["-K", "-m", &uuid]
             };
             let disk = Loop::of("400M", "");
-            let line = format!("timeout -s KILL {delay} mkfs.{fs} -q {uuid} $1 || true");
-            bash(&line, &[&disk.node, &UUID]);
+            let mut mkfs = Command::new(format!("/sbin/mkfs.{fs}"))
+                .arg("-q")
+                .args(arguments)
+                .arg(&disk.node)
+                .stdin(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            std::thread::sleep(Duration::from_millis(millis));
+            mkfs.kill().unwrap();
+            // Dead, and not about to be: the device is free.
+            mkfs.wait().unwrap();
             let made = end(&disk, fs).await.unwrap();
             whole(&disk, &made);
         }
@@ -138,7 +152,10 @@ async fn what_somebody_else_wrote_since_is_left_alone() {
             "tar -c /etc/passwd 2>/dev/null | dd of=$1 conv=notrunc status=none",
             "data of no form",
         ),
-        ("head -c 320M /dev/urandom > $1", "data of no form"),
+        (
+            "head -c 40M /dev/urandom | dd of=$1 conv=notrunc status=none",
+            "data of no form",
+        ),
         (
             "printf end | dd of=$1 bs=1 seek=335544317 conv=notrunc status=none",
             "at byte 335544317",
