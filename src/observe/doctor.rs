@@ -197,10 +197,11 @@ impl Observer<'_> {
         }
     }
 
-    /// <https://www.postgresql.org/docs/current/catalog-pg-database.html>: `datcollversion` is there from 15 on.
+    /// <https://www.postgresql.org/docs/current/catalog-pg-database.html>: `datcollversion` is there from 15 on. A library
+    /// that tells no version, as Alpine's, is another than the one that told one.
     async fn postgres(&self, container: &Container) -> PostgresSeen {
         const COLLATIONS: &str = "SELECT datname || E'\\t' || datcollversion || E'\\t' || \
-             pg_database_collation_actual_version(oid) FROM pg_database WHERE datallowconn AND \
+             coalesce(pg_database_collation_actual_version(oid), 'none') FROM pg_database WHERE datallowconn AND \
              datcollversion IS DISTINCT FROM pg_database_collation_actual_version(oid) \
              AND datcollversion IS NOT NULL ORDER BY 1 LIMIT 20";
         let collations = self.ask_postgres(container, COLLATIONS).await;

@@ -139,13 +139,22 @@ pub async fn mount(options: &Options, app: Option<&App>, request: &MountRequest)
             override_path: app.settings.override_path.clone(),
             ..Depth::default()
         };
-        let world = app.look(&app.looking(), &depth).await?;
-        wanted.dirs = directories(app, &world, &mut notes).await?;
-        if !pieces.is_empty()
-            && let Some(stack) = stack(app, &world)
-        {
-            let sentinel = request.at.join(sentinel::name(&uuid));
-            pieces.extend(boot::stack_comes_up(&request.at, &sentinel, &stack)?);
+        // A home that is not mounted cannot be looked at, and mounting it is what mends that.
+        match app.look(&app.looking(), &depth).await {
+            Ok(world) => {
+                wanted.dirs = directories(app, &world, &mut notes).await?;
+                if !pieces.is_empty()
+                    && let Some(stack) = stack(app, &world)
+                {
+                    let sentinel = request.at.join(sentinel::name(&uuid));
+                    pieces.extend(boot::stack_comes_up(&request.at, &sentinel, &stack)?);
+                }
+            }
+            Err(failure) => notes.push(format!(
+                "project {} could not be looked at, so nothing is made for it; run this again afterwards ({})",
+                app.project.name,
+                failure
+            )),
         }
     }
     let paths: Vec<_> = wanted.dirs.iter().map(|dir| dir.path.clone()).collect();

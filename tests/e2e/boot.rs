@@ -18,15 +18,18 @@ fn here(stack: &Stack, block: &Block, more: &str) -> String {
         .err
 }
 
-/// How systemd would bring the stack up when the volume appears.
+/// Brings the stack up as systemd would when the volume appears.
+fn run_unit(stack: &Stack, block: &Block) {
+    let text = unit(stack, block);
+    let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+    let (directory, command) = (value("WorkingDirectory="), value("ExecStart="));
+    sh(&format!("cd {directory} && env -i {command}"));
+}
+
+/// The unit that does.
 fn unit(stack: &Stack, block: &Block) -> String {
     let file = format!("etc/systemd/system/rehome-{}.service", stack.name);
-    let text = std::fs::read_to_string(block.sysroot.as_ref().unwrap().join(file)).unwrap();
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("ExecStart="))
-        .unwrap();
-    line.to_owned()
+    std::fs::read_to_string(block.sysroot.as_ref().unwrap().join(file)).unwrap()
 }
 
 #[test]
@@ -66,7 +69,7 @@ fn trap_01_without_its_volume_nothing_starts_and_nothing_is_written_in_its_place
     // Trap 28: the volume comes, and the engine does not try again. The unit does.
     here(&stack, &block, "");
     assert_eq!(stack.running(), ["side"]);
-    sh(&format!("cd / && env -i {}", unit(&stack, &block)));
+    run_unit(&stack, &block);
     wait_for("the stack", || stack.running() == ["app", "side", "web"]);
     assert!(log(&stack).starts_with(&written), "lines were lost");
 }
@@ -82,7 +85,7 @@ fn trap_28_the_unit_brings_back_what_ran_and_nothing_else() {
     here(&stack, &block, "");
     let before = stack.shape();
     stack.compose("stop");
-    sh(&format!("cd / && env -i {}", unit(&stack, &block)));
+    run_unit(&stack, &block);
     wait_for("the stack", || stack.running() == ["app", "web"]);
     assert_eq!(stack.shape(), before, "no container is made anew");
     // The unit is for the files that Compose finds: a move back is followed without a word to systemd.

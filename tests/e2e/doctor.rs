@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::stacks::postgres_up;
-use crate::support::{BUSYBOX, Block, POSTGRES, Run, Stack, sh, try_sh};
+use crate::support::{BUSYBOX, Block, POSTGRES, Run, Stack, sh, try_sh, wait_for};
 
 /// A service that writes to a volume, with all that a careful person says about it.
 fn careful() -> String {
@@ -21,6 +21,13 @@ volumes:
   data:
 "#
     )
+}
+
+/// The same, up and healthy.
+fn careful_up() -> Stack {
+    let stack = Stack::write(&careful());
+    stack.compose("up -d --wait");
+    stack
 }
 
 /// The ids of the findings that are no notes.
@@ -69,7 +76,7 @@ fn moved(stack: &Stack, block: &Block) {
 #[test]
 fn a_clean_stack_prints_one_line() {
     let block = Block::by_rehome(160);
-    let stack = Stack::up(&careful());
+    let stack = careful_up();
     // Before the move it is on the root disk, which is a warning and the command that mends it.
     finds(&stack, 0, &["on-root-disk"]);
     moved(&stack, &block);
@@ -99,11 +106,28 @@ fn a_clean_database_prints_one_line_and_its_faults_are_found() {
     finds_on(&block, &stack, 0, &[]);
     let run = stack.rehome(&doctor_on(&block)).exits(0);
     assert_eq!(run.out.lines().count(), 1, "{}", run.out);
-    // Trap 6, planted in the catalogue: what a newer C library does to a database.
+    // Trap 6, planted in the catalogue: what a newer library does to a database …
     let psql = |query: &str| stack.exec("db", &format!("psql -qtAX -U app -d postgres -c \"{query}\""));
-    psql("UPDATE pg_database SET datcollversion = '1.0' WHERE datname = 'app'");
+    psql("CREATE DATABASE words TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'");
+    finds_on(&block, &stack, 0, &[]);
+    psql("UPDATE pg_database SET datcollversion = '1.0' WHERE datname = 'words'");
     finds_on(&block, &stack, 3, &["collation-version"]);
-    psql("ALTER DATABASE app REFRESH COLLATION VERSION");
+    let run = stack.rehome(&doctor_on(&block)).exits(3);
+    // What it says mends it.
+    let mends: Vec<_> = run
+        .out
+        .lines()
+        .filter_map(|line| line.find("docker exec ").map(|at| &line[at..]))
+        .collect();
+    assert_eq!(mends.len(), 2, "{}", run.out);
+    for mend in mends {
+        sh(mend);
+    }
+    finds_on(&block, &stack, 0, &[]);
+    // … and an image whose library has no versions, as Alpine's.
+    psql("UPDATE pg_database SET datcollversion = '2.36' WHERE datname = 'app'");
+    finds_on(&block, &stack, 3, &["collation-version"]);
+    psql("UPDATE pg_database SET datcollversion = NULL WHERE datname = 'app'");
     finds_on(&block, &stack, 0, &[]);
     // Trap 8.
     stack.file(
@@ -138,7 +162,7 @@ volumes:
 
 #[test]
 fn trap_13_a_stack_that_is_down_is_found_before_the_prune() {
-    let stack = Stack::up(&careful());
+    let stack = careful_up();
     stack.compose("down");
     finds(&stack, 3, &["on-root-disk", "prunable"]);
     let mend = "compose -- up --no-start";
@@ -179,7 +203,7 @@ fn trap_23_a_user_that_cannot_write_its_data_is_found() {
 #[test]
 fn trap_27_a_mount_that_arrives_late_is_found() {
     let block = Block::by_rehome(160);
-    let stack = Stack::up(&careful());
+    let stack = careful_up();
     moved(&stack, &block);
     let (root, device) = (block.path(), block.device.as_str());
     // The server comes up without its block volume …
@@ -214,7 +238,7 @@ fn trap_27_a_mount_that_arrives_late_is_found() {
 #[test]
 fn what_the_next_boot_does_wrong_is_found() {
     let block = Block::by_rehome(160);
-    let stack = Stack::up(&careful());
+    let stack = careful_up();
     moved(&stack, &block);
     let sysroot = block.sysroot.as_ref().unwrap();
     let fstab = sysroot.join("etc/fstab");
@@ -246,7 +270,7 @@ fn what_the_next_boot_does_wrong_is_found() {
 #[test]
 fn trap_29_an_override_that_is_dropped_is_found() {
     let block = Block::by_rehome(160);
-    let stack = Stack::up(&careful());
+    let stack = careful_up();
     moved(&stack, &block);
     sh(&format!("sed -i /^COMPOSE_FILE/d {}/.env", stack.dir.display()));
     let run = stack.rehome("doctor --json").exits(3);
@@ -292,6 +316,14 @@ volumes:
         stack.dir.parent().unwrap().display()
     ));
     stack.compose("up -d");
+    wait_for("the file", || {
+        try_sh(&format!(
+            "cd {} && docker compose exec -T app test -s /cache/file",
+            stack.dir.display()
+        ))
+        .status
+        .success()
+    });
     finds(
         &stack,
         3,

@@ -122,6 +122,16 @@ pub(super) fn collations(seen: &Checkup) -> Vec<Finding> {
                     ));
                 }
                 for [database, ..] in others {
+                    // A name that a shell would take for something else is left to a person.
+                    let known = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+                    if !database.chars().all(known) || database.starts_with('-') {
+                        continue;
+                    }
+                    let quoted = if database.chars().all(|c| c.is_ascii_lowercase() || c == '_') {
+                        database.clone()
+                    } else {
+                        format!("\\\"{database}\\\"")
+                    };
                     let ask = |query: &str| {
                         format!(
                             "docker exec {} sh -c 'psql -U \"${{POSTGRES_USER:-postgres}}\" -d {database} -c \"{query}\"'",
@@ -129,10 +139,8 @@ pub(super) fn collations(seen: &Checkup) -> Vec<Finding> {
                         )
                     };
                     finding = finding
-                        .mend(ask(&format!("REINDEX DATABASE {database}")))
-                        .mend(ask(&format!(
-                            "ALTER DATABASE {database} REFRESH COLLATION VERSION"
-                        )));
+                        .mend(ask(&format!("REINDEX DATABASE {quoted}")))
+                        .mend(ask(&format!("ALTER DATABASE {quoted} REFRESH COLLATION VERSION")));
                 }
                 found.push(finding);
             }

@@ -87,6 +87,18 @@ fn trap_06_a_library_that_sorts_in_another_way_is_found() {
       $ docker exec kms-connect-db-1 sh -c 'psql -U "${POSTGRES_USER:-postgres}" -d app -c "REINDEX DATABASE app"'
       $ docker exec kms-connect-db-1 sh -c 'psql -U "${POSTGRES_USER:-postgres}" -d app -c "ALTER DATABASE app REFRESH COLLATION VERSION"'
     "#);
+    let mends = |name: &str| {
+        let others = Ok(vec![[name, "2.31", "none"].map(str::to_owned)]);
+        found(|seen| say(seen, others)).remove(0).mend
+    };
+    assert!(
+        mends("My-data")[0].ends_with(r#"-d My-data -c "REINDEX DATABASE \"My-data\""'"#),
+        "{:?}",
+        mends("My-data")
+    );
+    for strange in ["a b", "$(reboot)", "a'b", "-h"] {
+        assert_eq!(mends(strange), [""; 0], "{strange}");
+    }
     assert_eq!(
         ids(|seen| say(seen, Err("password authentication failed".to_owned()))),
         ["unknown collation-version"]
