@@ -26,6 +26,8 @@ use crate::model::{Failure, ProjectName, Result, ServiceName};
 const MARK: &str = "Written by rehome";
 /// Where units of the administrator are.
 const UNITS: &str = "/etc/systemd/system";
+/// The engine's own unit.
+const ENGINE: &str = "docker.service";
 /// Units that one mount wants.
 const WANTED: usize = 1000;
 /// A longer file is not ours.
@@ -84,15 +86,45 @@ pub fn engine_waits(target: &Path) -> Result<Piece> {
     )?;
     Ok(Piece::File {
         path: Path::new(UNITS)
-            .join("docker.service.d")
+            .join(format!("{ENGINE}.d"))
             .join(format!("rehome-{}.conf", escape(target))),
         text,
     })
 }
 
-/// What the drop-in means for everything else on the host, a sentence each.
+/// What starts the engine when the volume is mounted after the boot: an engine that could not start for want of the volume
+/// does not try again by itself. `None` where the engine does not start at boot either.
+///
+/// # Errors
+/// When systemd's directories cannot be read.
+pub fn engine_comes_up(sysroot: &Sysroot, target: &Path) -> Result<Option<Piece>> {
+    let link = Path::new(UNITS)
+        .join(format!("{}.wants", unit_name(target, "mount")))
+        .join(ENGINE);
+    let enabled = Path::new(UNITS).join("multi-user.target.wants").join(ENGINE);
+    // One that is there already may lead elsewhere: it does the same.
+    for known in [&link, &enabled] {
+        let at = sysroot.at(known);
+        match std::fs::read_link(&at) {
+            Ok(to) => {
+                return Ok(Some(Piece::Link {
+                    path: link.clone(),
+                    to,
+                }));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                return Err(Failure::environment(format!("cannot read {}", at.display())).because(&error));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// What the drop-in means for everything else on the host, a sentence each. `comes_up` is whether the engine is started
+/// when the volume is mounted later.
 #[must_use]
-pub fn blast_radius(target: &Path) -> Vec<String> {
+pub fn blast_radius(target: &Path, comes_up: bool) -> Vec<String> {
     let (target, unit) = (target.display(), unit_name(target, "mount"));
     vec![
         format!(
@@ -101,9 +133,15 @@ pub fn blast_radius(target: &Path) -> Vec<String> {
         format!(
             "`systemctl stop {unit}` stops the Docker engine, and all containers with it; `umount {target}` does not"
         ),
-        format!(
-            "when {target} is mounted later, the engine is started with the stack, and with it every container that restarts by itself"
-        ),
+        if comes_up {
+            format!(
+                "when {target} is mounted later, the engine is started, and with it every container that restarts by itself"
+            )
+        } else {
+            format!(
+                "when {target} is mounted later, nothing starts the engine, which does not start at boot by itself either: systemctl start docker"
+            )
+        },
     ]
 }
 
@@ -297,7 +335,18 @@ pub fn ours(sysroot: &Sysroot, target: &Path) -> Result<Vec<Piece>> {
             .then_some(Piece::File { path, text }))
     };
     let mut found = Vec::new();
-    found.extend(read(engine_waits(target)?.path().to_owned())?);
+    let waits = read(engine_waits(target)?.path().to_owned())?;
+    if waits.is_some() {
+        // The link has no mark: it is ours as long as the drop-in is there that it goes with.
+        let link = engine_comes_up(sysroot, target)?;
+        let there = |piece: &Piece| Ok::<_, Failure>(standing(sysroot, piece)? == Standing::There);
+        if let Some(link) = link
+            && there(&link)?
+        {
+            found.push(link);
+        }
+    }
+    found.extend(waits);
     let wants = Path::new(UNITS).join(format!("{}.wants", unit_name(target, "mount")));
     let entries = match std::fs::read_dir(sysroot.at(&wants)) {
         Ok(entries) => entries,
@@ -354,13 +403,7 @@ pub async fn outdated(sysroot: &Sysroot, target: &Path) -> Result<bool> {
         return Ok(false);
     }
     let unit = unit_name(target, "mount");
-    let args = [
-        "show",
-        "--property=NeedDaemonReload",
-        "--value",
-        "docker.service",
-        &unit,
-    ];
+    let args = ["show", "--property=NeedDaemonReload", "--value", ENGINE, &unit];
     let said = Tool::new("systemctl", args).run().await?;
     Ok(said.lines().any(|line| line == "yes"))
 }

@@ -1,7 +1,9 @@
 //! Makes a file system on a device that was proven empty, and finishes one that was begun.
 //!
 //! Never with `-F` or `-f`. Nothing here decides that a device may be formatted: that is a [`Proof`], or an [`Intent`]
-//! that was written when there was one.
+//! that was written when there was one. A proof ages while a person thinks about the question: what was proven is looked
+//! at again directly before mkfs. Between that look and the exclusive opening of mkfs itself there is a moment, which
+//! nothing can close for a program that writes to a device without asking for it.
 
 use std::fmt;
 use std::os::fd::AsRawFd as _;
@@ -13,13 +15,13 @@ use rustix::io::{pread, pwrite};
 use serde::{Deserialize, Serialize};
 
 use super::device::Identity;
-use super::found::{Found, cannot_tell, not_empty};
+use super::found::{Found, Signature, cannot_tell, not_empty};
 use super::fsid::FsUuid;
 use super::intent::Intent;
 use super::opened::Opened;
-use super::probe::{Proof, STDIN, around, signatures};
+use super::probe::{Content, Proof, STDIN, around, look, signatures};
 use super::tool::Tool;
-use crate::model::{ByteSize, Failure, Result};
+use crate::model::{ByteSize, Failure, Kind, Result};
 
 /// A check of a file system that was made just now reads its metadata only.
 const CHECK_LIMIT: Duration = Duration::from_secs(3600);
@@ -92,6 +94,21 @@ impl FileSystem {
         }
         args.push(STDIN.into());
         Tool::new(&format!("mkfs.{self}"), args)
+    }
+
+    /// That its mkfs is installed: asked before anything is begun.
+    ///
+    /// # Errors
+    /// Names the package.
+    pub async fn can_be_made(self) -> Result<()> {
+        let asked = Tool::new(&format!("mkfs.{self}"), ["-V"]).run().await;
+        asked.map(drop).map_err(|failure| {
+            failure
+                .inside(format!("an {self} cannot be made on this machine"))
+                .with_kind(Kind::Refused)
+                .data("nothing was changed")
+                .hint(format!("install the package {}", self.package()))
+        })
     }
 
     fn command(self, uuid: FsUuid, label: Option<&str>, node: &Path) -> String {
@@ -197,6 +214,15 @@ pub async fn format(
     opened
         .still_same()
         .map_err(|failure| failure.data("nothing was written to it"))?;
+    // `O_EXCL` keeps mounts away, and not a program that just writes.
+    match look(&opened, false, &mut |_, _| {}).await {
+        Content::Empty(_) => {}
+        Content::NotEmpty(found) => {
+            return Err(not_empty(opened.node(), &found)
+                .cause("it was empty a while ago: somebody has written to it since"));
+        }
+        Content::CannotTell(doubts) => return Err(cannot_tell(opened.node(), &doubts)),
+    }
     // What was begun on a device that is empty now was never begun.
     while let Some(old) = unfinished(dir, &opened)? {
         old.remove(dir)?;
@@ -219,13 +245,40 @@ pub fn unfinished(dir: &Path, opened: &Opened) -> Result<Option<Intent>> {
     Ok(None)
 }
 
+/// Whether a device shows the file system that was begun on it: that, and no other one.
+///
+/// # Errors
+/// When it cannot be told what is on it.
+pub async fn shows(opened: &Opened, intent: &Intent) -> Result<bool> {
+    let found = signatures(opened).await?;
+    Ok(!found.is_empty() && found.iter().all(|one| is_own(one, intent)))
+}
+
+fn is_own(signature: &Signature, intent: &Intent) -> bool {
+    signature.kind == intent.fs.to_string() && signature.uuid == Some(intent.uuid.to_string())
+}
+
+/// Forgets what was begun on a device: it is in use now, and no record may ever say again that it was not.
+///
+/// # Errors
+/// When a record cannot be read or removed.
+pub fn forget(dir: &Path, device: &Identity) -> Result<()> {
+    for intent in Intent::all(dir)? {
+        if intent.is_of(device)? {
+            intent.remove(dir)?;
+        }
+    }
+    Ok(())
+}
+
 /// Ends what was begun: nothing but the intent is left to remove, or mkfs runs again.
 ///
-/// The device was empty when the intent was written, and the intent's UUID is random and nobody else's. So a device that
-/// shows that UUID and nothing else was written by our mkfs, and one that shows nothing at all by our mkfs or by nobody,
-/// unless somebody wrote raw data to it between: then not before its first blocks or after its last ones, where mkfs
-/// leaves zeroes (an archive, an encrypted disk, a copy of another disk begin at the start). A file system that was
-/// finished and then used is never made anew, whatever state it is in.
+/// The device was empty when the intent was written, and the intent's UUID is random and nobody else's: a device that
+/// shows that UUID and nothing else was written by our mkfs. Nothing less is a proof. A device that shows nothing may be
+/// one whose file system was finished, used for a year and then damaged, so it is looked at like any other, and made a
+/// file system on only if it is empty. (mkfs.xfs writes its superblock first, mkfs.ext4 last: a half-made ext4 is often
+/// one that Rehome leaves to a person.) A file system that was finished and then used is never made anew, whatever state
+/// it is in.
 ///
 /// # Errors
 /// When there is something else on it, or the file system was in use since and is damaged; then nothing is written.
@@ -239,7 +292,6 @@ pub async fn finish(opened: Opened, intent: Intent, dir: &Path) -> Result<Format
     }
     opened.still_same()?;
     match progress(&opened, &intent).await? {
-        Progress::Nothing => make(opened, intent, dir).await,
         Progress::Begun => {
             if intent.fs == FileSystem::Xfs {
                 erase_own(&opened)?;
@@ -252,8 +304,6 @@ pub async fn finish(opened: Opened, intent: Intent, dir: &Path) -> Result<Format
 
 /// How far a mkfs came.
 enum Progress {
-    /// Nothing can be recognised yet.
-    Nothing,
     /// It can be recognised, is not whole, and was never mounted.
     Begun,
     /// It is whole.
@@ -265,19 +315,18 @@ async fn progress(opened: &Opened, intent: &Intent) -> Result<Progress> {
     let (mut found, mut doubts) = (Vec::new(), Vec::new());
     around(opened, &mut found, &mut doubts)?;
     let signatures = signatures(opened).await?;
-    let own = !signatures.is_empty();
+    let own = signatures.iter().any(|one| is_own(one, intent));
     found.extend(
         signatures
             .into_iter()
-            .filter(|one| one.kind != intent.fs.to_string() || one.uuid != Some(intent.uuid.to_string()))
+            .filter(|one| !is_own(one, intent))
             .map(Found::Signature),
     );
     let size = opened.identity().size.0;
     // ext4 leaves the boot sectors to others; where XFS has its superblock there is one of ours or nothing.
     let head = match intent.fs {
         FileSystem::Ext4 => 1024,
-        FileSystem::Xfs if own => 0,
-        FileSystem::Xfs => 512,
+        FileSystem::Xfs => 0,
     };
     let start = read(opened, 0, 4096)?;
     let end = read(opened, size - TAIL, TAIL as usize)?;
@@ -298,7 +347,13 @@ async fn progress(opened: &Opened, intent: &Intent) -> Result<Progress> {
         return Err(cannot_tell(node, &doubts));
     }
     if !own {
-        return Ok(Progress::Nothing);
+        return Err(Failure::refused(format!(
+            "the {} that was begun on {} is not to be seen on it",
+            intent.fs,
+            node.display()
+        ))
+        .data("nothing was written to it")
+        .hint("run it again: it is looked at anew"));
     }
     let (never_mounted, check) = match intent.fs {
         // mkfs.xfs sets sb_inprogress, the byte 126, and clears it last; the kernel does not mount it before.

@@ -19,6 +19,13 @@ pub enum Found {
         /// Where.
         at: u64,
     },
+    /// A file system that Rehome began there and of which nothing can be recognised.
+    Begun {
+        /// `ext4`
+        fs: String,
+        /// When.
+        since: String,
+    },
 }
 
 /// What a program recognised.
@@ -44,6 +51,11 @@ impl fmt::Display for Found {
                 f,
                 "data of no form that is known, at byte {at} ({})",
                 ByteSize(*at)
+            ),
+            Self::Begun { fs, since } => write!(
+                f,
+                "Rehome began an {fs} on it at {since} and did not come to its end: that may be what is there, or \
+                 something else that was written since"
             ),
         }
     }

@@ -207,7 +207,7 @@ impl Line {
         })
     }
 
-    /// With other options than the usual ones.
+    /// With other options than the usual ones. Those that let a machine boot without the volume stay.
     ///
     /// # Errors
     /// When they are none, or have a blank in them.
@@ -222,6 +222,12 @@ impl Line {
             .filter(|option| !option.is_empty() && *option != MARK)
             .map(str::to_owned)
             .collect();
+        for (option, value) in [("nofail", ""), ("x-systemd.device-timeout", "=30s")] {
+            let is_said = |said: &String| said.split('=').next() == Some(option);
+            if !self.options.iter().any(is_said) {
+                self.options.push(format!("{option}{value}"));
+            }
+        }
         Ok(self)
     }
 

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::device::{Device, Identity, Number};
 use super::sysfs;
-use crate::helper::mounts;
+use crate::helper::mounts::{self, Mount};
 use crate::model::{Failure, Result, Span};
 
 /// udev holds its lock while it probes, which takes it milliseconds, and after each close of a writer.
@@ -287,17 +287,20 @@ fn mounted(mountinfo: &Path, numbers: &[Number]) -> io::Result<Vec<String>> {
     Ok(found)
 }
 
-/// What has a device (`major:minor`) mounted in another mount namespace: containers, mostly. A sentence each, of so many
-/// as are worth reading.
+/// What has the device of a mount mounted in another mount namespace and keeps it when the mount goes: containers, mostly.
+/// A sentence each, of so many as are worth reading. `own` is the mount table of this process.
+///
+/// Services with a `PrivateTmp=` and the like have a namespace that follows the machine's: what is unmounted here is
+/// unmounted there.
 #[must_use]
-pub fn others_with(device: &str) -> Vec<String> {
+pub fn others_with(top: &Mount, own: &[Mount]) -> Vec<String> {
     const NAMED: usize = 5;
     let mut found = Vec::new();
     let mut spaces = Vec::new();
-    let Ok(own) = std::fs::read_link("/proc/self/ns/mnt") else {
+    let Ok(space) = std::fs::read_link("/proc/self/ns/mnt") else {
         return found;
     };
-    spaces.push(own);
+    spaces.push(space);
     for process in std::fs::read_dir("/proc")
         .into_iter()
         .flatten()
@@ -314,7 +317,15 @@ pub fn others_with(device: &str) -> Vec<String> {
         spaces.push(space);
         let id = process.file_name().to_string_lossy().into_owned();
         let table = mounts::table(&id).unwrap_or_default();
-        if let Some(mount) = table.iter().find(|mount| mount.device == device) {
+        let parent = |table: &[Mount], mount: &Mount| table.iter().find(|m| m.id == mount.parent).cloned();
+        let goes_along = |mount: &Mount| {
+            let on = parent(&table, mount).zip(parent(own, top));
+            mount.point == top.point
+                && mount.follows(top)
+                && on.is_some_and(|(there, here)| there.follows(&here))
+        };
+        let stays = |mount: &&Mount| mount.device == top.device && !goes_along(mount);
+        if let Some(mount) = table.iter().find(stays) {
             let name = sysfs::attribute(&process.path().join("comm"))
                 .ok()
                 .flatten()

@@ -16,6 +16,12 @@ use super::meta::Meta;
 pub struct Mount {
     /// The kernel's number of this mount; statx(2) tells it of an open file.
     pub id: u64,
+    /// The number of the mount that it is mounted on.
+    pub parent: u64,
+    /// The peers that it shares mounts with, if it does: mount_namespaces(7).
+    pub shared: Option<u64>,
+    /// The peers that it takes mounts and unmounts from, if it does.
+    pub master: Option<u64>,
     /// `major:minor`.
     pub device: String,
     /// What of the file system is mounted; `/` is all.
@@ -35,15 +41,23 @@ pub struct Mount {
 pub fn parse(line: &[u8]) -> Option<Mount> {
     // 36 35 98:0 /root /point rw,noatime master:1 - ext3 /dev/root rw,errors=continue
     let mut fields = line.split(|byte| *byte == b' ');
-    let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
-    let device = String::from_utf8(fields.nth(1)?.to_vec()).ok()?;
+    let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<u64>().ok();
+    let (id, parent) = (number(fields.next()?)?, number(fields.next()?)?);
+    let device = String::from_utf8(fields.next()?.to_vec()).ok()?;
     let (root, point, options) = (fields.next()?, fields.next()?, fields.next()?);
-    let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
+    let (mut shared, mut master) = (None, None);
+    for field in fields.by_ref().take_while(|field| *field != b"-") {
+        shared = shared.or(field.strip_prefix(b"shared:").and_then(number));
+        master = master.or(field.strip_prefix(b"master:").and_then(number));
+    }
     let (fs_type, source) = (fields.next()?, fields.next()?);
     let super_options = fields.next().unwrap_or_default();
     let read_only = |options: &[u8]| options.split(|byte| *byte == b',').any(|option| option == b"ro");
     Some(Mount {
         id,
+        parent,
+        shared,
+        master,
         device,
         root: unescape(root),
         point: unescape(point),
@@ -79,6 +93,12 @@ pub fn unescape(field: &[u8]) -> Vec<u8> {
 }
 
 impl Mount {
+    /// Whether it comes and goes with another mount: as its peer, or as one that takes from it.
+    #[must_use]
+    pub fn follows(&self, other: &Mount) -> bool {
+        other.shared.is_some() && (self.shared == other.shared || self.master == other.shared)
+    }
+
     /// Where, as a path.
     #[must_use]
     pub fn point(&self) -> &Path {

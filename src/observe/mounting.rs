@@ -9,7 +9,7 @@ use super::machine::{BareSeen, Candidate, ContentSeen, DeviceSeen, MachineSeen, 
 use crate::block::bare::Bare;
 use crate::block::boot::{self, Piece};
 use crate::block::device::{Attached, Device, Identity, Provider, attached};
-use crate::block::format::unfinished;
+use crate::block::format::{shows, unfinished};
 use crate::block::found::Found;
 use crate::block::fsid::{FsUuid, twins};
 use crate::block::fstab::{self, Fstab};
@@ -18,7 +18,7 @@ use crate::block::mounted::Mounts;
 use crate::block::opened::{self, Opened};
 use crate::block::probe::{self, Content, Proof};
 use crate::block::sysroot::Sysroot;
-use crate::block::volume::Volume;
+use crate::block::volume::{Volume, is_of};
 use crate::block::{dirs, sentinel, units};
 use crate::helper::mounts;
 use crate::model::{ByteSize, Failure, Result};
@@ -89,12 +89,17 @@ async fn candidate(sysroot: &Sysroot, attached: Attached) -> Result<Candidate> {
 fn mounted(sysroot: &Sysroot, device: &Device) -> Result<Vec<PathBuf>> {
     let table = mounts::table("self")
         .map_err(|error| Failure::environment("cannot read the mount table").because(&error))?;
-    Ok(table
-        .iter()
-        // Parts of it that are mounted elsewhere are what Docker makes of volumes.
-        .filter(|mount| mount.device == device.number.to_string() && mount.root == b"/")
-        .map(|mount| sysroot.inside(mount.point()))
-        .collect())
+    let mut found = Vec::new();
+    // Parts of it that are mounted elsewhere are what Docker makes of volumes.
+    for mount in table.iter().filter(|mount| mount.root == b"/") {
+        let is_of = is_of(mount, &device.node).map_err(|error| {
+            Failure::environment(format!("cannot look at {}", device.node.display())).because(&error)
+        })?;
+        if is_of {
+            found.push(sysroot.inside(mount.point()));
+        }
+    }
+    Ok(found)
 }
 
 /// Looks at a device, and holds it if it is not mounted. `begun` is where the records of unfinished file systems are.
@@ -127,8 +132,14 @@ pub async fn device(
     }
     let opened = Opened::open(device).await?;
     let size = opened.identity().size;
-    let (content, holding) = match unfinished(begun, &opened)? {
-        Some(intent) => (
+    // A record is worth nothing by itself: what is on the device decides. What cannot be told is told by the look.
+    let record = unfinished(begun, &opened)?;
+    let shown = match &record {
+        Some(intent) => shows(&opened, intent).await.unwrap_or(false),
+        None => false,
+    };
+    let (content, holding) = match record {
+        Some(intent) if shown => (
             ContentSeen::Begun {
                 fs_type: intent.fs.to_string(),
                 uuid: intent.uuid,
@@ -136,9 +147,18 @@ pub async fn device(
             },
             Holding::Begun(intent),
         ),
-        None => match probe::look(&opened, full, progress).await {
+        record => match probe::look(&opened, full, progress).await {
             Content::Empty(proof) => (ContentSeen::Empty { read: proof.read() }, Holding::Empty(proof)),
-            Content::NotEmpty(found) => (content(found), Holding::AsItIs),
+            Content::NotEmpty(mut found) => {
+                let nameless = found.iter().all(|one| matches!(one, Found::Data { .. }));
+                if let Some(intent) = record.filter(|_| nameless) {
+                    found.push(Found::Begun {
+                        fs: intent.fs.to_string(),
+                        since: intent.since.to_string(),
+                    });
+                }
+                (content(found), Holding::AsItIs)
+            }
             Content::CannotTell(doubts) => (ContentSeen::CannotTell(doubts), Holding::AsItIs),
         },
     };
@@ -279,7 +299,7 @@ pub fn undo(sysroot: &Sysroot, at: &Path) -> Result<UndoSeen> {
             .filter(|mount| mount.device == top.device && mount.id != top.id)
             .map(|mount| format!("it is mounted at {} too", mount.point().display()))
             .collect();
-        users.extend(opened::others_with(&top.device));
+        users.extend(opened::others_with(top, &table));
         users.extend(mounts.below.iter().map(|inner| {
             format!(
                 "something is mounted inside of it, at {}",

@@ -13,8 +13,8 @@ use super::App;
 use super::app::{Options, state_dir};
 use crate::block::bare::Bare;
 use crate::block::boot::{self, Piece};
-use crate::block::device::{Device, Provider, attached, by_path};
-use crate::block::format::{FileSystem, Wanted, finish, format};
+use crate::block::device::{Device, Identity, Provider, attached, by_path};
+use crate::block::format::{FileSystem, Wanted, finish, forget, format};
 use crate::block::fsid::FsUuid;
 use crate::block::fstab::{Change, Fstab, names};
 use crate::block::sysroot::Sysroot;
@@ -118,6 +118,11 @@ pub async fn mount(options: &Options, app: Option<&App>, request: &MountRequest)
         },
     )
     .await?;
+    match &held {
+        Some((_, Holding::Empty(_))) => request.fs.can_be_made().await?,
+        Some((_, Holding::Begun(intent))) => intent.fs.can_be_made().await?,
+        _ => {}
+    }
     let made = Wanted::new(request.fs, request.label.clone())?;
     let mut wanted = MountWanted {
         at: request.at.clone(),
@@ -133,6 +138,7 @@ pub async fn mount(options: &Options, app: Option<&App>, request: &MountRequest)
     let uuid = uuid_of(&device.content, &wanted);
     if request.systemd && boot::systemd_runs(&sysroot) {
         pieces.push(boot::engine_waits(&request.at)?);
+        pieces.extend(boot::engine_comes_up(&sysroot, &request.at)?);
     }
     if let Some(app) = app {
         let depth = Depth {
@@ -362,6 +368,7 @@ impl PlannedMount {
             wanted,
             begun,
             names: vec![device.name.clone()],
+            mounted: false,
         };
         let mut steps = Steps::new(events, plan.actions.len());
         for action in &plan.actions {
@@ -435,9 +442,19 @@ struct Work {
     wanted: Wanted,
     begun: PathBuf,
     names: Vec<PathBuf>,
+    /// By this run.
+    mounted: bool,
 }
 
 impl Work {
+    fn forget(&self) -> Result<()> {
+        let device = std::fs::File::open(&self.node).and_then(Identity::of);
+        let device = device.map_err(|error| {
+            Failure::environment(format!("cannot look at {}", self.node.display())).because(&error)
+        })?;
+        forget(&self.begun, &device)
+    }
+
     fn point(&self) -> PathBuf {
         self.sysroot.at(&self.at)
     }
@@ -482,12 +499,29 @@ impl Work {
                     ),
                 }
             }
-            Action::Mount => {
+            Action::Mount { .. } => {
                 self.held = None;
                 mounted::mount(&self.sysroot, &plan.line, &self.node).await?;
+                self.mounted = true;
+                // From here on it may be written to, and nothing that was begun on it is unfinished.
+                self.forget()?;
                 nothing
             }
-            Action::Sentinel => sentinel::make(&self.volume()?, &plan.uuid).map(|_| None),
+            Action::Sentinel => match sentinel::make(&self.volume()?, &plan.uuid) {
+                Ok(_) => nothing,
+                // A clone, or one that cannot be written to: it is not left mounted for whoever comes by.
+                Err(failure) if self.mounted => {
+                    mounted::unmount(&self.point()).await?;
+                    Err(failure
+                        .data("the volume is not mounted, and its line is not in /etc/fstab")
+                        .hint(format!(
+                            "to look at it: mount {} {}",
+                            self.node.display(),
+                            self.at.display()
+                        )))
+                }
+                Err(failure) => Err(failure),
+            },
             Action::MakeDir(dir) => {
                 dirs::make(&self.volume()?, &dir.path, dir.owner, dir.mode).map(|_| Some(dir.source.clone()))
             }

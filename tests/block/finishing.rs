@@ -3,10 +3,15 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rehome::block::format::{Formatted, finish, unfinished};
+use rehome::block::device::by_path;
+use rehome::block::format::{FileSystem, Formatted, Wanted, finish, format, unfinished};
+use rehome::block::found::not_empty;
 use rehome::block::intent::Intent;
 use rehome::block::opened::Opened;
-use rehome::model::Result;
+use rehome::block::sysroot::Sysroot;
+use rehome::model::{Failure, Result};
+use rehome::observe::ContentSeen;
+use rehome::observe::mounting::{self, Holding};
 
 use crate::support::{Loop, bash, words};
 
@@ -29,18 +34,51 @@ fn record(disk: &Loop, opened: &Opened, fs: &str, change: impl FnOnce(&mut serde
     std::fs::write(path, record.to_string()).unwrap();
 }
 
+/// What `rehome mount` does with a device of which there is a record.
 async fn end(disk: &Loop, fs: &str) -> Result<Formatted> {
     let opened = disk.open().await.unwrap();
     record(disk, &opened, fs, |_| {});
-    let intent = unfinished(disk.dir.path(), &opened).unwrap().unwrap();
-    finish(opened, intent, disk.dir.path()).await
+    drop(opened);
+    again(disk, fs).await
+}
+
+/// The same with whatever record there is.
+async fn again(disk: &Loop, fs: &str) -> Result<Formatted> {
+    let device = by_path(&Sysroot::new(None), &disk.node)?;
+    let (seen, held) = mounting::device(
+        &Sysroot::new(None),
+        device,
+        &disk.node,
+        None,
+        disk.dir.path(),
+        false,
+        &mut |_, _| {},
+    )
+    .await?;
+    let (opened, holding) = held.unwrap();
+    match (holding, seen.content) {
+        (Holding::Begun(intent), _) => finish(opened, intent, disk.dir.path()).await,
+        (Holding::Empty(proof), _) => {
+            let fs = if fs == "ext4" {
+                FileSystem::Ext4
+            } else {
+                FileSystem::Xfs
+            };
+            let wanted = Wanted::new(fs, None).unwrap();
+            format(opened, proof, &wanted, Vec::new(), disk.dir.path()).await
+        }
+        (Holding::AsItIs, ContentSeen::NotEmpty(found)) => Err(not_empty(&disk.node, &found)),
+        (Holding::AsItIs, ContentSeen::FileSystem { fs_type, .. }) => Err(Failure::refused(format!(
+            "a file system ({fs_type}), which is mounted as it is"
+        ))),
+        (Holding::AsItIs, content) => Err(Failure::refused(format!("{content:?}"))),
+    }
 }
 
 #[track_caller]
 fn whole(disk: &Loop, made: &Formatted) {
-    assert_eq!(made.uuid.to_string(), UUID);
     let said = bash("blkid -p -s UUID -o value $1", &[&disk.node]);
-    assert_eq!(said, UUID);
+    assert_eq!(said, made.uuid.to_string());
     bash(
         "if [[ $2 == ext4 ]]; then e2fsck -fn $1; else xfs_repair -n $1; fi",
         &[&disk.node, &made.fs.to_string()],
@@ -49,9 +87,10 @@ fn whole(disk: &Loop, made: &Formatted) {
 }
 
 #[tokio::test]
-async fn mkfs_killed_at_any_moment_is_finished() {
+async fn mkfs_killed_at_any_moment_is_finished_or_left_to_a_person() {
+    let mut finished = Vec::new();
     for fs in ["ext4", "xfs"] {
-        for millis in [1, 3, 6, 10, 20, 50] {
+        for millis in [1, 3, 6, 10, 20, 200] {
             let uuid = format!("uuid={UUID}");
             let arguments = if fs == "ext4" {
                 ["-U", UUID, "-E", "nodiscard"].as_slice()
@@ -71,19 +110,71 @@ async fn mkfs_killed_at_any_moment_is_finished() {
             mkfs.kill().unwrap();
             // Dead, and not about to be: the device is free.
             mkfs.wait().unwrap();
-            let made = end(&disk, fs).await.unwrap();
-            whole(&disk, &made);
+            let before = disk.sum();
+            match end(&disk, fs).await {
+                Ok(made) => {
+                    whole(&disk, &made);
+                    finished.push(fs);
+                }
+                // Of this nothing can be recognised, and it is not empty: it may be anything.
+                Err(refused) => {
+                    assert_eq!(fs, "ext4", "{refused:?}");
+                    assert!(
+                        words(&refused).contains("Rehome began an ext4 on it at 2026-01-01T00:00:00Z"),
+                        "{refused:?}"
+                    );
+                    assert_eq!(disk.sum(), before);
+                }
+            }
         }
+    }
+    assert!(
+        finished.iter().filter(|fs| **fs == "xfs").count() == 6 && finished.len() > 6,
+        "{finished:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_has_no_superblock_is_not_taken_for_what_was_begun() {
+    // A mkfs that was killed before the end looks like this, and so does a file system that was used for a year and
+    // lost its start, of whose mkfs a record was left.
+    let used = "mkfs.ext4 -q -U 11111111-2222-4333-8444-555555555555 -d /usr/share/doc/e2fsprogs $1
+         dd if=/dev/zero of=$1 bs=1M count=1 conv=notrunc status=none";
+    let begun = "mkfs.ext4 -q -U 11111111-2222-4333-8444-555555555555 $1
+         dd if=/dev/zero of=$1 bs=1024 seek=1 count=1 conv=notrunc status=none";
+    let raw = "dd if=/dev/urandom of=$1 bs=1M seek=64 count=8 conv=notrunc status=none";
+    for (make, fs) in [
+        (used, "ext4"),
+        (used, "xfs"),
+        (begun, "ext4"),
+        (raw, "ext4"),
+        (raw, "xfs"),
+    ] {
+        let disk = Loop::of("320M", make);
+        let before = disk.sum();
+        let refused = end(&disk, fs).await.unwrap_err();
+        assert!(
+            words(&refused).contains("is not empty") && words(&refused).contains("Rehome began an"),
+            "{make}: {refused:?}"
+        );
+        assert_eq!(disk.sum(), before, "{make}");
+        // Nor by whoever does not look.
+        let opened = disk.open().await.unwrap();
+        let intent = unfinished(disk.dir.path(), &opened).unwrap().unwrap();
+        let refused = finish(opened, intent, disk.dir.path()).await.unwrap_err();
+        assert!(refused.what.contains("is not to be seen on it"), "{refused:?}");
+        assert_eq!(disk.sum(), before, "{make}");
     }
 }
 
 #[tokio::test]
-async fn what_has_no_superblock_yet_is_made_anew() {
-    let mkfs = format!(
-        "mkfs.ext4 -q -U {UUID} $1; dd if=/dev/zero of=$1 bs=1024 seek=1 count=1 conv=notrunc status=none"
-    );
-    let disk = Loop::of("100M", &mkfs);
-    let made = end(&disk, "ext4").await.unwrap();
+async fn a_record_of_a_device_that_is_empty_is_void_and_what_is_wanted_now_is_made() {
+    let disk = Loop::of("320M", "");
+    let opened = disk.open().await.unwrap();
+    record(&disk, &opened, "xfs", |_| {});
+    drop(opened);
+    let made = again(&disk, "ext4").await.unwrap();
+    assert_ne!(made.uuid.to_string(), UUID);
     whole(&disk, &made);
 }
 

@@ -124,6 +124,38 @@ async fn a_device_that_changed_after_the_proof_is_not_touched() {
 }
 
 #[tokio::test]
+async fn what_was_written_while_a_person_thought_about_it_is_not_formatted_over() {
+    // A plain program writes to a device that is held.
+    for write in [
+        "printf x | dd of=$1 bs=1 seek=134217728 conv=notrunc,fsync status=none",
+        "truncate -s 300M $1.other; mkfs.ext4 -q -L precious $1.other; dd if=$1.other of=$1 bs=1M conv=notrunc,fsync status=none",
+    ] {
+        let disk = Loop::of("300M", "");
+        let opened = disk.open().await.unwrap();
+        let proof = proof(&opened).await;
+        // Beside the node: /dev takes no files of that size.
+        bash(
+            &write.replace("$1.other", "$2"),
+            &[&disk.node, &disk.dir.path().join("other")],
+        );
+        let before = disk.sum();
+        let wanted = Wanted::new(FileSystem::Ext4, None).unwrap();
+        let refused = format(opened, proof, &wanted, Vec::new(), disk.dir.path())
+            .await
+            .unwrap_err();
+        assert!(
+            words(&refused).contains("somebody has written to it since"),
+            "{refused:?}"
+        );
+        assert_eq!(refused.data.as_deref(), Some("nothing was written to it"));
+        assert_eq!(
+            (disk.sum(), Intent::all(disk.dir.path()).unwrap()),
+            (before, Vec::new())
+        );
+    }
+}
+
+#[tokio::test]
 async fn the_proof_of_another_opening_is_no_proof_and_a_small_device_is_refused() {
     let disk = Loop::of("80M", "");
     let old = proof(&disk.open().await.unwrap()).await;

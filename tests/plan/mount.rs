@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use insta::assert_snapshot;
 use rehome::block::bare::{Flag, Hidden};
-use rehome::block::boot::{self, Standing};
+use rehome::block::boot::{self, Piece, Standing};
 use rehome::block::device::{Attached, Device, Number, Provider};
 use rehome::block::found::{Found, Signature};
 use rehome::block::fsid::{FsUuid, Twins};
@@ -50,7 +50,16 @@ fn machine() -> MachineSeen {
         sentinel: None,
         systemd: true,
         outdated: false,
-        pieces: vec![(boot::engine_waits(Path::new(AT)).unwrap(), Standing::Missing)],
+        pieces: vec![
+            (boot::engine_waits(Path::new(AT)).unwrap(), Standing::Missing),
+            (
+                Piece::Link {
+                    path: r"/etc/systemd/system/mnt-kms\x2ddata.mount.wants/docker.service".into(),
+                    to: "/lib/systemd/system/docker.service".into(),
+                },
+                Standing::Missing,
+            ),
+        ],
         dirs: vec![("postgres".into(), None), ("media".into(), None)],
     }
 }
@@ -83,6 +92,9 @@ fn wanted() -> MountWanted {
 fn mount(device: &str, point: &str, source: &str) -> Mount {
     Mount {
         id: 1,
+        parent: 0,
+        shared: None,
+        master: None,
         device: device.to_owned(),
         root: b"/".to_vec(),
         point: point.as_bytes().to_vec(),
@@ -112,7 +124,7 @@ fn done(machine: &mut MachineSeen, action: &Action) {
         }
         Action::Protect => machine.bare.as_mut().unwrap().flag = Flag::Immutable,
         Action::Fstab { bytes, .. } => machine.fstab = Fstab::parse(bytes),
-        Action::Mount => {
+        Action::Mount { .. } => {
             machine.device.mounted.push(AT.into());
             machine.mounts.here.push(mount("8:0", AT, "/dev/sda"));
             machine.sentinel = Some(sentinel::Found::Missing);
@@ -172,7 +184,7 @@ fn the_whole_of_an_empty_volume() {
 fn killed_after_any_action_the_next_run_does_the_rest() {
     let mut machine = machine();
     let whole = plan(&machine).actions;
-    assert_eq!(whole.len(), 11, "{whole:?}");
+    assert_eq!(whole.len(), 12, "{whole:?}");
     for (number, action) in whole.iter().enumerate() {
         done(&mut machine, action);
         let rest: Vec<_> = plan(&machine).actions;
@@ -272,7 +284,12 @@ fn what_lies_in_the_mount_point_is_not_hidden_by_a_volume() {
     assert_snapshot!(refused(&machine));
     // Hidden already: it stays so, and is told.
     machine.device.content = file_system("ext4", uuid());
-    done(&mut machine, &Action::Mount);
+    done(
+        &mut machine,
+        &Action::Mount {
+            command: String::new(),
+        },
+    );
     let plan = plan(&machine);
     assert!(!plan.actions.contains(&Action::Protect));
     assert!(

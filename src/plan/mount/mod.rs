@@ -12,8 +12,9 @@ use crate::block::boot::{Piece, Standing, blast_radius};
 use crate::block::found::{cannot_tell, not_empty};
 use crate::block::fsid::FsUuid;
 use crate::block::fstab::{Change, Line, refusal};
-use crate::block::sentinel;
+use crate::block::sysroot::Sysroot;
 use crate::block::units::Maker;
+use crate::block::{mounted, sentinel};
 use crate::model::{Failure, Owner, Result};
 use crate::observe::{ContentSeen, DeviceSeen, MachineSeen};
 
@@ -78,7 +79,10 @@ pub enum Action {
         bytes: Vec<u8>,
     },
     /// Mount.
-    Mount,
+    Mount {
+        /// As a person would type it.
+        command: String,
+    },
     /// Write the sentinel.
     Sentinel,
     /// Make a directory on the volume.
@@ -153,6 +157,15 @@ pub fn plan_mount(seen: &MachineSeen, wanted: &MountWanted) -> Result<MountPlan>
     let mut line = Line::new(uuid, &wanted.at, &fs_type)?.on_device(&device.node);
     if let Some(options) = &wanted.options {
         line = line.with_options(options)?;
+        let asked: Vec<_> = options.split(',').collect();
+        let kept = line.options();
+        let kept: Vec<_> = kept.split(',').filter(|option| !asked.contains(option)).collect();
+        if !kept.is_empty() {
+            notes.push(format!(
+                "{} stays among the mount options: without, the machine does not boot when the volume is missing",
+                kept.join(",")
+            ));
+        }
     }
 
     guard(seen, wanted, here, &mut actions, &mut notes)?;
@@ -161,24 +174,28 @@ pub fn plan_mount(seen: &MachineSeen, wanted: &MountWanted) -> Result<MountPlan>
         .fstab
         .with(&line, &names)
         .map_err(|clashes| refusal(&line, &clashes))?;
+    let systemd = wanted.systemd && seen.systemd;
+    if systemd && seen.outdated {
+        // Before the mount: systemd unmounts what it knows an outdated line of.
+        actions.push(Action::Reload);
+    }
+    if !here {
+        let machine = Sysroot::new(None);
+        actions.push(Action::Mount {
+            command: mounted::command(&machine, &line, &device.node).line().to_owned(),
+        });
+    }
+    sentinel_of(seen, &uuid, &mut actions)?;
+    // What was never mounted is not mounted at a boot either: a line with a mistake in it may keep a machine from booting.
     if let Change::New(bytes) = change {
         actions.push(Action::Fstab {
             line: line.to_string(),
             bytes,
         });
+        if systemd {
+            actions.push(Action::Reload);
+        }
     }
-    let told = actions
-        .iter()
-        .any(|action| matches!(action, Action::Fstab { .. }))
-        || seen.outdated;
-    if told && wanted.systemd && seen.systemd {
-        // Before the mount: systemd unmounts what it knows an outdated line of.
-        actions.push(Action::Reload);
-    }
-    if !here {
-        actions.push(Action::Mount);
-    }
-    sentinel_of(seen, &uuid, &mut actions)?;
     for dir in &wanted.dirs {
         let there = seen
             .dirs
@@ -397,7 +414,12 @@ fn boot(
     }
     if written {
         actions.push(Action::Reload);
-        notes.extend(blast_radius(&wanted.at));
+        let starts =
+            |piece: &Piece| matches!(piece, Piece::Link { path, .. } if path.ends_with("docker.service"));
+        notes.extend(blast_radius(
+            &wanted.at,
+            seen.pieces.iter().any(|(piece, _)| starts(piece)),
+        ));
     }
     Ok(())
 }

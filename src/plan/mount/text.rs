@@ -21,7 +21,7 @@ impl Action {
             Self::MakePoint => format!("make {at}"),
             Self::Protect => format!("make the bare {at} immutable"),
             Self::Fstab { .. } => "write the line of /etc/fstab".to_owned(),
-            Self::Mount => format!("mount {at}"),
+            Self::Mount { .. } => format!("mount {at}"),
             Self::Sentinel => "write the sentinel".to_owned(),
             Self::MakeDir(dir) => format!("make {at}/{}", dir.path.display()),
             Self::Unit(piece) => format!("write {}", piece.path().display()),
@@ -34,11 +34,12 @@ impl Action {
     pub fn lines(&self, at: &Path, uuid: &FsUuid) -> Vec<String> {
         let point = at.display();
         match self {
-            Self::Format { command } | Self::Finish { command } => vec![command.clone()],
+            Self::Format { command } | Self::Finish { command } | Self::Mount { command } => {
+                vec![command.clone()]
+            }
             Self::MakePoint => vec![format!("mkdir -p {point}")],
             Self::Protect => vec![format!("chattr +i {point}")],
             Self::Fstab { line, .. } => vec![line.clone()],
-            Self::Mount => vec![format!("mount {point}")],
             Self::Sentinel => vec![at.join(sentinel::name(uuid)).display().to_string()],
             Self::MakeDir(dir) => vec![format!(
                 "mkdir -m {:04o} {point}/{path} && chown {} {point}/{path}   # {}",

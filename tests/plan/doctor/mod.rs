@@ -29,6 +29,9 @@ const FILES: [&str; 2] = [
 fn mount(device: &str, point: &str, source: &str) -> mounts::Mount {
     mounts::Mount {
         id: 1,
+        parent: 0,
+        shared: None,
+        master: None,
         device: device.to_owned(),
         root: b"/".to_vec(),
         point: point.as_bytes().to_vec(),
