@@ -144,12 +144,12 @@ pub struct Twins {
     pub devices: Vec<PathBuf>,
 }
 
-/// Which of these devices (and partitions) have the same file system UUID. Two names of one device count once.
-///
-/// # Errors
-/// When one of them cannot be read.
-pub fn twins(devices: &[PathBuf]) -> Result<Vec<Twins>> {
+/// Which of these devices (and partitions) have the same file system UUID, and which could not be read. Two names of one
+/// device count once.
+#[must_use]
+pub fn twins(devices: &[PathBuf]) -> (Vec<Twins>, Vec<PathBuf>) {
     let mut seen = std::collections::BTreeSet::new();
+    let mut unread = Vec::new();
     let mut found: std::collections::BTreeMap<FsUuid, Vec<PathBuf>> = std::collections::BTreeMap::new();
     for path in devices {
         let look = || -> io::Result<_> {
@@ -161,20 +161,20 @@ pub fn twins(devices: &[PathBuf]) -> Result<Vec<Twins>> {
             };
             Ok((identity, FsUuid::of_device(&file)?))
         };
-        let (identity, uuid) = look().map_err(|error| {
-            Failure::environment(format!("cannot read {}", path.display())).because(&error)
-        })?;
-        if let Some(uuid) = uuid
-            && seen.insert(identity)
-        {
-            found.entry(uuid).or_default().push(path.clone());
+        match look() {
+            Ok((identity, Some(uuid))) if seen.insert(identity) => {
+                found.entry(uuid).or_default().push(path.clone());
+            }
+            Ok(_) => {}
+            Err(_) => unread.push(path.clone()),
         }
     }
-    Ok(found
+    let twins = found
         .into_iter()
         .filter(|(_, devices)| devices.len() > 1)
         .map(|(uuid, devices)| Twins { uuid, devices })
-        .collect())
+        .collect();
+    (twins, unread)
 }
 
 #[cfg(test)]

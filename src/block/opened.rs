@@ -178,6 +178,14 @@ fn differences(before: &Identity, now: &Identity) -> String {
     found.join("; ")
 }
 
+/// Whether the kernel gives a device to nobody else because something uses it. A device that cannot be opened for another
+/// reason is not said to be in use.
+#[must_use]
+pub fn is_busy(node: &Path) -> bool {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::EXCL;
+    matches!(open(node, flags, Mode::empty()), Err(Errno::BUSY))
+}
+
 async fn lock_disk(disk: &Path) -> Result<OwnedFd> {
     let failed = |error: io::Error| {
         Failure::environment(format!("cannot lock the disk of a partition, {}", disk.display()))

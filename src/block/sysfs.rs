@@ -140,6 +140,32 @@ pub fn holders(number: Number) -> io::Result<Vec<String>> {
     Ok(found)
 }
 
+/// The nodes of all disks and partitions that hold something by themselves: neither those that others are made of, nor
+/// memory, nor drives for what one puts in.
+///
+/// # Errors
+/// When sysfs cannot be read.
+pub fn nodes() -> io::Result<Vec<PathBuf>> {
+    let class = Path::new("/sys/class/block");
+    let mut found = Vec::new();
+    for name in names(class)? {
+        let other = ["ram", "zram", "fd", "sr"]
+            .iter()
+            .any(|kind| name.starts_with(kind));
+        let directory = class.join(&name);
+        // A device that goes meanwhile is none.
+        if other || numeric(&directory.join("size"))?.unwrap_or(0) == 0 || !directory.join("dev").exists() {
+            continue;
+        }
+        let Ok(number) = number(&directory) else { continue };
+        if holders(number)?.is_empty() {
+            // The kernel's own name of the node; `!` stands for a slash in it.
+            found.push(PathBuf::from("/dev").join(name.replace('!', "/")));
+        }
+    }
+    Ok(found)
+}
+
 /// Whether a path is a device node with this number.
 #[must_use]
 pub fn is_device(path: &Path, number: Number) -> bool {

@@ -199,6 +199,14 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Whether what it does can be resumed and rolled back.
+    #[must_use]
+    pub fn keeps_a_journal(&self) -> bool {
+        matches!(self, Self::Move(_) | Self::Resume(_) | Self::Rollback(_))
+    }
+}
+
 /// `rehome init`.
 #[derive(Debug, Clone, Args)]
 #[command(after_long_help = INIT_EXAMPLES)]

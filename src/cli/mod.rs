@@ -126,7 +126,7 @@ async fn run(cli: Cli, command: String) -> u8 {
         ui::diagnostics();
     }
     let interrupt = Interrupt::new();
-    listen(&interrupt, Arc::clone(&events));
+    listen(&interrupt, Arc::clone(&events), cli.command.keeps_a_journal());
     let cx = Cx {
         events,
         color,
@@ -159,8 +159,20 @@ async fn run(cli: Cli, command: String) -> u8 {
     }
 }
 
-/// The first Ctrl-C (or SIGTERM) asks the run to go back; the second leaves a journal that can be resumed.
-fn listen(interrupt: &Interrupt, events: Arc<dyn Events>) {
+/// The first Ctrl-C (or SIGTERM) asks the run to go back; the second leaves a journal that can be resumed. What keeps no
+/// journal stops at its next step.
+fn listen(interrupt: &Interrupt, events: Arc<dyn Events>, journal: bool) {
+    let (first, second) = if journal {
+        (
+            "interrupted: going back; once more leaves it as it is, to be resumed",
+            "left as it is: `rehome resume` or `rehome rollback` goes on",
+        )
+    } else {
+        (
+            "interrupted: stopping before the next step; once more leaves it as it is",
+            "left as it is: a program that was started may still run; the same command again looks and goes on",
+        )
+    };
     let interrupt = interrupt.clone();
     tokio::spawn(async move {
         use tokio::signal::unix::{SignalKind, signal};
@@ -175,9 +187,9 @@ fn listen(interrupt: &Interrupt, events: Arc<dyn Events>) {
                 _ = term.recv() => {}
             }
             if interrupt.raise() {
-                events.warn("interrupted: going back; once more leaves it as it is, to be resumed");
+                events.warn(first);
             } else {
-                ui::out::talk("left as it is: `rehome resume` or `rehome rollback` goes on");
+                ui::out::talk(second);
                 std::process::exit(i32::from(exit::code(Kind::Interrupted)));
             }
         }

@@ -32,6 +32,8 @@ pub struct MachineSeen {
     pub units: Vec<MountUnit>,
     /// Other devices with the same file system's UUID.
     pub twins: Vec<Twins>,
+    /// Devices that could not be read, so that it is not known whether they are twins.
+    pub unread: Vec<String>,
     /// The sentinel, if the volume is mounted there.
     pub sentinel: Option<sentinel::Found>,
     /// Whether systemd runs.
@@ -80,6 +82,8 @@ pub struct DeviceSeen {
     pub content: ContentSeen,
     /// Where it is mounted now.
     pub mounted: Vec<PathBuf>,
+    /// Whether the kernel lets nobody write to it.
+    pub read_only: bool,
 }
 
 /// A volume that is attached.

@@ -19,7 +19,7 @@ use crate::block::opened::{self, Opened};
 use crate::block::probe::{self, Content, Proof};
 use crate::block::sysroot::Sysroot;
 use crate::block::volume::{Volume, is_of};
-use crate::block::{dirs, sentinel, units};
+use crate::block::{dirs, sentinel, sysfs, units};
 use crate::helper::mounts;
 use crate::model::{ByteSize, Failure, Result};
 
@@ -66,7 +66,8 @@ async fn candidate(sysroot: &Sysroot, attached: Attached) -> Result<Candidate> {
                 };
             }
             Err(failure) => {
-                in_use = true;
+                // What cannot be looked at for another reason is a candidate like the others: none of them is chosen.
+                in_use = opened::is_busy(&attached.device.node);
                 words = vec![failure.to_string()];
             }
         }
@@ -116,6 +117,9 @@ pub async fn device(
     progress: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<(DeviceSeen, Held)> {
     let mounted = mounted(sysroot, &device)?;
+    let read_only = sysfs::numeric(&device.number.directory().join("ro"))
+        .map_err(|error| Failure::environment("cannot read what the kernel says of it").because(&error))?
+        .is_some_and(|said| said != 0);
     let node = device.node.clone();
     let name = name.to_owned();
     if let Some(point) = mounted.first() {
@@ -127,6 +131,7 @@ pub async fn device(
             provider,
             content,
             mounted,
+            read_only,
         };
         return Ok((seen, None));
     }
@@ -169,6 +174,7 @@ pub async fn device(
         provider,
         content,
         mounted,
+        read_only,
     };
     Ok((seen, Some((opened, holding))))
 }
@@ -258,21 +264,18 @@ pub async fn place(
         .into_iter()
         .map(|piece| Ok((piece.clone(), boot::standing(sysroot, &piece)?)))
         .collect::<Result<_>>()?;
-    let nodes: Vec<_> = attached(sysroot)?
-        .into_iter()
-        .map(|attached| attached.device.node)
-        .chain([device.node.clone()])
-        .collect();
-    let twins = twins(&nodes)?
-        .into_iter()
-        .filter(|twins| twins.uuid == uuid)
-        .collect();
+    // Every device, whatever its name: whoever attaches a clone does not ask how it is called.
+    let nodes = sysfs::nodes()
+        .map_err(|error| Failure::environment("cannot read which devices there are").because(&error))?;
+    let (twins, unread) = twins(&nodes);
+    let twins = twins.into_iter().filter(|twins| twins.uuid == uuid).collect();
     Ok(MachineSeen {
         mounts: Mounts::about(&here)?,
         bare,
         names,
         units: units::mounting(sysroot, at)?,
         twins,
+        unread: unread.iter().map(|node| node.display().to_string()).collect(),
         sentinel,
         systemd: boot::systemd_runs(sysroot),
         outdated: boot::outdated(sysroot, at).await?,

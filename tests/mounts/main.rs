@@ -8,10 +8,12 @@
 
 mod bare;
 mod boot;
+mod careful;
 mod command;
 mod dirs;
 mod fstab_files;
 mod growing;
 mod mounting;
+mod server;
 mod support;
 mod units;

@@ -36,6 +36,7 @@ fn machine() -> MachineSeen {
             provider: Some(Provider::DigitalOcean),
             content: ContentSeen::Empty { read: 64 << 20 },
             mounted: Vec::new(),
+            read_only: false,
         },
         mounts: Mounts {
             here: Vec::new(),
@@ -47,6 +48,7 @@ fn machine() -> MachineSeen {
         names: [].into(),
         units: Vec::new(),
         twins: Vec::new(),
+        unread: Vec::new(),
         sentinel: None,
         systemd: true,
         outdated: false,

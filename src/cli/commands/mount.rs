@@ -28,6 +28,7 @@ pub(super) async fn run(cx: &Cx, args: Mount) -> Result<Ending> {
     if show(cx, &planned.told(), dry_run)? {
         return Ok(Ending::Done);
     }
+    heed(cx)?;
     let report = planned.carry_out().await?;
     finished(cx);
     cx.talk(&ending(&report));
@@ -39,6 +40,7 @@ async fn undo(cx: &Cx, args: &Mount) -> Result<Ending> {
     if show(cx, &planned.told(), args.dry_run)? {
         return Ok(Ending::Done);
     }
+    heed(cx)?;
     planned.carry_out().await?;
     finished(cx);
     Ok(Ending::Done)
@@ -56,6 +58,14 @@ fn show(cx: &Cx, told: &Told, dry_run: bool) -> Result<bool> {
         return Err(Failure::refused("not confirmed").data("nothing was changed"));
     }
     Ok(false)
+}
+
+/// A Ctrl-C at the question is no yes, whatever was typed after it.
+fn heed(cx: &Cx) -> Result<()> {
+    if cx.interrupt.is_raised() {
+        return Err(Failure::interrupted("stopped at the question").data("nothing was changed"));
+    }
+    Ok(())
 }
 
 fn finished(cx: &Cx) {

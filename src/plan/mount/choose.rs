@@ -14,6 +14,9 @@ pub fn choose<'a>(candidates: &'a [Candidate], at: &Path) -> Result<&'a Candidat
         .iter()
         .find(|one| one.mounted.iter().any(|point| point == at))
     {
+        if there.attached.ends_with_the_machine {
+            return Err(ends_with_the_machine(name_of(there)));
+        }
         return Ok(there);
     }
     let free: Vec<_> = candidates
@@ -46,6 +49,15 @@ pub fn choose<'a>(candidates: &'a [Candidate], at: &Path) -> Result<&'a Candidat
             name_of(several[0]).display()
         ))),
     }
+}
+
+/// A disk of the host is no place for data that is to outlive it.
+#[must_use]
+pub fn ends_with_the_machine(name: &Path) -> Failure {
+    Failure::refused(format!("{} is a disk of the host, no volume", name.display()))
+        .cause("what is on it is gone when the machine is stopped or moved to another host")
+        .data("nothing was changed")
+        .hint("attach a block volume, and name that")
 }
 
 /// The link that people know a volume by.

@@ -18,7 +18,7 @@ use crate::block::{mounted, sentinel};
 use crate::model::{Failure, Owner, Result};
 use crate::observe::{ContentSeen, DeviceSeen, MachineSeen};
 
-pub use choose::{choose, name_of};
+pub use choose::{choose, ends_with_the_machine, name_of};
 pub use text::{Told, ToldAction, render};
 pub use undo::{Undo, plan_undo};
 
@@ -126,6 +126,20 @@ pub fn plan_mount(seen: &MachineSeen, wanted: &MountWanted) -> Result<MountPlan>
     place(seen, wanted, here)?;
     let mut actions = Vec::new();
     let mut notes = Vec::new();
+    if device.read_only {
+        return Err(
+            Failure::refused(format!("{} is write-protected", device.name.display()))
+                .cause("the kernel says that it is read-only: nothing can be moved there")
+                .data("nothing was changed")
+                .hint("see at the provider how the volume is attached"),
+        );
+    }
+    if !seen.unread.is_empty() {
+        notes.push(format!(
+            "{} could not be read: whether a clone of this volume is among them is not known",
+            seen.unread.join(", ")
+        ));
+    }
     let fs_type = match &device.content {
         ContentSeen::Empty { .. } => {
             actions.push(Action::Format {

@@ -1,0 +1,247 @@
+//! `rehome mount` when something is not as it should be: a Ctrl-C, options that do not work, clones, other namespaces.
+
+use std::process::{Command, Stdio};
+
+use super::server::{FSTAB, Server};
+use super::support::{ask, in_own_namespace, sh};
+
+/// Waits until a running command has said this on stderr.
+fn until(child: &mut std::process::Child, words: &str) -> String {
+    use std::io::Read as _;
+    let mut said = Vec::new();
+    let mut byte = [0];
+    let stderr = child.stderr.as_mut().unwrap();
+    while !String::from_utf8_lossy(&said).contains(words) {
+        let read = stderr.read(&mut byte).unwrap();
+        assert_eq!(read, 1, "it ended: {}", String::from_utf8_lossy(&said));
+        said.push(byte[0]);
+    }
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+fn interrupt(child: &std::process::Child) {
+    sh("kill", &[&"-INT", &child.id().to_string()]);
+}
+
+#[test]
+fn a_ctrl_c_while_the_device_is_read_leaves_it_empty() {
+    let server = Server::new();
+    // Large, so that reading all of it takes its time.
+    sh("truncate", &[&"-s", &"40G", &server.image(0)]);
+    sh("losetup", &[&"--set-capacity", &server.volumes[0]]);
+    let mut child = server
+        .command(&["--full", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It has the device once it is locked.
+    while ask(
+        "flock",
+        &[&"--shared", &"--nonblock", &server.volumes[0], &"true"],
+    )
+    .0
+    {
+        assert!(child.try_wait().unwrap().is_none());
+    }
+    interrupt(&child);
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert_eq!(output.status.code(), Some(11), "{said}");
+    assert!(
+        said.contains("nothing was changed") && !said.contains("going back"),
+        "{said}"
+    );
+    assert!(!ask("blkid", &[&"-p", &server.volumes[0]]).0, "it is empty");
+    assert!(!server.point().exists());
+    assert_eq!(server.fstab(), FSTAB);
+    let records = std::fs::read_dir(server.dir.path().join("state/host")).unwrap();
+    assert!(records.flatten().all(|entry| entry.file_name() == "lock"));
+}
+
+#[test]
+fn a_ctrl_c_at_the_question_is_no_yes() {
+    use std::io::Write as _;
+    let server = Server::new();
+    let before = server.sum(0);
+    // The question is asked on a terminal only.
+    let mut line = vec!["rehome".to_owned()];
+    line.extend(
+        server
+            .command(&[])
+            .get_args()
+            .map(|arg| arg.to_str().unwrap().to_owned())
+            .filter(|arg| arg != "--yes"),
+    );
+    line[0] = env!("CARGO_BIN_EXE_rehome").to_owned();
+    let mut child = Command::new("script")
+        .args([
+            "--quiet",
+            "--return",
+            "--flush",
+            "--command",
+            &line.join(" "),
+            "/dev/null",
+        ])
+        .current_dir(server.dir.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    let mut byte = [0];
+    let mut stdout = child.stdout.take().unwrap();
+    use std::io::Read as _;
+    while !said.contains("Do this?") {
+        assert_eq!(stdout.read(&mut byte).unwrap(), 1, "{said}");
+        said.push(char::from(byte[0]));
+    }
+    // What the terminal makes a Ctrl-C of, and then a yes in haste.
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"\x03").unwrap();
+    while !said.contains("interrupted") {
+        assert_eq!(stdout.read(&mut byte).unwrap(), 1, "{said}");
+        said.push(char::from(byte[0]));
+    }
+    stdin.write_all(b"y\n").unwrap();
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(11), "{said}{rest}");
+    assert!(rest.contains("stopped at the question"), "{said}{rest}");
+    assert_eq!((server.sum(0), server.fstab()), (before, FSTAB.to_owned()));
+    assert!(!server.point().exists());
+}
+
+#[test]
+fn options_that_do_not_work_are_not_written_into_fstab_and_nofail_stays() {
+    let server = Server::new();
+    let (code, said) = server.mount(&["--options", "noatime,bogus=1"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("bogus") && said.contains("--undo"), "{said}");
+    assert_eq!((server.fstab().as_str(), server.source().as_str()), (FSTAB, ""));
+    let said = server.mounts(&["--options", "defaults,noatime"]);
+    assert!(
+        said.contains("nofail,x-systemd.device-timeout=30s stays"),
+        "{said}"
+    );
+    let line = server.fstab();
+    let line = line.lines().last().unwrap();
+    assert!(
+        line.contains(" defaults,noatime,nofail,x-systemd.device-timeout=30s,x-rehome 0 2"),
+        "{line}"
+    );
+}
+
+#[test]
+fn a_copy_of_a_volume_is_found_whatever_its_name_and_the_sentinel_of_another_is_not_mounted() {
+    let server = Server::new();
+    server.mounts(&[]);
+    sh("umount", &[&server.point()]);
+    std::fs::write(server.at("etc/fstab"), FSTAB).unwrap();
+    // Byte by byte, on a device that no cloud names.
+    let copy = server.dir.path().join("copy");
+    sh("cp", &[&server.image(0), &copy]);
+    let device = sh("losetup", &[&"-f", &"--show", &copy]);
+    let (code, said) = server.mount(&[]);
+    // With a UUID of its own it is another volume, but has the first one's sentinel.
+    sh("losetup", &[&"-d", &device]);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(
+        said.contains("have the same UUID") && said.contains(&device),
+        "{said}"
+    );
+    sh("e2fsck", &[&"-fp", &server.volumes[0]]);
+    sh("tune2fs", &[&"-U", &"random", &server.volumes[0]]);
+    let (code, said) = server.mount(&[]);
+    // The mount was made and taken back.
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("sentinel of another"), "{said}");
+    assert_eq!((server.fstab().as_str(), server.source().as_str()), (FSTAB, ""));
+}
+
+#[test]
+fn a_write_protected_volume_is_refused() {
+    let server = Server::new();
+    sh("mkfs.ext4", &[&"-q", &server.volumes[0]]);
+    sh("blockdev", &[&"--setro", &server.volumes[0]]);
+    let (code, said) = server.mount(&[]);
+    sh("blockdev", &[&"--setrw", &server.volumes[0]]);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("is write-protected"), "{said}");
+    assert_eq!((server.fstab().as_str(), server.source().as_str()), (FSTAB, ""));
+}
+
+#[test]
+fn btrfs_is_mounted_as_it_is_and_the_second_run_changes_nothing() {
+    let server = Server::new();
+    sh("mkfs.btrfs", &[&"-q", &server.volumes[0]]);
+    server.mounts(&[]);
+    let fstab = server.fstab();
+    let said = server.mounts(&[]);
+    assert!(said.contains("nothing was left to do"), "{said}");
+    assert_eq!(server.fstab(), fstab);
+    server.mounts(&["--undo"]);
+    assert_eq!((server.fstab().as_str(), server.source().as_str()), (FSTAB, ""));
+}
+
+#[test]
+fn the_engine_is_started_with_a_volume_that_comes_late_where_it_starts_at_boot() {
+    let server = Server::new();
+    let units = server.at("etc/systemd/system");
+    std::fs::create_dir_all(units.join("multi-user.target.wants")).unwrap();
+    std::os::unix::fs::symlink(
+        "/lib/systemd/system/docker.service",
+        units.join("multi-user.target.wants/docker.service"),
+    )
+    .unwrap();
+    let said = server.mounts(&[]);
+    assert!(said.contains("the engine is started, and with it"), "{said}");
+    let link = units.join(r"mnt-kms\x2ddata.mount.wants/docker.service");
+    assert_eq!(
+        std::fs::read_link(&link).unwrap().to_str(),
+        Some("/lib/systemd/system/docker.service")
+    );
+    assert!(server.mounts(&[]).contains("nothing was left to do"));
+    server.mounts(&["--undo"]);
+    assert!(!link.is_symlink() && !link.parent().unwrap().exists());
+}
+
+#[test]
+fn what_services_of_the_machine_see_of_the_volume_does_not_stop_the_way_back_and_a_container_does() {
+    if !in_own_namespace(
+        "careful::what_services_of_the_machine_see_of_the_volume_does_not_stop_the_way_back_and_a_container_does",
+    ) {
+        return;
+    }
+    sh("mount", &[&"--make-rshared", &"/"]);
+    let server = Server::new();
+    server.mounts(&[]);
+    let other = |propagation: &str| {
+        let mut child = Command::new("unshare")
+            .args(["--mount", "--propagation", propagation])
+            .args(["sh", "-c", "echo ready >&2; read line"])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        until(&mut child, "ready\n");
+        child
+    };
+    // As a container, which keeps what it has.
+    let mut container = other("private");
+    let (code, said) = server.mount(&["--undo"]);
+    drop(container.stdin.take());
+    container.wait().unwrap();
+    assert_eq!(code, Some(3), "{said}");
+    assert!(
+        said.contains("in a container or another mount namespace"),
+        "{said}"
+    );
+    // As systemd's PrivateTmp= and others.
+    let mut service = other("slave");
+    server.mounts(&["--undo"]);
+    let table = std::fs::read_to_string(format!("/proc/{}/mountinfo", service.id())).unwrap();
+    drop(service.stdin.take());
+    service.wait().unwrap();
+    assert!(!table.contains(server.point().to_str().unwrap()), "{table}");
+}
