@@ -279,3 +279,26 @@ async fn a_device_that_changes_while_it_is_held_gives_no_proof() {
     assert!(!matches!(content, Content::Empty(_)), "{content:?}");
     assert!(opened.still_same().is_err());
 }
+
+#[tokio::test]
+async fn trap_26_what_blkid_says_of_an_empty_an_unreadable_and_a_used_device_is_the_same_and_no_proof() {
+    let blkid = |disk: &Loop| bash("set +e; blkid -p $1; echo $?", &[&disk.node]);
+    let empty = Loop::of("100M", "");
+    let used = Loop::of(
+        "100M",
+        "head -c 5M /dev/urandom | dd of=$1 bs=1M seek=50 conv=notrunc status=none",
+    );
+    // The disk behind it breaks: everything from the middle on cannot be read.
+    let broken = Loop::of("100M", "");
+    bash("truncate -s 50M $1", &[&broken.image]);
+    let read = "dd if=$1 of=/dev/null bs=1M skip=60 count=1 iflag=direct 2>&1 || echo no";
+    let unreadable = bash(read, &[&broken.node]).ends_with("no");
+    for disk in [&empty, &used, &broken] {
+        assert_eq!(blkid(disk), "2");
+    }
+    assert!(empty.look().await.starts_with("empty: "));
+    assert!(used.look().await.starts_with("not empty: data of no form"));
+    let answer = broken.look().await;
+    assert!(unreadable, "the kernel reads zeroes behind the end of a file");
+    assert!(answer.starts_with("cannot tell: "), "{answer}");
+}
