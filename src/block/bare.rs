@@ -8,7 +8,7 @@
 use std::ffi::OsStr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, IFlags, Mode, OFlags};
@@ -100,13 +100,18 @@ impl Bare {
         if Self::open(path)?.is_some() {
             return Ok(false);
         }
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(path)
-            .map_err(|error| {
-                Failure::environment(format!("cannot make {}", path.display())).because(&error)
+        let mut missing: Vec<_> = path.ancestors().take_while(|above| !above.exists()).collect();
+        missing.reverse();
+        for dir in missing {
+            // Whatever the umask: users that are not root pass through it to the volume.
+            let make = || {
+                std::fs::create_dir(dir)?;
+                std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755))
+            };
+            make().map_err(|error| {
+                Failure::environment(format!("cannot make {}", dir.display())).because(&error)
             })?;
+        }
         Ok(true)
     }
 

@@ -408,6 +408,19 @@ pub async fn outdated(sysroot: &Sysroot, target: &Path) -> Result<bool> {
     Ok(said.lines().any(|line| line == "yes"))
 }
 
+/// Whether the engine is a service of systemd by its usual name: that of a snap has another one, and a user's own engine
+/// is none of the machine's. Of an image it is believed.
+///
+/// # Errors
+/// When systemctl fails.
+pub async fn engine_is_known(sysroot: &Sysroot) -> Result<bool> {
+    if !sysroot.is_machine() || !systemd_runs(sysroot) {
+        return Ok(true);
+    }
+    let args = ["show", "--property=LoadState", "--value", ENGINE];
+    Ok(Tool::new("systemctl", args).run().await?.trim() == "loaded")
+}
+
 /// Has systemd read its units and fstab again, where it runs. False where it does not.
 ///
 /// # Errors

@@ -94,13 +94,22 @@ pub fn not_empty(node: &Path, found: &[Found]) -> Failure {
     for found in found {
         failure = failure.cause(found.to_string());
     }
-    failure
+    let failure = failure
         .data("nothing was written to it")
-        .hint(format!("look at it first: lsblk -f {node}; wipefs {node}"))
-        .hint(format!(
-            "Rehome never erases a device; this destroys everything on {node} for ever, and leaves it empty: \
+        .hint(format!("look at it first: lsblk -f {node}; wipefs {node}"));
+    let partitions = found.iter().find_map(|found| match found {
+        Found::Partitions(names) => names.first(),
+        _ => None,
+    });
+    if let Some(name) = partitions {
+        return failure.hint(format!(
+            "what is on a partition is used by naming it: rehome mount --device /dev/{name} --at DIRECTORY"
+        ));
+    }
+    failure.hint(format!(
+        "Rehome never erases a device; this destroys everything on {node} for ever, and leaves it empty: \
              wipefs -a {node} && blkdiscard --zeroout {node}"
-        ))
+    ))
 }
 
 /// Why a device of which it is not known whether it is empty is left alone.
@@ -147,9 +156,17 @@ mod tests {
           "data": "nothing was written to it",
           "hints": [
             "look at it first: lsblk -f /dev/sdb; wipefs /dev/sdb",
-            "Rehome never erases a device; this destroys everything on /dev/sdb for ever, and leaves it empty: wipefs -a /dev/sdb && blkdiscard --zeroout /dev/sdb"
+            "what is on a partition is used by naming it: rehome mount --device /dev/sdb1 --at DIRECTORY"
           ]
         }
         "#);
+        let failure = not_empty(Path::new("/dev/sdb"), &found[2..]);
+        assert_eq!(
+            failure.hints.last().map(String::as_str),
+            Some(
+                "Rehome never erases a device; this destroys everything on /dev/sdb for ever, and leaves it empty: \
+                 wipefs -a /dev/sdb && blkdiscard --zeroout /dev/sdb"
+            )
+        );
     }
 }

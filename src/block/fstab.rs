@@ -114,7 +114,8 @@ impl Entry {
     }
 
     /// The UUID that it says, by tag or by link.
-    fn uuid(&self) -> Option<FsUuid> {
+    #[must_use]
+    pub fn uuid(&self) -> Option<FsUuid> {
         let text = std::str::from_utf8(&self.spec).ok()?;
         let by_link = text.strip_prefix("/dev/disk/by-uuid/");
         let by_tag = text
@@ -122,6 +123,25 @@ impl Entry {
             .filter(|(tag, _)| tag.eq_ignore_ascii_case("UUID"))
             .map(|(_, uuid)| uuid);
         by_link.or(by_tag)?.parse().ok()
+    }
+
+    /// The node or link that it says, by path or by tag.
+    #[must_use]
+    pub fn device(&self) -> Option<PathBuf> {
+        let spec = Path::new(OsStr::from_bytes(&self.spec));
+        if spec.starts_with("/dev") {
+            return Some(spec.to_owned());
+        }
+        let text = std::str::from_utf8(&self.spec).ok()?;
+        let (tag, value) = text.split_once('=')?;
+        let tags = ["UUID", "LABEL", "PARTUUID", "PARTLABEL"];
+        tags.iter().find(|known| tag.eq_ignore_ascii_case(known))?;
+        // udev's links; blanks and the like are escaped in them, and such a label is not found.
+        Some(
+            Path::new("/dev/disk")
+                .join(format!("by-{}", tag.to_lowercase()))
+                .join(value),
+        )
     }
 
     /// Whether it is on another machine, which may be away: asking it anything may never come to an end.
@@ -140,12 +160,10 @@ impl Entry {
     }
 
     fn is_of(&self, line: &Line, names: &dyn Fn(&Path) -> PathBuf) -> bool {
-        let spec = Path::new(OsStr::from_bytes(&self.spec));
-        let by_path = spec.starts_with("/dev")
-            && line
-                .device
-                .as_deref()
-                .is_some_and(|device| names(spec) == names(device));
+        let by_path = self
+            .device()
+            .zip(line.device.as_deref())
+            .is_some_and(|(own, device)| names(&own) == names(device));
         self.uuid().as_ref() == Some(&line.uuid) || by_path
     }
 }
@@ -375,6 +393,10 @@ pub enum Trouble {
     NoNofail(Entry),
     /// The kernel may give this name to another disk at the next boot.
     KernelName(Entry),
+    /// It is not mounted at boot.
+    NoAuto(Entry),
+    /// Another file system is mounted at boot than is mounted now.
+    OtherFileSystem(Entry),
 }
 
 impl Fstab {
@@ -446,15 +468,31 @@ impl Fstab {
         self.entries().filter(|entry| entry.is_at(target, names)).last()
     }
 
-    /// What is wrong with how this mount point is mounted at boot.
+    /// What is wrong with how this mount point is mounted at boot; `mounted` is what is mounted there now.
     #[must_use]
-    pub fn troubles(&self, target: &Path, names: &dyn Fn(&Path) -> PathBuf) -> Vec<Trouble> {
+    pub fn troubles(
+        &self,
+        target: &Path,
+        mounted: Option<&FsUuid>,
+        names: &dyn Fn(&Path) -> PathBuf,
+    ) -> Vec<Trouble> {
         let Some(entry) = self.at(target, names) else {
             return vec![Trouble::Missing];
         };
         let mut found = Vec::new();
         if !entry.has("nofail") {
             found.push(Trouble::NoNofail(entry.clone()));
+        }
+        if entry.has("noauto") && !entry.has("x-systemd.automount") {
+            found.push(Trouble::NoAuto(entry.clone()));
+        }
+        if entry
+            .uuid()
+            .as_ref()
+            .zip(mounted)
+            .is_some_and(|(said, is)| said != is)
+        {
+            found.push(Trouble::OtherFileSystem(entry.clone()));
         }
         if entry.by_kernel_name() {
             found.push(Trouble::KernelName(entry));
@@ -492,17 +530,15 @@ impl Fstab {
         let wanted = line.bytes();
         match own.and_then(|at| lines.get_mut(at)) {
             Some(old) => {
-                let end = if old.ends_with(b"\n") { &b"\n"[..] } else { b"" };
-                *old = [&wanted, end].concat();
+                *old = [&wanted[..], b"\n"].concat();
             }
-            None => match lines.last_mut() {
-                // A file without a last line end stays one: taking our line away gives the same file again.
-                Some(last) if !last.ends_with(b"\n") => {
+            None => {
+                // A last line without an end gets one, and ours has one: what another program appends is its own line.
+                if let Some(last) = lines.last_mut().filter(|last| !last.ends_with(b"\n")) {
                     last.push(b'\n');
-                    lines.push(wanted);
                 }
-                _ => lines.push([&wanted[..], b"\n"].concat()),
-            },
+                lines.push([&wanted[..], b"\n"].concat());
+            }
         }
         Ok(self.change(lines))
     }
@@ -516,12 +552,7 @@ impl Fstab {
             .filter(|entry| entry.is_ours() && entry.is_at(target, names))
             .collect();
         for entry in ours.iter().rev() {
-            let gone = lines.remove(entry.number - 1);
-            if !gone.ends_with(b"\n")
-                && let Some(last) = lines.last_mut()
-            {
-                last.pop();
-            }
+            lines.remove(entry.number - 1);
         }
         self.change(lines)
     }

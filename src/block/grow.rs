@@ -13,8 +13,9 @@ use crate::model::{ByteSize, Failure, Result};
 
 /// Growing writes the tables of the new part: seconds for a terabyte, more where the storage is slow.
 const LIMIT: Duration = Duration::from_secs(600);
-/// What is not worth a change: alignment and the backup table of GPT.
-const SLACK: u64 = 4 << 20;
+/// What is not worth a change: alignment and the backup table of GPT; a last group of ext4 that is smaller than its own
+/// tables, which resize2fs leaves out.
+const SLACK: u64 = 16 << 20;
 /// The unit of sysfs, whatever the device's own sectors are.
 const SECTOR: u64 = 512;
 
@@ -93,11 +94,14 @@ impl Growable {
         })
     }
 
-    /// The commands that make it as large as it can be, in order; none if it is.
+    /// The commands that make it as large as it can be, in order; none if it is. `keep` is where a copy of a partition
+    /// table is put before it is written anew.
     #[must_use]
-    pub fn commands(&self) -> Vec<String> {
+    pub fn commands(&self, keep: &Path) -> Vec<String> {
         let mut commands = Vec::new();
         if let Some(partition) = self.growing_partition() {
+            let copy = partition.copy(keep);
+            commands.push(format!("{} > {}", partition.dump().line(), copy.display()));
             commands.push(format!("echo ', +' | {}", partition.resize().line()));
             commands.push(partition.tell_kernel().line().to_owned());
         }
@@ -107,36 +111,47 @@ impl Growable {
         commands
     }
 
-    /// Makes it as large as it can be, and says what it is then.
+    /// Makes it as large as it can be, and says what it is then. `keep` as for [`Self::commands`].
     ///
     /// # Errors
     /// When a program fails or the kernel refuses, with the way to do it offline. What is there stays as it is.
-    pub async fn grow(&self) -> Result<Self> {
+    pub async fn grow(&self, keep: &Path) -> Result<Self> {
         if let Some(partition) = self.growing_partition() {
-            partition.grow().await?;
+            partition.grow(keep).await?;
         }
-        if self.fs_grows() {
-            self.resize().limit(LIMIT).run().await.map_err(|failure| {
-                let (at, device) = (self.at.display(), self.device.display());
-                let failure = failure
-                    .inside(format!("cannot grow the file system at {at} while it is mounted"))
-                    .data(format!(
-                        "it is as it was, {}, and in use",
-                        ByteSize(self.fs_bytes)
-                    ));
-                match self.fs {
-                    Grows::Ext4 => failure
-                        .hint("stop everything that uses it, then offline:")
-                        .hint(format!(
-                            "umount {at} && e2fsck -f {device} && resize2fs {device} && mount {at}"
-                        )),
-                    Grows::Xfs => {
-                        failure.hint("xfs grows only while it is mounted; `dmesg` may say what is wrong")
-                    }
-                }
-            })?;
+        if self.fs_grows()
+            && let Err(failure) = self.resize().limit(LIMIT).run().await
+        {
+            return Err(self.refused(failure).await);
         }
         Self::look(&self.at).await
+    }
+
+    /// An online resize goes on in steps: what became of it is looked at and not guessed.
+    async fn refused(&self, failure: Failure) -> Failure {
+        let (at, device) = (self.at.display(), self.device.display());
+        let data = match Self::look(&self.at).await {
+            Ok(now) if now.fs_bytes == self.fs_bytes => {
+                format!("it is as it was, {}, and in use", ByteSize(self.fs_bytes))
+            }
+            Ok(now) => format!(
+                "it is in use and has {} now; before it had {}",
+                ByteSize(now.fs_bytes),
+                ByteSize(self.fs_bytes)
+            ),
+            Err(_) => "nothing was deleted; how large it is now could not be looked at".to_owned(),
+        };
+        let failure = failure
+            .inside(format!("cannot grow the file system at {at} while it is mounted"))
+            .data(data);
+        match self.fs {
+            Grows::Ext4 => failure
+                .hint("stop everything that uses it, then offline:")
+                .hint(format!(
+                    "umount {at} && e2fsck -f {device} && resize2fs {device} && mount {at}"
+                )),
+            Grows::Xfs => failure.hint("xfs grows only while it is mounted; `dmesg` may say what is wrong"),
+        }
     }
 
     fn growing_partition(&self) -> Option<&Partition> {
@@ -169,24 +184,48 @@ impl Partition {
         )
     }
 
+    fn dump(&self) -> Tool {
+        Tool::new("sfdisk", ["--dump".as_ref(), self.disk.as_os_str()])
+    }
+
+    /// Where the table is kept as it was.
+    fn copy(&self, keep: &Path) -> PathBuf {
+        let disk = self.disk.file_name().unwrap_or_default().to_string_lossy();
+        keep.join(format!("partitions-{disk}.sfdisk"))
+    }
+
     fn tell_kernel(&self) -> Tool {
         let number = self.number.to_string();
         let disk = self.disk.to_string_lossy();
         Tool::new("partx", ["--update", "--nr", &number, &disk])
     }
 
-    async fn grow(&self) -> Result<()> {
-        let unchanged = |failure: Failure| {
-            failure
-                .inside(format!(
-                    "cannot grow partition {} of {}",
-                    self.number,
-                    self.disk.display()
-                ))
-                .data("the file system on it is as it was")
+    async fn grow(&self, keep: &Path) -> Result<()> {
+        let inside = |failure: Failure| {
+            failure.inside(format!(
+                "cannot grow partition {} of {}",
+                self.number,
+                self.disk.display()
+            ))
         };
-        self.resize().with_text(", +\n")?.run().await.map_err(unchanged)?;
-        self.tell_kernel().run().await.map_err(unchanged)?;
+        let copy = self.copy(keep);
+        let table = self.dump().run().await.map_err(inside)?;
+        crate::state::write_durably(&copy, table.as_bytes()).map_err(inside)?;
+        let back = format!("the table as it was is in {}", copy.display());
+        self.resize().with_text(", +\n")?.run().await.map_err(|failure| {
+            inside(failure)
+                .data("the file system on it is as it was")
+                .hint(back.clone())
+        })?;
+        self.tell_kernel().run().await.map_err(|failure| {
+            inside(failure)
+                .data("the table on the disk has the new end, and the file system is as it was")
+                .hint(format!(
+                    "the kernel is told at the next boot, or by: {}",
+                    self.tell_kernel().line()
+                ))
+                .hint(back)
+        })?;
         Ok(())
     }
 }

@@ -13,6 +13,8 @@ use rustix::io::Errno;
 
 use super::device::{Device, Identity, Number};
 use super::sysfs;
+use super::sysroot::Sysroot;
+use super::tool::Tool;
 use crate::helper::mounts::{self, Mount};
 use crate::model::{Failure, Result, Span};
 
@@ -184,6 +186,27 @@ fn differences(before: &Identity, now: &Identity) -> String {
 pub fn is_busy(node: &Path) -> bool {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::EXCL;
     matches!(open(node, flags, Mode::empty()), Err(Errno::BUSY))
+}
+
+/// Has udev look at a device that was formatted while it was locked, and waits for it: before 251 it passes over what
+/// happened meanwhile, so that there is no link by UUID, and systemd unmounts what has none. Where there is no udev
+/// nothing is done. <https://systemd.io/BLOCK_DEVICE_LOCKING/>
+///
+/// # Errors
+/// When udev does not answer.
+pub async fn tell_udev(sysroot: &Sysroot, node: &Path) -> Result<()> {
+    if !sysroot.is_machine() || !Path::new("/run/udev/control").exists() {
+        return Ok(());
+    }
+    let words = [
+        "trigger".as_ref(),
+        "--action=change".as_ref(),
+        "--settle".as_ref(),
+        node.as_os_str(),
+    ];
+    let told = Tool::new("udevadm", words).run().await;
+    told.map(drop)
+        .map_err(|failure| failure.data("the file system is made, and not mounted yet"))
 }
 
 async fn lock_disk(disk: &Path) -> Result<OwnedFd> {

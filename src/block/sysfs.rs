@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 /// The number of a device: major and minor.
@@ -54,8 +55,9 @@ pub fn attribute(path: &Path) -> io::Result<Option<String>> {
         Err(error)
             if error.kind() == io::ErrorKind::NotFound
                 || error.kind() == io::ErrorKind::NotADirectory
-                || error.raw_os_error() == Some(rustix::io::Errno::OPNOTSUPP.raw_os_error())
-                || error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) =>
+                || [Errno::OPNOTSUPP, Errno::INVAL, Errno::NXIO, Errno::NODATA]
+                    .iter()
+                    .any(|none| error.raw_os_error() == Some(none.raw_os_error())) =>
         {
             Ok(None)
         }

@@ -42,6 +42,8 @@ pub struct Checkup {
     /// Where block volumes with homes are mounted, and what the machine knows of them. None where the engine is on
     /// another machine.
     pub points: BTreeMap<PathBuf, Looked<PointSeen>>,
+    /// Where something should be mounted that has homes or binds below it, and nothing is.
+    pub unmounted: Looked<Vec<PathBuf>>,
     /// The containers of the services.
     pub containers: Vec<ContainerMore>,
     /// Directories of the host that services mount by themselves.
@@ -97,6 +99,8 @@ pub struct PointSeen {
     pub uuid: Option<FsUuid>,
     /// What is wrong with its line in fstab.
     pub troubles: Vec<Trouble>,
+    /// Whether Rehome wrote that line.
+    pub ours: bool,
     /// How many units of systemd mount something there.
     pub mount_units: usize,
     /// The sentinel, if the UUID is known.

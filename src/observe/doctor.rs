@@ -60,9 +60,16 @@ impl Observer<'_> {
                 homes.insert(volume.key.clone(), self.home(dir).await);
             }
         }
-        let points = match &mounts {
-            Ok(table) => points(&Sysroot::new(known.sysroot.as_deref()), &world, table),
-            Err(_) => BTreeMap::new(),
+        let binds = self.binds();
+        let (points, unmounted) = match &mounts {
+            Ok(table) => {
+                let missing = unmounted(&known, &world, &binds, table);
+                let sysroot = Sysroot::new(known.sysroot.as_deref());
+                let none = Vec::new();
+                let points = points(&sysroot, &world, table, missing.as_ref().unwrap_or(&none));
+                (points, missing.map_err(|failure| failure.to_string()))
+            }
+            Err(_) => (BTreeMap::new(), Ok(Vec::new())),
         };
         let mut containers = Vec::new();
         for container in all.iter().filter(|c| !c.one_off) {
@@ -76,8 +83,9 @@ impl Observer<'_> {
             mounts,
             homes,
             points,
+            unmounted,
             containers,
-            binds: self.binds(),
+            binds,
             engine_volumes: self.engine_volumes().await?,
             anonymous: self.anonymous(&all).await,
             secrets: self.secret_files(),
@@ -325,14 +333,67 @@ impl Observer<'_> {
     }
 }
 
+/// Where something should be mounted that homes are below, by fstab or by the configuration, and nothing is: what lies
+/// there now is on whatever disk the directory is of, which need not be that of `/`.
+fn unmounted(
+    known: &Known,
+    world: &World,
+    binds: &[BindSeen],
+    table: &[mounts::Mount],
+) -> Result<Vec<PathBuf>> {
+    let sysroot = Sysroot::new(known.sysroot.as_deref());
+    let homes = || {
+        world.volumes.iter().filter_map(|volume| match &volume.home {
+            Home::Block { dir } => Some(dir.as_path()),
+            _ => None,
+        })
+    };
+    // A bind is a home where a block volume is known to be; there are many others.
+    let binds = || binds.iter().map(|bind| Path::new(&bind.source));
+    let mut found: Vec<PathBuf> = Vec::new();
+    if let Some(root) = &known.block_root
+        && homes().chain(binds()).any(|dir| dir.starts_with(root))
+    {
+        found.push(root.clone());
+    }
+    for entry in Fstab::read(&sysroot)?.entries() {
+        let target = sysroot.at(&entry.target);
+        let is_place = entry.target.is_absolute() && entry.target != Path::new("/");
+        let below = homes().any(|dir| dir.starts_with(&target))
+            || entry.is_ours() && binds().any(|dir| dir.starts_with(&target));
+        if is_place && below && !found.contains(&target) {
+            found.push(target);
+        }
+    }
+    // A mount further down may hold them as well.
+    let is_mounted = |place: &PathBuf| {
+        let mut points = table.iter().map(mounts::Mount::point);
+        points.any(|point| point == place)
+            || homes()
+                .chain(binds())
+                .filter(|dir| dir.starts_with(place))
+                .all(|dir| mounts::holder(table, dir).is_some_and(|mount| mount.point().starts_with(place)))
+    };
+    found.retain(|place| !is_mounted(place));
+    Ok(found)
+}
+
 /// Looks at each mount point that homes are below.
-fn points(sysroot: &Sysroot, world: &World, table: &[mounts::Mount]) -> BTreeMap<PathBuf, Looked<PointSeen>> {
+fn points(
+    sysroot: &Sysroot,
+    world: &World,
+    table: &[mounts::Mount],
+    unmounted: &[PathBuf],
+) -> BTreeMap<PathBuf, Looked<PointSeen>> {
     let mut found = BTreeMap::new();
     for volume in &world.volumes {
         let Home::Block { dir } = &volume.home else {
             continue;
         };
-        // On the root disk nothing is mounted; that is said elsewhere.
+        // Where nothing is mounted, what holds it is another disk; that is said elsewhere.
+        if unmounted.iter().any(|place| dir.starts_with(place)) {
+            continue;
+        }
         let Some(mount) = mounts::holder(table, dir).filter(|mount| mount.point != b"/") else {
             continue;
         };
@@ -370,7 +431,10 @@ fn point(sysroot: &Sysroot, mount: &mounts::Mount) -> Result<PointSeen> {
     let fstab = Fstab::read(sysroot)?;
     Ok(PointSeen {
         uuid,
-        troubles: fstab.troubles(&at, &fstab::names(sysroot)),
+        troubles: fstab.troubles(&at, uuid.as_ref(), &fstab::names(sysroot)),
+        ours: fstab
+            .at(&at, &fstab::names(sysroot))
+            .is_some_and(|entry| entry.is_ours()),
         mount_units: units::mounting(sysroot, &at)?.len(),
         sentinel,
         hidden,

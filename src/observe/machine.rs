@@ -55,6 +55,8 @@ pub struct UndoSeen {
     pub mounts: Mounts,
     /// What uses the volume, besides its being mounted there; a sentence each.
     pub users: Vec<String>,
+    /// Whether what is mounted there has Rehome's sentinel.
+    pub ours: bool,
     /// Rehome's units for it.
     pub pieces: Vec<Piece>,
     /// `/etc/fstab`.

@@ -86,6 +86,17 @@ async fn candidate(sysroot: &Sysroot, attached: Attached) -> Result<Candidate> {
     })
 }
 
+/// The device whose file system is mounted at a place, if there is one.
+///
+/// # Errors
+/// When the mount table cannot be read.
+pub fn mounted_at(sysroot: &Sysroot, at: &Path) -> Result<Option<PathBuf>> {
+    let mounts = Mounts::about(&sysroot.at(at))?;
+    let top = mounts.top().filter(|top| top.root == b"/");
+    let source = top.map(|top| PathBuf::from(std::ffi::OsStr::from_bytes(&top.source)));
+    Ok(source.filter(|source| source.starts_with("/dev")))
+}
+
 /// Where a device is mounted, for this process; as the machine in the sysroot knows the places.
 fn mounted(sysroot: &Sysroot, device: &Device) -> Result<Vec<PathBuf>> {
     let table = mounts::table("self")
@@ -315,7 +326,12 @@ pub fn undo(sysroot: &Sysroot, at: &Path) -> Result<UndoSeen> {
         Some(bare) => Some(bare.flag()?),
         None => None,
     };
+    let ours = match mounts.top() {
+        Some(top) => has_our_sentinel(&here, top)?,
+        None => false,
+    };
     Ok(UndoSeen {
+        ours,
         names: names(sysroot, &fstab, at, at),
         at: at.to_owned(),
         mounts,
@@ -327,13 +343,28 @@ pub fn undo(sysroot: &Sysroot, at: &Path) -> Result<UndoSeen> {
     })
 }
 
+/// Whether what is mounted has the sentinel that Rehome gave it.
+fn has_our_sentinel(here: &Path, top: &mounts::Mount) -> Result<bool> {
+    let source = Path::new(std::ffi::OsStr::from_bytes(&top.source));
+    if !source.starts_with("/dev") || top.root != b"/" {
+        return Ok(false);
+    }
+    let uuid = std::fs::File::open(source).and_then(|device| FsUuid::of_device(&device));
+    let uuid = uuid
+        .map_err(|error| Failure::environment(format!("cannot read {}", source.display())).because(&error))?;
+    match uuid {
+        Some(uuid) => {
+            let found = sentinel::check(&Volume::open(here, source)?, &uuid)?;
+            Ok(matches!(found, sentinel::Found::Right(_)))
+        }
+        None => Ok(false),
+    }
+}
+
 /// What fstab's paths are really called.
 fn names(sysroot: &Sysroot, fstab: &Fstab, at: &Path, node: &Path) -> BTreeMap<PathBuf, PathBuf> {
     let name = fstab::names(sysroot);
-    let specs = fstab
-        .entries()
-        .map(|entry| PathBuf::from(std::ffi::OsStr::from_bytes(&entry.spec)))
-        .filter(|spec| spec.starts_with("/dev"));
+    let specs = fstab.entries().filter_map(|entry| entry.device());
     // Asking a mount point of a server that is away may never come to an end.
     let targets = fstab
         .entries()

@@ -4,8 +4,11 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::app::{Options, state_dir};
+use super::mount::as_root;
 use crate::block::grow::Growable;
 use crate::model::{ByteSize, Failure, Result};
+use crate::state::LockNote;
 
 /// What was done, or would be.
 #[derive(Debug, Clone, Serialize)]
@@ -23,12 +26,19 @@ pub struct GrowReport {
 ///
 /// # Errors
 /// Refused when nothing is mounted there; when the kernel or a program refuses, with the offline way.
-pub async fn grow(at: &Path, dry_run: bool) -> Result<GrowReport> {
+pub async fn grow(options: &Options, at: &Path, dry_run: bool) -> Result<GrowReport> {
+    as_root()?;
+    let host = state_dir(options)?.host();
+    // Two at once would write one partition table.
+    let _lock = match dry_run {
+        true => None,
+        false => Some(host.lock(&LockNote::mine(options.command.as_str(), None))?),
+    };
     let before = Growable::look(at).await?;
-    let commands = before.commands();
+    let commands = before.commands(host.path());
     let mut after = None;
     if !dry_run && !commands.is_empty() {
-        let grown = before.grow().await?;
+        let grown = before.grow(host.path()).await?;
         if grown.fs_bytes <= before.fs_bytes {
             let size = ByteSize(grown.fs_bytes);
             return Err(

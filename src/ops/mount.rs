@@ -143,10 +143,16 @@ pub async fn mount(options: &Options, app: Option<&App>, request: &MountRequest)
     let mut notes = Vec::new();
     let mut pieces: Vec<Piece> = Vec::new();
     let uuid = uuid_of(&device.content, &wanted);
-    if request.systemd && boot::systemd_runs(&sysroot) {
+    if request.systemd && boot::systemd_runs(&sysroot) && !boot::engine_is_known(&sysroot).await? {
+        notes.push(
+            "systemd knows no docker.service: nothing keeps the engine from starting before the volume is mounted"
+                .to_owned(),
+        );
+    } else if request.systemd && boot::systemd_runs(&sysroot) {
         pieces.push(boot::engine_waits(&request.at)?);
         pieces.extend(boot::engine_comes_up(&sysroot, &request.at)?);
     }
+    let app = app.filter(|app| app.engine.host().is_local());
     if let Some(app) = app {
         let depth = Depth {
             override_path: app.settings.override_path.clone(),
@@ -189,7 +195,7 @@ pub async fn mount(options: &Options, app: Option<&App>, request: &MountRequest)
 }
 
 /// Devices are opened and mounts changed by root alone.
-fn as_root() -> Result<()> {
+pub(super) fn as_root() -> Result<()> {
     if rustix::process::geteuid().is_root() {
         return Ok(());
     }
@@ -209,6 +215,20 @@ async fn which(sysroot: &Sysroot, request: &MountRequest) -> Result<(Device, Pat
                 return Err(ends_with_the_machine(path));
             }
             Ok((device, path.clone(), known.map(|known| known.provider)))
+        }
+        // What is mounted there already is meant, whatever its name.
+        None if let Some(node) = mounting::mounted_at(sysroot, &request.at)? => {
+            let device = by_path(&Sysroot::new(None), &node)?;
+            let known = attached(sysroot)?;
+            let known = known.iter().find(|known| known.device.number == device.number);
+            if known.is_some_and(|known| known.ends_with_the_machine) {
+                return Err(ends_with_the_machine(&node));
+            }
+            let name = known
+                .and_then(|known| known.links.first())
+                .cloned()
+                .unwrap_or(node);
+            Ok((device, name, known.map(|known| known.provider)))
         }
         None => {
             let candidates = mounting::candidates(sysroot).await?;

@@ -299,10 +299,10 @@ fn what_else_a_careless_stack_lacks_is_found() {
     image: {BUSYBOX}
     command: ["sh", "-c", "echo hello > /cache/file; exec sleep 1000000"]
     init: true
-    volumes: ["/cache", "{root}/site:/site", "data:/data"]
+    volumes: ["/cache", "{root}/site:/site", "careless:/data"]
     environment: ["SECRET_KEY"]
 volumes:
-  data:
+  careless:
 "#,
         root = block.path()
     ));

@@ -80,6 +80,8 @@ fn the_units_say_what_they_do() {
     Wants=network-online.target
     # Only this volume, not an empty directory nor another one.
     AssertPathExists=/mnt/kms-data/.rehome-0b5ae5e5-7a5b-4c1e-9f0e-4a2f3f0e8a11
+    StartLimitIntervalSec=1h
+    StartLimitBurst=5
 
     [Service]
     Type=oneshot
@@ -87,6 +89,9 @@ fn the_units_say_what_they_do() {
     WorkingDirectory=/srv/kms connect
     ExecStart=/bin/echo compose --project-directory "/srv/kms connect" -p kms-connect -f "/srv/kms connect/compose.yaml" -f "/srv/100%%/$$x\"y\\z.yaml" --env-file "/srv/kms connect/.env" --profile prod up --detach --no-recreate --no-build --pull never db api
     TimeoutStartSec=15min
+    # A port that is still taken, an engine that is not quite there: a few more tries, and then it is for a person.
+    Restart=on-failure
+    RestartSec=30s
 
     [Install]
     WantedBy=mnt-kms\x2ddata.mount

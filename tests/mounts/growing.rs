@@ -12,6 +12,7 @@ struct Grown {
     /// What is mounted: the disk, or a partition of it.
     device: PathBuf,
     at: tempfile::TempDir,
+    state: tempfile::TempDir,
 }
 
 impl Grown {
@@ -37,7 +38,12 @@ impl Grown {
     fn mount(disk: Disk, device: PathBuf) -> Self {
         let at = tempdir();
         sh("mount", &[&device, &at.path()]);
-        let grown = Self { disk, device, at };
+        let grown = Self {
+            disk,
+            device,
+            at,
+            state: tempdir(),
+        };
         let fill = format!("head -c 5M /dev/urandom > {}", grown.file().display());
         sh("sh", &[&"-c", &fill]);
         grown
@@ -58,7 +64,7 @@ impl Grown {
     }
 
     fn grow(&self, more: &[&str]) -> (Option<i32>, String) {
-        grow(self.at.path(), more)
+        grow(self.at.path(), self.state.path(), more)
     }
 }
 
@@ -74,12 +80,14 @@ impl Drop for Grown {
     }
 }
 
-fn grow(at: &Path, more: &[&str]) -> (Option<i32>, String) {
+fn grow(at: &Path, state: &Path, more: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_rehome"))
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .args(["grow", "--at"])
         .arg(at)
+        .arg("--state-dir")
+        .arg(state)
         .args(more)
         .output()
         .unwrap();
@@ -139,6 +147,7 @@ fn a_partition_is_made_larger_first_and_begins_where_it_began() {
         )
     };
     let table = identity(&grown.disk.device);
+    let whole = sh("sfdisk", &[&"--dump", &grown.disk.device]);
     grown.disk.enlarge("700M");
     let (code, said) = grown.grow(&[]);
     assert_eq!(code, Some(0), "{said}");
@@ -148,6 +157,9 @@ fn a_partition_is_made_larger_first_and_begins_where_it_began() {
     assert!(grown.bytes() > before + (350 << 20), "{}", grown.bytes());
     assert_eq!(grown.sum(), sum);
     assert_eq!(identity(&grown.disk.device), table);
+    let name = grown.disk.device.file_name().unwrap().to_str().unwrap();
+    let kept = grown.state.path().join(format!("host/partitions-{name}.sfdisk"));
+    assert_eq!(std::fs::read_to_string(kept).unwrap().trim_end(), whole);
     // The backup of the table is at the new end, and the kernel knows what the table says.
     let verified = sh("sfdisk", &[&"--verify", &grown.disk.device]);
     assert!(verified.contains("No errors detected"), "{verified}");
@@ -230,10 +242,10 @@ fn an_ext4_grows_or_the_refusal_names_the_offline_way_which_works() {
 fn where_nothing_is_mounted_nothing_is_grown() {
     let grown = Grown::new("ext4");
     std::fs::create_dir(grown.at.path().join("below")).unwrap();
-    let (code, said) = grow(&grown.at.path().join("below"), &[]);
+    let (code, said) = grow(&grown.at.path().join("below"), grown.state.path(), &[]);
     assert_eq!(code, Some(3), "{said}");
     assert!(said.contains("nothing is mounted at"), "{said}");
-    let (code, said) = grow(Path::new("/proc"), &[]);
+    let (code, said) = grow(Path::new("/proc"), grown.state.path(), &[]);
     assert_eq!(code, Some(3), "{said}");
     assert!(said.contains("Rehome grows ext4 and xfs"), "{said}");
 }

@@ -411,6 +411,7 @@ fn the_way_back_takes_back_what_is_there_and_nothing_in_use() {
     }
     let mut seen = UndoSeen {
         at: AT.into(),
+        ours: true,
         mounts: machine.mounts,
         users: Vec::new(),
         pieces: vec![boot::engine_waits(at).unwrap()],
@@ -428,4 +429,15 @@ fn the_way_back_takes_back_what_is_there_and_nothing_in_use() {
     );
     seen.users = vec!["process 7 (postgres) has it mounted at /var/lib/postgresql/data".to_owned()];
     assert_snapshot!(words(&plan_undo(&seen).unwrap_err()));
+    // What somebody else mounted is not unmounted.
+    let foreign = UndoSeen {
+        ours: false,
+        users: Vec::new(),
+        pieces: Vec::new(),
+        fstab: Fstab::parse(b"/dev/sda /mnt/kms-data ext4 nofail 0 2\n"),
+        ..seen
+    };
+    assert!(!foreign.mounts.here.is_empty());
+    let refused = plan_undo(&foreign).unwrap_err();
+    assert!(refused.what.contains("was not mounted by Rehome"), "{refused:?}");
 }

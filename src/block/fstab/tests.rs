@@ -22,7 +22,9 @@ fn clash(fstab: &str) -> Vec<Why> {
     let line = line().on_device(Path::new("/dev/disk/by-id/scsi-0DO_Volume_kms"));
     let names = |path: &Path| match path.to_str() {
         Some("/srv/link") => PathBuf::from("/mnt/kms-data"),
-        Some("/dev/disk/by-id/scsi-0DO_Volume_kms") => PathBuf::from("/dev/sda"),
+        Some(
+            "/dev/disk/by-id/scsi-0DO_Volume_kms" | "/dev/disk/by-label/kms" | "/dev/disk/by-partlabel/kms",
+        ) => PathBuf::from("/dev/sda"),
         _ => lexical(path),
     };
     match Fstab::parse(fstab.as_bytes()).with(&line, &names) {
@@ -68,6 +70,8 @@ fn whatever_is_in_the_way_is_named() {
             Why::FilesystemElsewhere,
         ),
         ("/dev/sda /srv/a ext4", Why::FilesystemElsewhere),
+        ("LABEL=kms /srv/a ext4", Why::FilesystemElsewhere),
+        ("PARTLABEL=kms /srv/a ext4", Why::FilesystemElsewhere),
         (
             "/dev/disk/by-id/scsi-0DO_Volume_kms /mnt/kms-data ext4 defaults,nofail,discard 0 2",
             Why::SameByHand,
@@ -108,16 +112,23 @@ fn other_options_replace_the_line_where_it_is() {
 
 #[test]
 fn troubles_of_a_line_are_told() {
-    let troubles = |text: &str| Fstab::parse(text.as_bytes()).troubles(Path::new("/mnt/a"), &lexical);
+    let troubles = |text: &str| Fstab::parse(text.as_bytes()).troubles(Path::new("/mnt/a"), None, &lexical);
     assert_eq!(troubles("# nothing\n"), [Trouble::Missing]);
     assert!(matches!(
         troubles("/dev/sda1 /mnt/a ext4 defaults 0 2\n")[..],
         [Trouble::NoNofail(_), Trouble::KernelName(_)]
     ));
-    assert_eq!(
-        troubles("UUID=0b5ae5e5-7a5b-4c1e-9f0e-4a2f3f0e8a11 /mnt/a/ auto nofail"),
-        []
-    );
+    let by_uuid = "UUID=0b5ae5e5-7a5b-4c1e-9f0e-4a2f3f0e8a11 /mnt/a/ auto nofail";
+    assert_eq!(troubles(by_uuid), []);
+    assert!(matches!(
+        troubles(&format!("{by_uuid},noauto"))[..],
+        [Trouble::NoAuto(_)]
+    ));
+    assert_eq!(troubles(&format!("{by_uuid},noauto,x-systemd.automount")), []);
+    let fstab = Fstab::parse(by_uuid.as_bytes());
+    let mounted = |uuid: &str| fstab.troubles(Path::new("/mnt/a"), Some(&uuid.parse().unwrap()), &lexical);
+    assert_eq!(mounted(UUID), []);
+    assert!(matches!(mounted(OTHER)[..], [Trouble::OtherFileSystem(_)]));
 }
 
 /// Lines as they are found, and bytes as they are not.
@@ -146,13 +157,16 @@ proptest! {
         let after = new(change, &bytes);
         let ours = line().bytes();
         let foreign: Vec<&[u8]> = after.split(|b| *b == b'\n').filter(|line| *line != ours).collect();
-        let before: Vec<&[u8]> = bytes.split(|b| *b == b'\n').collect();
-        // Where the file had no last line end, our line took the place behind it.
-        let before = if bytes.is_empty() { &[&b""[..]][..] } else { &before };
-        prop_assert_eq!(&foreign[..], before);
+        // A last line without an end gets one.
+        let mut ended = bytes.clone();
+        if !bytes.is_empty() && !bytes.ends_with(b"\n") {
+            ended.push(b'\n');
+        }
+        let before: Vec<&[u8]> = ended.split(|b| *b == b'\n').collect();
+        prop_assert_eq!(foreign, before);
         let again = Fstab::parse(&after);
         prop_assert_eq!(again.with(&line(), &lexical), Ok(Change::Unchanged));
-        prop_assert_eq!(new(again.without(line().target(), &lexical), &after), bytes);
+        prop_assert_eq!(new(again.without(line().target(), &lexical), &after), ended);
     }
 
     #[test]

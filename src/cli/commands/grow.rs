@@ -6,7 +6,7 @@ use crate::model::{ByteSize, Result};
 use crate::ops::{GrowReport, grow};
 
 pub(super) async fn run(cx: &Cx, args: &Grow) -> Result<Ending> {
-    let report = grow(&args.at, args.dry_run).await?;
+    let report = grow(&cx.options()?, &args.at, args.dry_run).await?;
     cx.answer(&report, || text(&report))?;
     Ok(Ending::Done)
 }

@@ -4,7 +4,7 @@ use super::super::args::{MadeFs, Mount};
 use super::super::{Cx, Ending};
 use crate::block::format::FileSystem;
 use crate::event::{Event, Outcome};
-use crate::model::{Failure, Result};
+use crate::model::{Failure, Kind, Result};
 use crate::ops::{App, MountReport, MountRequest, mount, unmount};
 use crate::plan::mount::{Told, render};
 use crate::ui;
@@ -19,6 +19,8 @@ pub(super) async fn run(cx: &Cx, args: Mount) -> Result<Ending> {
     // The volume of a machine that has no project yet is mounted as well.
     let app = match App::open(options.clone()).await {
         Ok(app) => Some(app),
+        // A mistake in what was said is not passed over.
+        Err(failure) if failure.kind == Kind::Usage => return Err(failure),
         Err(failure) => {
             cx.talk(&format!("No directories are made for a project: {failure}\n"));
             None

@@ -10,7 +10,7 @@ use crate::block::fsid::FsUuid;
 use crate::block::fstab::{Change, Fstab, names};
 use crate::block::sysroot::Sysroot;
 use crate::block::volume::Volume;
-use crate::block::{dirs, mounted, sentinel};
+use crate::block::{dirs, mounted, opened, sentinel};
 use crate::model::{Failure, Result};
 use crate::observe::mounting::{Held, Holding};
 use crate::plan::mount::{Action, MountPlan};
@@ -91,6 +91,7 @@ impl Work {
                     Holding::Begun(intent) => finish(opened, intent, &self.begun).await?,
                     Holding::AsItIs => return Err(Failure::bug("a device with content was to be formatted")),
                 };
+                opened::tell_udev(&self.sysroot, &self.node).await?;
                 Ok(Some(format!("{}, UUID {}, found by blkid", made.fs, made.uuid)))
             }
             Action::MakePoint => Bare::make(&self.point()).map(|_| None),

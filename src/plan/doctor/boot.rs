@@ -25,17 +25,19 @@ fn mount(at: &Path) -> String {
 
 /// What could not be looked at.
 pub(super) fn unlooked_points(seen: &Checkup) -> Vec<Finding> {
-    seen.points
-        .iter()
-        .filter_map(|(at, point)| {
-            let why = point.as_ref().err()?;
-            let what = format!(
-                "what the next boot does with {} could not be looked at",
-                at.display()
-            );
-            Some(Finding::unknown("boot-unseen", About::Project, what, why))
-        })
-        .collect()
+    let fstab = seen.unmounted.as_ref().err().map(|why| {
+        let what = "what should be mounted could not be looked at".to_owned();
+        Finding::unknown("boot-unseen", About::Project, what, why)
+    });
+    let points = seen.points.iter().filter_map(|(at, point)| {
+        let why = point.as_ref().err()?;
+        let what = format!(
+            "what the next boot does with {} could not be looked at",
+            at.display()
+        );
+        Some(Finding::unknown("boot-unseen", About::Project, what, why))
+    });
+    fstab.into_iter().chain(points).collect()
 }
 
 /// fstab mounts it, by a name that lasts, and lets the machine come up without it.
@@ -65,6 +67,32 @@ pub(super) fn fstab(seen: &Checkup) -> Vec<Finding> {
                     entry.text.trim()
                 ))
                 .mend("add nofail,x-systemd.device-timeout=30s to the options of that line"),
+                Trouble::NoAuto(entry) => Finding::error(
+                    "no-auto",
+                    About::Project,
+                    format!("nothing mounts {shown} at the next boot"),
+                )
+                .seen(format!(
+                    "line {} of /etc/fstab says `noauto`: {}",
+                    entry.number,
+                    entry.text.trim()
+                ))
+                .mend("take noauto out of the options of that line, and put nofail there"),
+                Trouble::OtherFileSystem(entry) => Finding::error(
+                    "other-volume-at-boot",
+                    About::Project,
+                    format!("another volume than now is mounted at {shown} at the next boot"),
+                )
+                .seen(format!(
+                    "line {} of /etc/fstab names another file system: {}",
+                    entry.number,
+                    entry.text.trim()
+                ))
+                .seen(match &point.uuid {
+                    Some(uuid) => format!("what is mounted there now has UUID {uuid}"),
+                    None => "what is mounted there now has another UUID".to_owned(),
+                })
+                .mend("see which volume has the data, and which is attached: lsblk -f"),
                 Trouble::KernelName(entry) => Finding::error(
                     "device-name-in-fstab",
                     About::Project,
@@ -90,6 +118,20 @@ pub(super) fn sentinels(seen: &Checkup) -> Vec<Finding> {
     points(seen)
         .filter_map(|(at, point)| match point.sentinel.as_ref()? {
             sentinel::Found::Right(_) => None,
+            // Where Rehome wrote the line, it wrote a sentinel too.
+            sentinel::Found::Missing if point.ours => Some(
+                Finding::warning(
+                    "sentinel-gone",
+                    About::Project,
+                    format!(
+                        "the volume at {} may be another one: it has no sentinel",
+                        at.display()
+                    ),
+                )
+                .seen("Rehome wrote the line of /etc/fstab, and a sentinel on the volume that it was for")
+                .mend(format!("ls -la {}", at.display()))
+                .mend(mount(at)),
+            ),
             sentinel::Found::Missing => Some(
                 Finding::note(
                     "no-sentinel",

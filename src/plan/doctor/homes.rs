@@ -36,18 +36,79 @@ fn mount_point(seen: &Checkup, dir: &Path) -> PathBuf {
     }
 }
 
+/// The place above a directory where a block volume should be mounted and is not. Of an engine on another host only the
+/// configuration is known, and that its disk is that of `/`.
+fn missing(seen: &Checkup, dir: &Path) -> Option<PathBuf> {
+    let places = seen.unmounted.as_ref().into_iter().flatten();
+    let known = places
+        .filter(|place| dir.starts_with(place))
+        .max_by_key(|place| place.as_os_str().len());
+    let configured = || {
+        let root = seen
+            .known
+            .block_root
+            .as_ref()
+            .filter(|root| dir.starts_with(root))?;
+        let volume = blocks(seen).find(|(_, home)| *home == dir)?.0;
+        let Some(HomeSeen::There(probe)) = seen.homes.get(&volume.key) else {
+            return None;
+        };
+        on_root(probe, dir).then_some(root)
+    };
+    known.or_else(configured).cloned()
+}
+
 /// The services that mount a volume, as arguments.
 fn users(seen: &Checkup, key: &VolumeKey) -> String {
     let users = seen.world.services.iter().filter(|s| s.mounts_volume(key));
     users.map(|s| s.name.to_string()).collect::<Vec<_>>().join(" ")
 }
 
+/// What a person does before anything is mounted over data.
+const LOOK_FIRST: &str =
+    "what was written there meanwhile is hidden as soon as the block volume is mounted: look first";
+
+/// The same for directories that services mount by themselves.
+pub(super) fn unmounted_binds(seen: &Checkup) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for place in seen.unmounted.as_ref().into_iter().flatten() {
+        for bind in seen
+            .binds
+            .iter()
+            .filter(|bind| Path::new(&bind.source).starts_with(place))
+        {
+            found.push(
+                Finding::error(
+                    "home-not-mounted",
+                    About::Service(bind.service.clone()),
+                    format!(
+                        "the block volume of {} of service `{}` is not mounted",
+                        bind.source.display(),
+                        bind.service
+                    ),
+                )
+                .seen(format!("nothing is mounted at {}", place.display()))
+                .seen(LOOK_FIRST)
+                .mend(format!("rehome compose -- stop {}", bind.service))
+                .mend(format!("ls -la {}", bind.source.display()))
+                .mend(format!("mount {}", place.display()))
+                .mend(format!(
+                    "rehome compose -- up -d --force-recreate {}",
+                    bind.service
+                )),
+            );
+        }
+    }
+    found
+}
+
 /// Trap 1: the block volume is not there, and its directory is one of the root disk.
 pub(super) fn unmounted(seen: &Checkup) -> Vec<Finding> {
     let mut found = Vec::new();
     for (volume, dir) in blocks(seen) {
-        let point = mount_point(seen, dir);
-        let (key, dir, point) = (&volume.key, dir, point.display());
+        let place = missing(seen, dir);
+        let point = place.clone().unwrap_or_else(|| mount_point(seen, dir));
+        let (key, point) = (&volume.key, point.display());
         match seen.homes.get(key) {
             Some(HomeSeen::Missing) => found.push(
                 Finding::error(
@@ -59,27 +120,45 @@ pub(super) fn unmounted(seen: &Checkup) -> Vec<Finding> {
                 .seen("no container that mounts it can start")
                 .mend(format!("mount {point}")),
             ),
-            Some(HomeSeen::There(probe)) if on_root(probe, dir) => found.push(
-                Finding::error(
-                    "home-not-mounted",
-                    about(volume),
-                    format!("the home of volume `{key}` is on the root disk: its block volume is not mounted"),
-                )
-                .seen(format!(
-                    "{} is a directory of {} ({})",
-                    dir.display(),
-                    probe.source,
-                    probe.fs_type
-                ))
-                .seen("what was written there meanwhile is hidden as soon as the block volume is mounted: look first")
-                .mend(format!("rehome compose -- stop {}", users(seen, key)))
-                .mend(format!("ls -la {}", dir.display()))
-                .mend(format!("mount {point}"))
-                .mend(format!(
-                    "rehome compose -- up -d --force-recreate {}",
-                    users(seen, key)
-                )),
-            ),
+            Some(HomeSeen::There(probe)) => match (&place, on_root(probe, dir)) {
+                (Some(_), _) => found.push(
+                    Finding::error(
+                        "home-not-mounted",
+                        about(volume),
+                        format!("the block volume of volume `{key}` is not mounted: its home is on another disk"),
+                    )
+                    .seen(format!(
+                        "{} is a directory of {} ({})",
+                        dir.display(),
+                        probe.source,
+                        probe.fs_type
+                    ))
+                    .seen(LOOK_FIRST)
+                    .mend(format!("rehome compose -- stop {}", users(seen, key)))
+                    .mend(format!("ls -la {}", dir.display()))
+                    .mend(format!("mount {point}"))
+                    .mend(format!(
+                        "rehome compose -- up -d --force-recreate {}",
+                        users(seen, key)
+                    )),
+                ),
+                // Nothing says that a block volume was ever meant.
+                (None, true) => found.push(
+                    Finding::warning(
+                        "on-root-disk",
+                        about(volume),
+                        format!("the data of volume `{key}` is on the server's root disk"),
+                    )
+                    .seen(format!(
+                        "{} is a directory of {} ({}), and neither /etc/fstab nor rehome.yml says that a volume is \
+                         mounted above it",
+                        dir.display(),
+                        probe.source,
+                        probe.fs_type
+                    )),
+                ),
+                (None, false) => {}
+            },
             _ => {}
         }
     }

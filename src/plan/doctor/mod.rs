@@ -146,6 +146,7 @@ type Check = fn(&Checkup) -> Vec<Finding>;
 const CHECKS: &[Check] = &[
     safety::unfinished_run,
     homes::unmounted,
+    homes::unmounted_binds,
     homes::read_only,
     homes::stacked,
     homes::late_mount,

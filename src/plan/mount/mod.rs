@@ -169,6 +169,15 @@ pub fn plan_mount(seen: &MachineSeen, wanted: &MountWanted) -> Result<MountPlan>
     twins(seen)?;
     let uuid = uuid_of(&device.content, wanted);
     let mut line = Line::new(uuid, &wanted.at, &fs_type)?.on_device(&device.node);
+    let names = |path: &Path| seen.names.get(path).map_or_else(|| path.to_owned(), Clone::clone);
+    if let Some(entry) = seen.fstab.at(&wanted.at, &names)
+        && wanted.options.is_none()
+        && entry.is_ours()
+        && entry.uuid() == Some(uuid)
+    {
+        // What was asked for the first time, or written by a person, stays.
+        line = line.with_options(&entry.options.join(","))?;
+    }
     if let Some(options) = &wanted.options {
         line = line.with_options(options)?;
         let asked: Vec<_> = options.split(',').collect();
@@ -183,7 +192,6 @@ pub fn plan_mount(seen: &MachineSeen, wanted: &MountWanted) -> Result<MountPlan>
     }
 
     guard(seen, wanted, here, &mut actions, &mut notes)?;
-    let names = |path: &Path| seen.names.get(path).map_or_else(|| path.to_owned(), Clone::clone);
     let change = seen
         .fstab
         .with(&line, &names)

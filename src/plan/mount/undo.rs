@@ -36,6 +36,15 @@ pub fn plan_undo(seen: &UndoSeen) -> Result<Vec<Undo>> {
     if seen.mounts.here.len() > 1 {
         return Err(stacked(seen.at.as_path(), seen.mounts.here.len()));
     }
+    let names = |path: &Path| seen.names.get(path).map_or_else(|| path.to_owned(), Clone::clone);
+    let line = seen.fstab.without(&seen.at, &names);
+    let ours = seen.ours || !seen.pieces.is_empty() || matches!(line, Change::New(_));
+    if !seen.mounts.here.is_empty() && !ours {
+        return Err(Failure::refused(format!("what is mounted at {at} was not mounted by Rehome"))
+            .cause("it has no sentinel, and there is neither a line in /etc/fstab nor a unit that Rehome wrote")
+            .data("nothing was changed")
+            .hint(format!("to unmount it all the same: umount {at}")));
+    }
     if !seen.users.is_empty() {
         let failure = Failure::refused(format!("the volume at {at} is in use"))
             .data("nothing was changed")
@@ -50,8 +59,7 @@ pub fn plan_undo(seen: &UndoSeen) -> Result<Vec<Undo>> {
         actions.push(Undo::Unmount);
     }
     actions.extend(seen.pieces.iter().cloned().map(Undo::RemoveUnit));
-    let names = |path: &Path| seen.names.get(path).map_or_else(|| path.to_owned(), Clone::clone);
-    if let Change::New(bytes) = seen.fstab.without(&seen.at, &names) {
+    if let Change::New(bytes) = line {
         actions.push(Undo::RemoveLine { bytes });
     }
     let told = actions

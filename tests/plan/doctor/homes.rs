@@ -14,7 +14,7 @@ fn a_home_that_is_not_mounted() {
         // The containers were started on it.
         container(seen, "db").table = Some(Ok(vec![mount("8:1", "/var/lib/postgresql/data", "/dev/sda1")]));
     }), @r"
-    error [home-not-mounted] the home of volume `postgres_data` is on the root disk: its block volume is not mounted
+    error [home-not-mounted] the block volume of volume `postgres_data` is not mounted: its home is on another disk
       /mnt/kms-data/postgres is a directory of /dev/sda1 (ext4)
       what was written there meanwhile is hidden as soon as the block volume is mounted: look first
       $ rehome compose -- stop db
@@ -36,6 +36,55 @@ fn a_home_that_is_not_mounted() {
             seen.homes.insert(key("postgres_data"), HomeSeen::There(part));
         })
         .is_empty()
+    );
+}
+
+#[test]
+fn a_home_on_another_disk_than_that_of_the_root_is_found_too() {
+    // A temporary disk of the host at /mnt, and the block volume below it not mounted.
+    let on = |seen: &mut Checkup, device: &str, root: &str| {
+        let mut probe = probe(device, "/dev/sdc1");
+        probe.mount_root = root.to_owned();
+        seen.homes.insert(key("postgres_data"), HomeSeen::There(probe));
+        host(seen).push(mount("8:33", "/mnt", "/dev/sdc1"));
+        host(seen).retain(|mount| mount.point != ROOT.as_bytes());
+        container(seen, "db").table = Some(Ok(vec![mount(device, "/var/lib/postgresql/data", "/dev/sdc1")]));
+    };
+    let found = ids(|seen| {
+        on(seen, "8:33", "/kms-data/postgres");
+        seen.unmounted = Ok(vec![ROOT.into()]);
+    });
+    assert!(found.contains(&"error home-not-mounted".to_owned()), "{found:?}");
+}
+
+#[test]
+fn a_directory_of_the_root_disk_that_was_never_on_a_block_volume_is_a_warning() {
+    let found = ids(|seen| {
+        seen.known.block_root = None;
+        let mut root = probe("8:1", "/dev/sda1");
+        root.mount_root = format!("{ROOT}/postgres");
+        seen.homes.insert(key("postgres_data"), HomeSeen::There(root));
+        container(seen, "db").table = Some(Ok(vec![mount("8:1", "/var/lib/postgresql/data", "/dev/sda1")]));
+    });
+    assert!(found.contains(&"warning on-root-disk".to_owned()), "{found:?}");
+    assert!(!found.iter().any(|id| id.contains("not-mounted")), "{found:?}");
+}
+
+#[test]
+fn a_bind_below_a_place_where_nothing_is_mounted_is_found() {
+    let found = ids(|seen| {
+        seen.unmounted = Ok(vec!["/mnt/sites".into()]);
+        seen.binds = vec![BindSeen {
+            service: service_name("api"),
+            source: "/mnt/sites/one".into(),
+            target: "/site".to_owned(),
+            create: Some(false),
+        }];
+    });
+    assert_eq!(found, ["error home-not-mounted"]);
+    assert_eq!(
+        ids(|seen| seen.unmounted = Err("permission denied".to_owned())),
+        ["unknown boot-unseen"]
     );
 }
 

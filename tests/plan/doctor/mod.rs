@@ -122,6 +122,7 @@ fn clean() -> Checkup {
         data_root: "/var/lib/docker".into(),
         compose: Version::parse("2.40.3").unwrap(),
         points: BTreeMap::new(),
+        unmounted: Ok(Vec::new()),
         mounts: Ok(vec![
             mount("8:1", "/", "/dev/sda1"),
             mount("8:16", ROOT, "/dev/sdb"),
