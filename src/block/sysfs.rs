@@ -40,6 +40,15 @@ impl fmt::Display for Number {
     }
 }
 
+/// What the kernel says where there is nothing to say.
+const NO_ANSWER: [Errno; 5] = [
+    Errno::OPNOTSUPP,
+    Errno::INVAL,
+    Errno::NXIO,
+    Errno::NODATA,
+    Errno::NODEV,
+];
+
 /// An attribute, without the newline at its end; `None` if there is no such one, or it says nothing.
 ///
 /// # Errors
@@ -51,11 +60,11 @@ pub fn attribute(path: &Path) -> io::Result<Option<String>> {
             let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\0');
             Ok((!text.is_empty()).then(|| text.to_owned()))
         }
-        // Some drivers have the file and then no answer.
+        // Some drivers have the file and then no answer; a device may go meanwhile.
         Err(error)
             if error.kind() == io::ErrorKind::NotFound
                 || error.kind() == io::ErrorKind::NotADirectory
-                || [Errno::OPNOTSUPP, Errno::INVAL, Errno::NXIO, Errno::NODATA]
+                || NO_ANSWER
                     .iter()
                     .any(|none| error.raw_os_error() == Some(none.raw_os_error())) =>
         {

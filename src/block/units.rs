@@ -11,7 +11,7 @@ use crate::model::{Failure, Result};
 
 /// Where people, packages and programs put them. What the generators made of fstab (`/run/systemd/generator`) is not
 /// among them: fstab is read itself. <https://www.freedesktop.org/software/systemd/man/latest/systemd.unit.html>
-const PLACES: [&str; 5] = [
+pub(super) const PLACES: [&str; 5] = [
     "/etc/systemd/system",
     "/run/systemd/system",
     "/usr/local/lib/systemd/system",

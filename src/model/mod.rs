@@ -10,6 +10,7 @@ mod home;
 mod names;
 mod owner;
 mod secret;
+mod shell;
 mod time;
 
 pub use bytes::{ByteSize, ParseSizeError};
@@ -21,6 +22,7 @@ pub use names::{
 };
 pub use owner::{Owner, ParseOwnerError};
 pub use secret::Secret;
+pub use shell::{shell_path, shell_word};
 pub use time::{Span, parse_span};
 
 /// More threads than this only get into each other's way when files are copied, and each holds open directories.

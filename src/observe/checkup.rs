@@ -6,12 +6,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
-use super::World;
-use crate::block::bare::{Flag, Hidden};
-use crate::block::boot::Standing;
-use crate::block::fsid::FsUuid;
-use crate::block::fstab::Trouble;
-use crate::block::sentinel;
+use super::{BootSeen, World};
 use crate::compose::Version;
 use crate::engine::Mount;
 use crate::helper::mounts;
@@ -39,11 +34,8 @@ pub struct Checkup {
     pub mounts: Looked<Vec<mounts::Mount>>,
     /// The directories of the homes on block volumes, each mounted anew: what a container gets that is started now.
     pub homes: BTreeMap<VolumeKey, HomeSeen>,
-    /// Where block volumes with homes are mounted, and what the machine knows of them. None where the engine is on
-    /// another machine.
-    pub points: BTreeMap<PathBuf, Looked<PointSeen>>,
-    /// Where something should be mounted that has homes or binds below it, and nothing is.
-    pub unmounted: Looked<Vec<PathBuf>>,
+    /// What the machine knows of its block volumes. Nothing where the engine is on another machine.
+    pub boot: BootSeen,
     /// The containers of the services.
     pub containers: Vec<ContainerMore>,
     /// Directories of the host that services mount by themselves.
@@ -90,27 +82,6 @@ pub struct OverrideState {
     pub deviations: Vec<String>,
     /// Somebody changed its text.
     pub edited: bool,
-}
-
-/// A mount point of a block volume.
-#[derive(Debug, Clone)]
-pub struct PointSeen {
-    /// The file system's UUID, if Rehome can read it.
-    pub uuid: Option<FsUuid>,
-    /// What is wrong with its line in fstab.
-    pub troubles: Vec<Trouble>,
-    /// Whether Rehome wrote that line.
-    pub ours: bool,
-    /// How many units of systemd mount something there.
-    pub mount_units: usize,
-    /// The sentinel, if the UUID is known.
-    pub sentinel: Option<sentinel::Found>,
-    /// What lies below the mount.
-    pub hidden: Hidden,
-    /// Whether the directory below the mount can be written to.
-    pub flag: Option<Flag>,
-    /// How the drop-in stands that makes the engine wait; `None` where systemd does not run.
-    pub waits: Option<Standing>,
 }
 
 /// What is at the directory of a home.

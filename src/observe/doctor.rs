@@ -2,37 +2,29 @@
 //! in containers are `test -w` and queries, and what cannot be looked at is noted and passed over.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::containers::is_anonymous;
 use super::{
-    AnonymousSeen, BindSeen, Checkup, ContainerMore, Depth, EngineVolume, HomeSeen, Known, Looked, Observer,
-    PointSeen, PostgresSeen, SecretFile, World, Write, wrong_answer,
+    AnonymousSeen, BindSeen, BootSeen, Checkup, ContainerMore, Depth, EngineVolume, HomeSeen, Known, Looked,
+    Observer, PostgresSeen, SecretFile, World, Write, boot, wrong_answer,
 };
-use crate::block::bare::{Bare, Hidden};
-use crate::block::fsid::FsUuid;
-use crate::block::fstab::{self, Fstab};
 use crate::block::sysroot::Sysroot;
-use crate::block::volume::Volume;
-use crate::block::{boot, sentinel, units};
 use crate::compose::Dotenv;
 use crate::compose::project::MountSource;
 use crate::datastore::Kind;
 use crate::engine::{Container, HelperMount, MountKind, State, same_path};
 use crate::helper::mounts;
 use crate::helper::protocol::{Answer, Probe, Request, Scan};
-use crate::model::{Failure, Home, ProjectName, Result, VolumeKey, VolumeName};
+use crate::model::{Home, ProjectName, Result, VolumeKey, VolumeName};
 use crate::steps::FROM;
 
 /// `test` ends at once, unless the disk hangs.
 const TEST_LIMIT: Duration = Duration::from_secs(10);
 /// More containers than this are not asked.
 const CONTAINERS: usize = 64;
-/// Entries below a mount point that are looked at.
-const HIDDEN: usize = 100;
 /// More anonymous volumes than this are not looked into.
 const ANONYMOUS: usize = 16;
 /// Parts of names of variables that hold secrets.
@@ -61,15 +53,9 @@ impl Observer<'_> {
             }
         }
         let binds = self.binds();
-        let (points, unmounted) = match &mounts {
-            Ok(table) => {
-                let missing = unmounted(&known, &world, &binds, table);
-                let sysroot = Sysroot::new(known.sysroot.as_deref());
-                let none = Vec::new();
-                let points = points(&sysroot, &world, table, missing.as_ref().unwrap_or(&none));
-                (points, missing.map_err(|failure| failure.to_string()))
-            }
-            Err(_) => (BTreeMap::new(), Ok(Vec::new())),
+        let boot = match &mounts {
+            Ok(_) => boot::look(asked(&known, &world, &binds)).await,
+            Err(_) => BootSeen::default(),
         };
         let mut containers = Vec::new();
         for container in all.iter().filter(|c| !c.one_off) {
@@ -82,8 +68,7 @@ impl Observer<'_> {
             compose: self.compose.version().clone(),
             mounts,
             homes,
-            points,
-            unmounted,
+            boot,
             containers,
             binds,
             engine_volumes: self.engine_volumes().await?,
@@ -333,114 +318,19 @@ impl Observer<'_> {
     }
 }
 
-/// Where something should be mounted that homes are below, by fstab or by the configuration, and nothing is: what lies
-/// there now is on whatever disk the directory is of, which need not be that of `/`.
-fn unmounted(
-    known: &Known,
-    world: &World,
-    binds: &[BindSeen],
-    table: &[mounts::Mount],
-) -> Result<Vec<PathBuf>> {
-    let sysroot = Sysroot::new(known.sysroot.as_deref());
-    let homes = || {
-        world.volumes.iter().filter_map(|volume| match &volume.home {
-            Home::Block { dir } => Some(dir.as_path()),
-            _ => None,
-        })
-    };
-    // A bind is a home where a block volume is known to be; there are many others.
-    let binds = || binds.iter().map(|bind| Path::new(&bind.source));
-    let mut found: Vec<PathBuf> = Vec::new();
-    if let Some(root) = &known.block_root
-        && homes().chain(binds()).any(|dir| dir.starts_with(root))
-    {
-        found.push(root.clone());
+/// What the machine is asked of its block volumes.
+fn asked(known: &Known, world: &World, binds: &[BindSeen]) -> boot::Asked {
+    let homes = world.volumes.iter().filter_map(|volume| match &volume.home {
+        Home::Block { dir } => Some(dir.clone()),
+        _ => None,
+    });
+    boot::Asked {
+        sysroot: Sysroot::new(known.sysroot.as_deref()),
+        block_root: known.block_root.clone(),
+        homes: homes.collect(),
+        binds: binds.iter().map(|bind| bind.source.clone()).collect(),
+        all: false,
     }
-    for entry in Fstab::read(&sysroot)?.entries() {
-        let target = sysroot.at(&entry.target);
-        let is_place = entry.target.is_absolute() && entry.target != Path::new("/");
-        let below = homes().any(|dir| dir.starts_with(&target))
-            || entry.is_ours() && binds().any(|dir| dir.starts_with(&target));
-        if is_place && below && !found.contains(&target) {
-            found.push(target);
-        }
-    }
-    // A mount further down may hold them as well.
-    let is_mounted = |place: &PathBuf| {
-        let mut points = table.iter().map(mounts::Mount::point);
-        points.any(|point| point == place)
-            || homes()
-                .chain(binds())
-                .filter(|dir| dir.starts_with(place))
-                .all(|dir| mounts::holder(table, dir).is_some_and(|mount| mount.point().starts_with(place)))
-    };
-    found.retain(|place| !is_mounted(place));
-    Ok(found)
-}
-
-/// Looks at each mount point that homes are below.
-fn points(
-    sysroot: &Sysroot,
-    world: &World,
-    table: &[mounts::Mount],
-    unmounted: &[PathBuf],
-) -> BTreeMap<PathBuf, Looked<PointSeen>> {
-    let mut found = BTreeMap::new();
-    for volume in &world.volumes {
-        let Home::Block { dir } = &volume.home else {
-            continue;
-        };
-        // Where nothing is mounted, what holds it is another disk; that is said elsewhere.
-        if unmounted.iter().any(|place| dir.starts_with(place)) {
-            continue;
-        }
-        let Some(mount) = mounts::holder(table, dir).filter(|mount| mount.point != b"/") else {
-            continue;
-        };
-        let at = mount.point().to_owned();
-        found
-            .entry(at)
-            .or_insert_with(|| point(sysroot, mount).map_err(|failure| failure.to_string()));
-    }
-    found
-}
-
-fn point(sysroot: &Sysroot, mount: &mounts::Mount) -> Result<PointSeen> {
-    let point = mount.point();
-    // As the machine in the sysroot knows it.
-    let at = sysroot.inside(point);
-    let source = Path::new(std::ffi::OsStr::from_bytes(&mount.source));
-    let uuid = match std::fs::File::open(source) {
-        Ok(device) => FsUuid::of_device(&device)
-            .map_err(|e| Failure::environment(format!("cannot read {}", source.display())).because(&e))?,
-        Err(_) => None,
-    };
-    let sentinel = match &uuid {
-        Some(uuid) => Some(sentinel::check(&Volume::open(point, source)?, uuid)?),
-        None => None,
-    };
-    let bare = Bare::open(point)?;
-    let (hidden, flag) = match &bare {
-        Some(bare) => (bare.hidden(HIDDEN)?, Some(bare.flag()?)),
-        None => (Hidden::default(), None),
-    };
-    let waits = match boot::systemd_runs(sysroot) {
-        true => Some(boot::standing(sysroot, &boot::engine_waits(&at)?)?),
-        false => None,
-    };
-    let fstab = Fstab::read(sysroot)?;
-    Ok(PointSeen {
-        uuid,
-        troubles: fstab.troubles(&at, uuid.as_ref(), &fstab::names(sysroot)),
-        ours: fstab
-            .at(&at, &fstab::names(sysroot))
-            .is_some_and(|entry| entry.is_ours()),
-        mount_units: units::mounting(sysroot, &at)?.len(),
-        sentinel,
-        hidden,
-        flag,
-        waits,
-    })
 }
 
 fn mode(path: &Path) -> Option<u32> {

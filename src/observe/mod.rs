@@ -1,6 +1,7 @@
 //! Reads the world once: the project, its containers and volumes, what is in them, the block volume. Everything here
 //! only looks; what follows from it is decided by `plan`.
 
+pub mod boot;
 mod checkup;
 mod containers;
 mod destination;
@@ -20,9 +21,10 @@ use crate::event::{Event, Events};
 use crate::helper::protocol::{Answer, Line, Request};
 use crate::model::{Failure, Kind, ProjectName, Result, RunId, VolumeKey};
 
+pub use boot::{BootSeen, DeviceIs, MissingSeen, PointSeen, UnitSeen, Waits};
 pub use checkup::{
     AnonymousSeen, BindSeen, Checkup, ContainerMore, EngineVolume, HomeSeen, Known, Looked, OverrideState,
-    PointSeen, PostgresSeen, SecretFile, Write,
+    PostgresSeen, SecretFile, Write,
 };
 pub use machine::{BareSeen, Candidate, ContentSeen, DeviceSeen, MachineSeen, UndoSeen};
 pub use world::{

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Settings;
+use crate::block::sysroot::Sysroot;
 use crate::compose::{self, Compose, Located, Project};
 use crate::engine::{self, Engine};
 use crate::event::Events;
 use crate::model::{Failure, ProjectName, Result, RunId};
-use crate::observe::{Depth, Observer, World};
+use crate::observe::{Depth, Observer, World, boot};
 use crate::saga::Interrupt;
 use crate::saga::recovery::unfinished;
 use crate::state::{Lock, LockNote, ProjectDir, ProjectKey, StateDir};
@@ -67,7 +68,11 @@ impl App {
         // Before anything that needs an engine: a mistake in it is one without.
         let settings = Settings::load(options.config.as_deref(), &located)?;
         let host = engine::resolve_host(&options.engine)?;
-        let engine = Engine::connect(host).await?;
+        let local = host.is_local();
+        let engine = Engine::connect(host).await.map_err(|failure| match local {
+            true => with_missing_volumes(failure, &boot::not_mounted(&Sysroot::new(None))),
+            false => failure,
+        })?;
         let compose = Compose::find(&options.project.env, Some(&engine.host().url)).await?;
         let project = compose::project::load(&compose, &located).await?;
         // From here on the name is said, and not found out again.
@@ -144,6 +149,22 @@ impl App {
     pub fn looking(&self) -> RunId {
         RunId::from_entropy(entropy())
     }
+}
+
+/// After a boot without its volume the engine does not answer, because it waits: whoever reads this wants to know that.
+fn with_missing_volumes(mut failure: Failure, missing: &[PathBuf]) -> Failure {
+    for at in missing {
+        failure = failure.cause(format!(
+            "the block volume of {} is not mounted, and the engine may wait for it",
+            at.display()
+        ));
+    }
+    if !missing.is_empty() {
+        failure
+            .hints
+            .insert(0, "see what is missing: rehome doctor".to_owned());
+    }
+    failure
 }
 
 /// The state directory of this machine and user.

@@ -2,18 +2,29 @@
 
 use std::path::Path;
 
-use super::App;
-use crate::compose::Override;
-use crate::model::Result;
-use crate::observe::{Known, OverrideState};
-use crate::plan::doctor::{Diagnosis, diagnose};
+use super::{App, Options, Settings};
+use crate::block::sysroot::Sysroot;
+use crate::compose::{self, Override};
+use crate::engine::{self, Engine};
+use crate::model::{Failure, Result};
+use crate::observe::{Known, OverrideState, boot};
+use crate::plan::doctor::{Diagnosis, Severity, diagnose, diagnose_machine};
 use crate::saga::recovery::unfinished;
 
-/// Looks at everything, changes nothing, and says what is at risk.
+/// Looks at everything, changes nothing, and says what is at risk. After a boot without its volume the engine does not
+/// answer; then the machine is looked at by itself.
 ///
 /// # Errors
-/// When the engine, Compose or the state directory cannot be read.
-pub async fn doctor(app: &App, sysroot: Option<&Path>) -> Result<Diagnosis> {
+/// When the engine, Compose or the state directory cannot be read. When the engine of this machine does not answer: only
+/// if nothing is wrong with what the machine knows of its volumes.
+pub async fn doctor(options: Options, sysroot: Option<&Path>) -> Result<Diagnosis> {
+    if let Ok(host) = engine::resolve_host(&options.engine)
+        && host.is_local()
+        && let Err(silent) = Engine::connect(host).await
+    {
+        return machine(options, sysroot, silent).await;
+    }
+    let app = App::open(options).await?;
     let settings = &app.settings;
     let stays = |key: &&crate::model::VolumeKey| {
         settings.exclude.contains(key)
@@ -28,10 +39,35 @@ pub async fn doctor(app: &App, sysroot: Option<&Path>) -> Result<Diagnosis> {
         sizes: app.state.sizes(super::size::LOOKED_AT)?.lines,
         now: jiff::Timestamp::now(),
         sysroot: sysroot.map(Path::to_owned),
-        written: written(app),
+        written: written(&app),
     };
     let seen = app.observer(&app.looking()).checkup(known).await?;
     Ok(diagnose(&seen))
+}
+
+/// What the machine alone knows. Whoever was woken up may be in any directory.
+async fn machine(options: Options, sysroot: Option<&Path>, silent: Failure) -> Result<Diagnosis> {
+    let project = compose::locate(&options.project).and_then(|located| {
+        let settings = Settings::load(options.config.as_deref(), &located)?;
+        Ok((located.project_name, settings.block_root))
+    });
+    let (name, block_root) = project.as_ref().ok().cloned().unwrap_or_default();
+    let seen = boot::look(boot::Asked {
+        sysroot: Sysroot::new(sysroot),
+        block_root,
+        homes: Vec::new(),
+        binds: Vec::new(),
+        all: true,
+    })
+    .await;
+    let diagnosis = diagnose_machine(&seen, name, &silent);
+    if diagnosis.count(Severity::Error) > 0 {
+        return Ok(diagnosis);
+    }
+    // As every command fails that needs a project and an engine.
+    Err(project
+        .err()
+        .map_or(silent, |failure| failure.data("nothing was changed")))
 }
 
 /// One that cannot be read is told by what is seen in its place.

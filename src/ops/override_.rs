@@ -11,7 +11,7 @@ use super::app::entropy;
 use crate::compose::override_file::Destination;
 use crate::compose::{Dotenv, Override, Style, compose_file_with, compose_file_without, project};
 use crate::engine::MountKind;
-use crate::model::{Failure, Home, Result, ServiceName, config};
+use crate::model::{Failure, Home, Result, ServiceName, config, shell_word};
 use crate::observe::{Depth, World};
 
 /// What the command line asks for.
@@ -164,17 +164,6 @@ pub fn env_setting(app: &App, write: bool) -> Result<EnvReport> {
         ),
         dotenv: app.located.dotenv.clone(),
     })
-}
-
-fn shell_word(text: &str) -> String {
-    let plain = text
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b"/._:,@%+=-".contains(&b));
-    if plain {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
 }
 
 /// Whether the running stack uses the override.

@@ -246,7 +246,7 @@ fn what_the_next_boot_does_wrong_is_found() {
     let write = |text: &str| std::fs::write(&fstab, text).unwrap();
     write("# nothing\n");
     finds_on(&block, &stack, 3, &["no-fstab-line"]);
-    write("/dev/sdb /mnt/data ext4 defaults,nofail 0 2\n");
+    write("/dev/sdzz /mnt/data ext4 defaults,nofail 0 2\n");
     finds_on(&block, &stack, 3, &["device-name-in-fstab"]);
     write(&line.replace(",nofail", ""));
     finds_on(&block, &stack, 0, &["no-nofail"]);
@@ -292,7 +292,7 @@ fn trap_29_an_override_that_is_dropped_is_found() {
 
 #[test]
 fn what_else_a_careless_stack_lacks_is_found() {
-    let block = Block::ext4(160);
+    let block = Block::by_rehome(160);
     let stack = Stack::write(&format!(
         r#"services:
   app:
@@ -324,7 +324,8 @@ volumes:
         .status
         .success()
     });
-    finds(
+    finds_on(
+        &block,
         &stack,
         3,
         &[
@@ -334,14 +335,15 @@ volumes:
             "open-secret",
         ],
     );
-    let run = stack.rehome("doctor -v").exits(3);
+    let run = stack.rehome(&format!("{} -v", doctor_on(&block))).exits(3);
     assert!(
         !run.out.contains("hidden-9") && run.out.contains("SECRET_KEY"),
         "{}",
         run.out
     );
     sh(&format!("chmod 600 {}/.env", stack.dir.display()));
-    finds(
+    finds_on(
+        &block,
         &stack,
         3,
         &["anonymous-volume", "bind-is-created", "no-restart-policy"],

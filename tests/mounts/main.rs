@@ -11,6 +11,7 @@ mod boot;
 mod careful;
 mod command;
 mod dirs;
+mod doctor;
 mod fstab_files;
 mod growing;
 mod mounting;

@@ -72,6 +72,12 @@ impl Disk {
         sh("losetup", &[&"--set-capacity", &self.device]);
     }
 
+    /// As a disk whose cable was pulled: it is there, and nothing can be read.
+    pub fn vanish(&self) {
+        sh("truncate", &[&"-s", &"0", &self.image.path().join("image")]);
+        sh("blockdev", &[&"--flushbufs", &self.device]);
+    }
+
     /// The same content on another device, as a snapshot that was made a volume.
     pub fn clone(&self) -> Self {
         let image = tempdir();

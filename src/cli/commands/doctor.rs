@@ -8,8 +8,7 @@ use crate::plan::doctor::{Diagnosis, Finding, Severity};
 use crate::ui::{self, Paint};
 
 pub(super) async fn run(cx: &Cx, args: &Doctor) -> Result<Ending> {
-    let app = cx.open().await?;
-    let diagnosis = doctor(&app, args.sysroot.as_deref()).await?;
+    let diagnosis = doctor(cx.options()?, args.sysroot.as_deref()).await?;
     let notes = cx.global.verbose > 0;
     cx.answer(&diagnosis, || {
         text(&diagnosis, notes, cx.color.for_stdout(), ui::width())
@@ -48,18 +47,27 @@ fn text(diagnosis: &Diagnosis, notes: bool, color: bool, width: usize) -> String
     } else {
         ""
     };
-    let volumes = count(diagnosis.volumes as u64, "volume");
-    let services = count(diagnosis.services as u64, "service");
+    let whose = diagnosis
+        .project
+        .as_ref()
+        .map_or_else(String::new, |project| format!("{project}: "));
     let line = match (harmless, parts.is_empty()) {
-        (true, true) => paint.good(&format!("{}: nothing is at risk", diagnosis.project)),
+        (true, true) => paint.good(&format!("{whose}nothing is at risk")),
         (true, false) => format!(
             "{}, {}{hint}",
-            paint.good(&format!("{}: nothing is at risk", diagnosis.project)),
+            paint.good(&format!("{whose}nothing is at risk")),
             parts.join(", ")
         ),
-        (false, _) => format!("{}: {}{hint}", diagnosis.project, parts.join(", ")),
+        (false, _) => format!("{whose}{}{hint}", parts.join(", ")),
     };
-    out.push_str(&format!("{line}; {volumes} and {services} were looked at\n"));
+    let looked = if diagnosis.engine {
+        let volumes = count(diagnosis.volumes as u64, "volume");
+        let services = count(diagnosis.services as u64, "service");
+        format!("{volumes} and {services} were looked at")
+    } else {
+        "without the engine only the machine itself was looked at".to_owned()
+    };
+    out.push_str(&format!("{line}; {looked}\n"));
     out
 }
 

@@ -4,117 +4,240 @@ use std::path::Path;
 
 use super::{About, Finding};
 use crate::block::bare::Flag;
-use crate::block::boot::Standing;
-use crate::block::fstab::Trouble;
+use crate::block::fstab::{Entry, Trouble};
 use crate::block::sentinel;
-use crate::model::ByteSize;
-use crate::observe::{Checkup, PointSeen};
+use crate::block::unit_start::Start;
+use crate::model::{ByteSize, shell_path};
+use crate::observe::{BootSeen, PointSeen, UnitSeen, Waits};
 
 /// Hidden files that are named.
 const NAMED: usize = 5;
 
-fn points(seen: &Checkup) -> impl Iterator<Item = (&Path, &PointSeen)> {
+fn points(seen: &BootSeen) -> impl Iterator<Item = (&Path, &PointSeen)> {
     seen.points
         .iter()
         .filter_map(|(at, point)| Some((at.as_path(), point.as_ref().ok()?)))
 }
 
 fn mount(at: &Path) -> String {
-    format!("rehome mount --at {}", at.display())
+    format!("rehome mount --at {}", shell_path(at))
+}
+
+fn line(entry: &Entry) -> String {
+    format!("line {} of /etc/fstab: {}", entry.number, entry.text.trim())
 }
 
 /// What could not be looked at.
-pub(super) fn unlooked_points(seen: &Checkup) -> Vec<Finding> {
-    let fstab = seen.unmounted.as_ref().err().map(|why| {
-        let what = "what should be mounted could not be looked at".to_owned();
-        Finding::unknown("boot-unseen", About::Project, what, why)
-    });
-    let points = seen.points.iter().filter_map(|(at, point)| {
-        let why = point.as_ref().err()?;
-        let what = format!(
-            "what the next boot does with {} could not be looked at",
-            at.display()
-        );
-        Some(Finding::unknown("boot-unseen", About::Project, what, why))
-    });
-    fstab.into_iter().chain(points).collect()
+pub(super) fn unlooked(seen: &BootSeen) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for why in &seen.unseen {
+        let what = "what the next boot does could not be looked at";
+        found.push(Finding::unknown("boot-unseen", About::Project, what, why));
+    }
+    for (at, point) in &seen.points {
+        if let Err(why) = point {
+            let what = format!(
+                "what the next boot does with {} could not be looked at",
+                at.display()
+            );
+            found.push(Finding::unknown("boot-unseen", About::Project, what, why));
+        }
+    }
+    let has_uuid = points(seen).any(|(_, point)| point.uuid.is_some());
+    if has_uuid && !seen.unread.is_empty() {
+        let unread: Vec<_> = seen
+            .unread
+            .iter()
+            .map(|node| node.display().to_string())
+            .collect();
+        found.push(Finding::unknown(
+            "copies-unseen",
+            About::Project,
+            "whether a copy of a block volume is attached could not be looked at",
+            &format!("not readable: {}", unread.join(", ")),
+        ));
+    }
+    found
 }
 
-/// fstab mounts it, by a name that lasts, and lets the machine come up without it.
-pub(super) fn fstab(seen: &Checkup) -> Vec<Finding> {
+/// Something mounts it at the next boot.
+pub(super) fn mounted_at_boot(seen: &BootSeen) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for (at, point) in points(seen) {
+        let missing = point.troubles.contains(&Trouble::Missing);
+        let masked = |unit: &&UnitSeen| unit.start == Start::Masked;
+        let wanted = point.units.iter().any(|unit| unit.start == Start::Wanted);
+        // The engine waits for it, and so starts its unit.
+        let wanted = wanted || point.waits == Some(Waits::Yes) && !point.units.is_empty();
+        if !missing || wanted && !point.units.iter().any(|unit| masked(&unit)) {
+            continue;
+        }
+        let finding = Finding::error(
+            "no-fstab-line",
+            About::Project,
+            format!("nothing mounts {} at the next boot", at.display()),
+        );
+        let Some(unit) = point.units.iter().find(masked).or(point.units.first()) else {
+            found.push(
+                finding
+                    .seen("/etc/fstab has no line for it, and systemd no unit")
+                    .mend(mount(at)),
+            );
+            continue;
+        };
+        let (file, name) = (unit.file.display(), unit.file.file_name().unwrap_or_default());
+        let name = shell_path(Path::new(name));
+        found.push(match unit.start {
+            Start::Masked => finding
+                .seen(format!(
+                    "/etc/fstab has no line for it, and the unit {file} is masked"
+                ))
+                .mend(format!("systemctl unmask {name}")),
+            Start::Wanted | Start::Unwanted => finding
+                .seen(format!(
+                    "/etc/fstab has no line for it, and nothing starts the unit {file}"
+                ))
+                .mend(format!("systemctl enable {name}")),
+        });
+    }
+    found
+}
+
+/// fstab mounts it by a name that lasts, only there, and lets the machine come up without it.
+pub(super) fn fstab(seen: &BootSeen) -> Vec<Finding> {
     let mut found = Vec::new();
     for (at, point) in points(seen) {
         let shown = at.display();
         for trouble in &point.troubles {
             found.push(match trouble {
-                // A unit of systemd may do it instead.
-                Trouble::Missing if point.mount_units > 0 => continue,
-                Trouble::Missing => Finding::error(
-                    "no-fstab-line",
-                    About::Project,
-                    format!("nothing mounts {shown} at the next boot"),
-                )
-                .seen("/etc/fstab has no line for it, and systemd no unit")
-                .mend(mount(at)),
+                Trouble::Missing => continue,
                 Trouble::NoNofail(entry) => Finding::warning(
                     "no-nofail",
                     About::Project,
                     format!("the machine does not come up when the volume of {shown} is missing"),
                 )
-                .seen(format!(
-                    "line {} of /etc/fstab has no `nofail`: {}",
-                    entry.number,
-                    entry.text.trim()
-                ))
+                .seen(line(entry))
+                .seen("it has no `nofail`")
                 .mend("add nofail,x-systemd.device-timeout=30s to the options of that line"),
                 Trouble::NoAuto(entry) => Finding::error(
                     "no-auto",
                     About::Project,
                     format!("nothing mounts {shown} at the next boot"),
                 )
-                .seen(format!(
-                    "line {} of /etc/fstab says `noauto`: {}",
-                    entry.number,
-                    entry.text.trim()
-                ))
+                .seen(line(entry))
+                .seen("it says `noauto`")
                 .mend("take noauto out of the options of that line, and put nofail there"),
-                Trouble::OtherFileSystem(entry) => Finding::error(
-                    "other-volume-at-boot",
-                    About::Project,
-                    format!("another volume than now is mounted at {shown} at the next boot"),
-                )
-                .seen(format!(
-                    "line {} of /etc/fstab names another file system: {}",
-                    entry.number,
-                    entry.text.trim()
-                ))
-                .seen(match &point.uuid {
-                    Some(uuid) => format!("what is mounted there now has UUID {uuid}"),
-                    None => "what is mounted there now has another UUID".to_owned(),
-                })
-                .mend("see which volume has the data, and which is attached: lsblk -f"),
+                Trouble::OtherFileSystem(entry) => other_volume(at, point).seen(line(entry)).mend(WHICH),
                 Trouble::KernelName(entry) => Finding::error(
                     "device-name-in-fstab",
                     About::Project,
                     format!("another disk may be mounted at {shown} at the next boot"),
                 )
-                .seen(format!(
-                    "line {} of /etc/fstab names the device as the kernel happened to name it: {}",
-                    entry.number,
-                    entry.text.trim()
-                ))
+                .seen(line(entry))
+                .seen("it names the device as the kernel happened to name it")
                 .mend(match &point.uuid {
                     Some(uuid) => format!("write UUID={uuid} in its place"),
-                    None => format!("see its UUID and write that in its place: findmnt -no UUID {shown}"),
+                    None => format!(
+                        "see its UUID and write that in its place: findmnt -no UUID {}",
+                        shell_path(at)
+                    ),
                 }),
             });
+        }
+        for unit in point.units.iter().filter(|unit| unit.of_another) {
+            found.push(
+                other_volume(at, point)
+                    .seen(format!(
+                        "the unit {} names another file system",
+                        unit.file.display()
+                    ))
+                    .mend(WHICH),
+            );
+        }
+        for entry in &point.elsewhere {
+            found.push(
+                Finding::warning(
+                    "mounted-twice",
+                    About::Project,
+                    format!(
+                        "the volume of {shown} is mounted at {} too at the next boot",
+                        entry.target.display()
+                    ),
+                )
+                .seen(line(entry))
+                .mend("remove that line, if nothing uses the volume there"),
+            );
         }
     }
     found
 }
 
+/// How a person tells volumes apart.
+const WHICH: &str = "see which volume has the data, and which is attached: lsblk -f";
+
+fn other_volume(at: &Path, point: &PointSeen) -> Finding {
+    let what = format!(
+        "another volume than now is mounted at {} at the next boot",
+        at.display()
+    );
+    Finding::error("other-volume-at-boot", About::Project, what).seen(match &point.uuid {
+        Some(uuid) => format!("what is mounted there now has UUID {uuid}"),
+        None => "what is mounted there now has another UUID".to_owned(),
+    })
+}
+
+/// A copy with the same UUID: the next boot mounts whichever it finds.
+pub(super) fn copies(seen: &BootSeen) -> Vec<Finding> {
+    let copied = points(seen).filter(|(_, point)| !point.twins.is_empty());
+    copied
+        .map(|(at, point)| {
+            let others: Vec<_> = point
+                .twins
+                .iter()
+                .map(|node| node.display().to_string())
+                .collect();
+            Finding::error(
+                "copy-attached",
+                About::Project,
+                format!(
+                    "a copy of the volume at {} is attached: the next boot mounts either of them",
+                    at.display()
+                ),
+            )
+            .seen(format!(
+                "{} {} the same UUID{}",
+                others.join(", "),
+                if others.len() == 1 { "has" } else { "have" },
+                point.uuid.map_or_else(String::new, |uuid| format!(": {uuid}"))
+            ))
+            .seen("a volume made of a snapshot is such a copy; so is a disk that the mounted one is made of")
+            .mend(format!(
+                "see which is mounted: findmnt -no SOURCE {}",
+                shell_path(at)
+            ))
+            .mend("detach the other at the provider before the next boot")
+        })
+        .collect()
+}
+
+/// A disk of the host is no home.
+pub(super) fn host_disks(seen: &BootSeen) -> Vec<Finding> {
+    points(seen)
+        .filter(|(_, point)| point.ends_with_the_machine)
+        .map(|(at, _)| {
+            Finding::error(
+                "disk-of-the-host",
+                About::Project,
+                format!("{} is on a disk of the host, no volume", at.display()),
+            )
+            .seen("what is on it is gone when the machine is stopped or moved to another host")
+            .mend("rehome move --to DIRECTORY, where a block volume is mounted")
+        })
+        .collect()
+}
+
 /// It is the volume that it should be.
-pub(super) fn sentinels(seen: &Checkup) -> Vec<Finding> {
+pub(super) fn sentinels(seen: &BootSeen) -> Vec<Finding> {
     points(seen)
         .filter_map(|(at, point)| match point.sentinel.as_ref()? {
             sentinel::Found::Right(_) => None,
@@ -129,7 +252,7 @@ pub(super) fn sentinels(seen: &Checkup) -> Vec<Finding> {
                     ),
                 )
                 .seen("Rehome wrote the line of /etc/fstab, and a sentinel on the volume that it was for")
-                .mend(format!("ls -la {}", at.display()))
+                .mend(format!("ls -la {}", shell_path(at)))
                 .mend(mount(at)),
             ),
             sentinel::Found::Missing => Some(
@@ -157,7 +280,7 @@ pub(super) fn sentinels(seen: &Checkup) -> Vec<Finding> {
 }
 
 /// Trap 27: what was written while the volume was not mounted.
-pub(super) fn hidden(seen: &Checkup) -> Vec<Finding> {
+pub(super) fn hidden(seen: &BootSeen) -> Vec<Finding> {
     points(seen)
         .filter(|(_, point)| !point.hidden.entries.is_empty())
         .map(|(at, point)| {
@@ -182,16 +305,16 @@ pub(super) fn hidden(seen: &Checkup) -> Vec<Finding> {
             .seen(format!("{}{more}, {} seen", names.join(", "), ByteSize(bytes)))
             .seen("something wrote there while the volume was not mounted: it may be data that is missed")
             .mend(format!(
-                "mkdir /tmp/below && mount --bind {} /tmp/below && ls -la /tmp/below/{}",
-                at.parent().unwrap_or(Path::new("/")).display(),
-                at.file_name().unwrap_or_default().to_string_lossy()
+                "mkdir /tmp/below && mount --bind {} /tmp/below && ls -la {}",
+                shell_path(at.parent().unwrap_or(Path::new("/"))),
+                shell_path(&Path::new("/tmp/below").join(at.file_name().unwrap_or_default()))
             ))
         })
         .collect()
 }
 
 /// Trap 1: nothing can be written in the place of a volume that is missing.
-pub(super) fn writable(seen: &Checkup) -> Vec<Finding> {
+pub(super) fn writable(seen: &BootSeen) -> Vec<Finding> {
     points(seen)
         .filter(|(_, point)| point.flag == Some(Flag::Plain) && point.hidden.entries.is_empty())
         .map(|(at, _)| {
@@ -209,20 +332,51 @@ pub(super) fn writable(seen: &Checkup) -> Vec<Finding> {
         .collect()
 }
 
-/// Traps 1 and 28: the engine waits for the volume.
-pub(super) fn engine_waits(seen: &Checkup) -> Vec<Finding> {
+/// Trap 1: the engine waits for the volume.
+pub(super) fn engine_waits(seen: &BootSeen) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for (at, point) in points(seen) {
+        let what = format!(
+            "at a boot the engine starts containers before {} is mounted",
+            at.display()
+        );
+        let finding = Finding::warning("engine-does-not-wait", About::Project, what);
+        found.extend(match point.waits {
+            None | Some(Waits::Yes) => None,
+            Some(Waits::No) => Some(
+                finding
+                    .seen("docker.service has no RequiresMountsFor= for it")
+                    .mend(mount(at)),
+            ),
+            Some(Waits::NoUnit) => Some(
+                finding
+                    .seen(
+                        "systemd knows no docker.service: the engine is started in another way, as by a snap",
+                    )
+                    .mend(format!(
+                        "write RequiresMountsFor={} into the [Unit] of what starts it: systemctl edit UNIT",
+                        at.display()
+                    )),
+            ),
+        });
+    }
+    found
+}
+
+/// Trap 28: an engine that waited in vain is started when the volume is mounted later.
+pub(super) fn engine_comes_up(seen: &BootSeen) -> Vec<Finding> {
     points(seen)
-        .filter(|(_, point)| !matches!(point.waits, None | Some(Standing::There)))
+        .filter(|(_, point)| point.waits == Some(Waits::Yes) && point.comes_up == Some(false))
         .map(|(at, _)| {
             Finding::warning(
-                "engine-does-not-wait",
+                "engine-stays-down",
                 About::Project,
                 format!(
-                    "at a boot the engine starts containers before {} is mounted",
+                    "when {} is mounted only after a boot, nothing starts the engine",
                     at.display()
                 ),
             )
-            .seen("docker.service has no RequiresMountsFor= for it")
+            .seen("docker.service waits for it, and its mount unit does not want docker.service")
             .mend(mount(at))
         })
         .collect()

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::homes::blocks;
 use super::{About, Finding, Severity};
 use crate::engine::{MountKind, same_path};
-use crate::model::ServiceName;
+use crate::model::{ServiceName, shell_path};
 use crate::observe::{Checkup, OverrideSeen};
 
 /// The last version of Compose of which it is known that a bind without `create_host_path` in its output makes nothing.
@@ -235,6 +235,67 @@ pub(super) fn creating_binds(seen: &Checkup) -> Vec<Finding> {
         }
     }
     found
+}
+
+/// Trap 28: the unit that brings the stack up after a late mount names the services that ran when it was written.
+pub(super) fn stack_units(seen: &Checkup) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let own = format!("Description=Stack {} on ", seen.world.project);
+    for (at, point) in &seen.boot.points {
+        let units = point.iter().flat_map(|point| &point.stacks);
+        for text in units.filter(|text| text.lines().any(|line| line.starts_with(&own))) {
+            let named = named(text);
+            if named.is_empty() {
+                continue;
+            }
+            let is_named = |name: &ServiceName| named.iter().any(|named| name.as_str() == *named);
+            let known = |name: &str| seen.world.services.iter().find(|s| s.name.as_str() == name);
+            let (mut evidence, mut stopped) = (Vec::new(), Vec::new());
+            for name in &named {
+                match known(name) {
+                    None => evidence.push(format!(
+                        "it names service `{name}`, which the Compose files do not have: Compose starts nothing then"
+                    )),
+                    Some(service) if !service.is_up() => stopped.push(format!(
+                        "it names service `{name}`, which does not run now and would be started"
+                    )),
+                    Some(_) => {}
+                }
+            }
+            for service in seen
+                .world
+                .services
+                .iter()
+                .filter(|s| s.is_up() && !is_named(&s.name))
+            {
+                evidence.push(format!("it does not name service `{}`, which runs", service.name));
+            }
+            let what = format!(
+                "when {} is mounted only after a boot, another stack is started than runs now",
+                at.display()
+            );
+            let mut finding = match (evidence.is_empty(), stopped.is_empty()) {
+                (true, true) => continue,
+                (true, false) => Finding::note("stack-unit-outdated", About::Project, what),
+                (false, _) => Finding::warning("stack-unit-outdated", About::Project, what),
+            };
+            finding.evidence = evidence;
+            finding.evidence.append(&mut stopped);
+            found.push(finding.mend(format!("rehome mount --at {}", shell_path(at))));
+        }
+    }
+    found
+}
+
+/// The services at the end of our call of Compose: names, which need no quotes.
+fn named(unit: &str) -> Vec<&str> {
+    let command = unit.lines().find(|line| line.starts_with("ExecStart="));
+    let words = command
+        .and_then(|line| line.split_once(" up "))
+        .map(|(_, after)| after);
+    let words = words.and_then(|after| after.split_once("--pull never"));
+    let words = words.map_or("", |(_, after)| after).split_whitespace();
+    words.filter(|word| !word.starts_with('-')).collect()
 }
 
 pub(super) fn shell_setting(seen: &Checkup) -> Vec<Finding> {

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use super::{About, Finding};
-use crate::engine::MountKind;
+use crate::engine::{MountKind, same_path};
 use crate::helper::mounts::{Mount, holder};
 use crate::helper::protocol::Probe;
-use crate::model::{ByteSize, Home, VolumeKey};
+use crate::model::{ByteSize, Home, VolumeKey, shell_path};
 use crate::observe::{Checkup, HomeSeen, VolumeSeen};
 
-fn about(volume: &VolumeSeen) -> About {
+pub(super) fn about(volume: &VolumeSeen) -> About {
     About::Volume(volume.key.clone())
 }
 
@@ -23,146 +23,15 @@ pub(super) fn blocks(seen: &Checkup) -> impl Iterator<Item = (&VolumeSeen, &Path
 
 /// Whether a directory of the host lies on the file system that is mounted at `/`: what is mounted in the helper is then
 /// named by its whole path within that file system. It needs no look at the host, which may be another one.
-fn on_root(probe: &Probe, dir: &Path) -> bool {
+pub(super) fn on_root(probe: &Probe, dir: &Path) -> bool {
     let relative = dir.strip_prefix("/").unwrap_or(dir);
     !relative.as_os_str().is_empty() && Path::new(&probe.mount_root).ends_with(relative)
 }
 
-/// Where the block volume of a home should be mounted: what the configuration says, else the directory above.
-fn mount_point(seen: &Checkup, dir: &Path) -> PathBuf {
-    match &seen.known.block_root {
-        Some(root) if dir.starts_with(root) => root.clone(),
-        _ => dir.parent().unwrap_or(dir).to_owned(),
-    }
-}
-
-/// The place above a directory where a block volume should be mounted and is not. Of an engine on another host only the
-/// configuration is known, and that its disk is that of `/`.
-fn missing(seen: &Checkup, dir: &Path) -> Option<PathBuf> {
-    let places = seen.unmounted.as_ref().into_iter().flatten();
-    let known = places
-        .filter(|place| dir.starts_with(place))
-        .max_by_key(|place| place.as_os_str().len());
-    let configured = || {
-        let root = seen
-            .known
-            .block_root
-            .as_ref()
-            .filter(|root| dir.starts_with(root))?;
-        let volume = blocks(seen).find(|(_, home)| *home == dir)?.0;
-        let Some(HomeSeen::There(probe)) = seen.homes.get(&volume.key) else {
-            return None;
-        };
-        on_root(probe, dir).then_some(root)
-    };
-    known.or_else(configured).cloned()
-}
-
 /// The services that mount a volume, as arguments.
-fn users(seen: &Checkup, key: &VolumeKey) -> String {
+pub(super) fn users(seen: &Checkup, key: &VolumeKey) -> String {
     let users = seen.world.services.iter().filter(|s| s.mounts_volume(key));
     users.map(|s| s.name.to_string()).collect::<Vec<_>>().join(" ")
-}
-
-/// What a person does before anything is mounted over data.
-const LOOK_FIRST: &str =
-    "what was written there meanwhile is hidden as soon as the block volume is mounted: look first";
-
-/// The same for directories that services mount by themselves.
-pub(super) fn unmounted_binds(seen: &Checkup) -> Vec<Finding> {
-    let mut found = Vec::new();
-    for place in seen.unmounted.as_ref().into_iter().flatten() {
-        for bind in seen
-            .binds
-            .iter()
-            .filter(|bind| Path::new(&bind.source).starts_with(place))
-        {
-            found.push(
-                Finding::error(
-                    "home-not-mounted",
-                    About::Service(bind.service.clone()),
-                    format!(
-                        "the block volume of {} of service `{}` is not mounted",
-                        bind.source.display(),
-                        bind.service
-                    ),
-                )
-                .seen(format!("nothing is mounted at {}", place.display()))
-                .seen(LOOK_FIRST)
-                .mend(format!("rehome compose -- stop {}", bind.service))
-                .mend(format!("ls -la {}", bind.source.display()))
-                .mend(format!("mount {}", place.display()))
-                .mend(format!(
-                    "rehome compose -- up -d --force-recreate {}",
-                    bind.service
-                )),
-            );
-        }
-    }
-    found
-}
-
-/// Trap 1: the block volume is not there, and its directory is one of the root disk.
-pub(super) fn unmounted(seen: &Checkup) -> Vec<Finding> {
-    let mut found = Vec::new();
-    for (volume, dir) in blocks(seen) {
-        let place = missing(seen, dir);
-        let point = place.clone().unwrap_or_else(|| mount_point(seen, dir));
-        let (key, point) = (&volume.key, point.display());
-        match seen.homes.get(key) {
-            Some(HomeSeen::Missing) => found.push(
-                Finding::error(
-                    "home-missing",
-                    about(volume),
-                    format!("the home of volume `{key}` is not there"),
-                )
-                .seen(format!("{} does not exist on the engine's host", dir.display()))
-                .seen("no container that mounts it can start")
-                .mend(format!("mount {point}")),
-            ),
-            Some(HomeSeen::There(probe)) => match (&place, on_root(probe, dir)) {
-                (Some(_), _) => found.push(
-                    Finding::error(
-                        "home-not-mounted",
-                        about(volume),
-                        format!("the block volume of volume `{key}` is not mounted: its home is on another disk"),
-                    )
-                    .seen(format!(
-                        "{} is a directory of {} ({})",
-                        dir.display(),
-                        probe.source,
-                        probe.fs_type
-                    ))
-                    .seen(LOOK_FIRST)
-                    .mend(format!("rehome compose -- stop {}", users(seen, key)))
-                    .mend(format!("ls -la {}", dir.display()))
-                    .mend(format!("mount {point}"))
-                    .mend(format!(
-                        "rehome compose -- up -d --force-recreate {}",
-                        users(seen, key)
-                    )),
-                ),
-                // Nothing says that a block volume was ever meant.
-                (None, true) => found.push(
-                    Finding::warning(
-                        "on-root-disk",
-                        about(volume),
-                        format!("the data of volume `{key}` is on the server's root disk"),
-                    )
-                    .seen(format!(
-                        "{} is a directory of {} ({}), and neither /etc/fstab nor rehome.yml says that a volume is \
-                         mounted above it",
-                        dir.display(),
-                        probe.source,
-                        probe.fs_type
-                    )),
-                ),
-                (None, false) => {}
-            },
-            _ => {}
-        }
-    }
-    found
 }
 
 /// The mounts of the host that hold homes, each once, with the first volume on it. Autofs is the trigger of a mount.
@@ -183,7 +52,7 @@ pub(super) fn read_only(seen: &Checkup) -> Vec<Finding> {
     let broken = held(seen).into_iter().filter(|(_, mount)| mount.read_only);
     broken
         .map(|(volume, mount)| {
-            let point = mount.point().display();
+            let (point, word) = (mount.point().display(), shell_path(mount.point()));
             Finding::error(
                 "home-read-only",
                 about(volume),
@@ -197,7 +66,7 @@ pub(super) fn read_only(seen: &Checkup) -> Vec<Finding> {
             ))
             .seen("a file system that had errors becomes read-only by itself")
             .mend("dmesg | tail -50")
-            .mend(format!("mount -o remount,rw {point}"))
+            .mend(format!("mount -o remount,rw {word}"))
         })
         .collect()
 }
@@ -230,7 +99,7 @@ pub(super) fn stacked(seen: &Checkup) -> Vec<Finding> {
             found.push(
                 finding
                     .seen("the last one is what is seen now; a reboot may leave another")
-                    .mend(format!("findmnt {point}")),
+                    .mend(format!("findmnt {}", shell_path(top.point()))),
             );
         }
     }
@@ -249,10 +118,7 @@ pub(super) fn late_mount(seen: &Checkup) -> Vec<Finding> {
             let Some(Ok(table)) = &container.table else {
                 continue;
             };
-            let has = table
-                .iter()
-                .rfind(|m| m.point() == Path::new(target.trim_end_matches('/')));
-            if let Some(has) = has.filter(|m| m.device != now.device) {
+            if let Some(has) = at(table, target).filter(|m| m.device != now.device) {
                 others.push((
                     container.service.to_string(),
                     format!(
@@ -307,10 +173,76 @@ pub(super) fn late_mount(seen: &Checkup) -> Vec<Finding> {
                 .seen("what they wrote lies hidden under the mount point; at their next start they lose sight of it")
                 .mend(format!("rehome compose -- stop {services}"))
                 .mend("mkdir -p /mnt/below && mount --bind / /mnt/below")
-                .mend(format!("ls -la /mnt/below{}", dir.display())),
+                .mend(format!("ls -la {}", shell_path(&below(dir)))),
         );
     }
     found
+}
+
+/// The same of directories that services mount by themselves.
+pub(super) fn late_bind(seen: &Checkup) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for bind in &seen.binds {
+        let Some(now) = seen.boot.binds.get(&bind.source) else {
+            continue;
+        };
+        let (service, source) = (&bind.service, bind.source.display());
+        let (mut evidence, mut writes) = (Vec::new(), false);
+        for container in seen.containers.iter().filter(|c| c.up && c.service == *service) {
+            let Some(Ok(table)) = &container.table else {
+                continue;
+            };
+            let mount = container.mounts.iter().find(|mount| {
+                matches!(mount.kind, MountKind::Bind(_)) && same_path(&mount.destination, &bind.target)
+            });
+            let has = mount.and_then(|mount| at(table, &mount.destination));
+            if let Some((mount, has)) = mount.zip(has.filter(|has| has.device != *now)) {
+                writes |= mount.writable;
+                evidence.push(format!(
+                    "container {} has {} (device {}) at {}",
+                    container.name,
+                    String::from_utf8_lossy(&has.source),
+                    has.device,
+                    bind.target
+                ));
+            }
+        }
+        if evidence.is_empty() {
+            continue;
+        }
+        let about = About::Service(service.clone());
+        let mut finding = if writes {
+            let what =
+                format!("service `{service}` writes to another disk than the one that has {source} now");
+            Finding::error("late-mount", about, what)
+        } else {
+            let what =
+                format!("service `{service}` reads from another disk than the one that has {source} now");
+            Finding::warning("late-mount", about, what)
+        };
+        finding.evidence = evidence;
+        found.push(
+            finding
+                .seen(format!(
+                    "{source} is on device {now} now: it was mounted after they were started"
+                ))
+                .mend(format!("rehome compose -- stop {service}"))
+                .mend("mkdir -p /mnt/below && mount --bind / /mnt/below")
+                .mend(format!("ls -la {}", shell_path(&below(&bind.source)))),
+        );
+    }
+    found
+}
+
+/// A directory of the disk of `/`, where the mends make it seen.
+fn below(dir: &Path) -> PathBuf {
+    Path::new("/mnt/below").join(dir.strip_prefix("/").unwrap_or(dir))
+}
+
+/// What a container has at a place.
+fn at<'a>(table: &'a [Mount], target: &str) -> Option<&'a Mount> {
+    let target = Path::new(target.trim_end_matches('/'));
+    table.iter().rfind(|mount| mount.point() == target)
 }
 
 /// The running containers that have a volume, and where.
@@ -404,7 +336,7 @@ pub(super) fn on_the_root_disk(seen: &Checkup) -> Vec<Finding> {
                 disk.source,
                 disk.fs_type
             ))
-            .mend(format!("rehome move --to {} --only {key}", to.display())),
+            .mend(format!("rehome move --to {} --only {key}", shell_path(&to))),
         );
     }
     found

@@ -8,14 +8,15 @@ mod compose;
 mod containers;
 mod databases;
 mod homes;
+mod missing;
 mod safety;
 
 use std::fmt;
 
 use serde::Serialize;
 
-use crate::model::{ProjectName, ServiceName, VolumeKey};
-use crate::observe::Checkup;
+use crate::model::{Failure, ProjectName, ServiceName, VolumeKey};
+use crate::observe::{BootSeen, Checkup};
 
 /// How bad a finding is; the worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -121,8 +122,10 @@ impl Finding {
 /// What a check-up found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnosis {
-    /// The project.
-    pub project: ProjectName,
+    /// The project; without an engine it may not be known.
+    pub project: Option<ProjectName>,
+    /// Whether the engine answered. If not, only the machine was looked at.
+    pub engine: bool,
     /// How many volumes were looked at.
     pub volumes: usize,
     /// How many services.
@@ -145,23 +148,20 @@ type Check = fn(&Checkup) -> Vec<Finding>;
 /// All checks. Findings of one severity are told in this order.
 const CHECKS: &[Check] = &[
     safety::unfinished_run,
-    homes::unmounted,
-    homes::unmounted_binds,
+    missing::homes,
+    missing::binds,
     homes::read_only,
     homes::stacked,
     homes::late_mount,
+    homes::late_bind,
     homes::unlooked,
-    boot::sentinels,
-    boot::fstab,
-    boot::hidden,
-    boot::writable,
-    boot::engine_waits,
-    boot::unlooked_points,
+    |seen| of_boot(&seen.boot),
     compose::strays,
     compose::inactive_override,
     compose::other_files,
     compose::outdated_override,
     compose::creating_binds,
+    compose::stack_units,
     compose::shell_setting,
     databases::outside_of_volumes,
     databases::other_version,
@@ -183,15 +183,56 @@ const CHECKS: &[Check] = &[
     safety::no_backup,
 ];
 
+/// Those of the machine alone.
+const BOOT_CHECKS: &[fn(&BootSeen) -> Vec<Finding>] = &[
+    boot::sentinels,
+    boot::copies,
+    boot::host_disks,
+    boot::mounted_at_boot,
+    boot::fstab,
+    boot::hidden,
+    boot::writable,
+    boot::engine_waits,
+    boot::engine_comes_up,
+    boot::unlooked,
+];
+
+fn of_boot(seen: &BootSeen) -> Vec<Finding> {
+    BOOT_CHECKS.iter().flat_map(|check| check(seen)).collect()
+}
+
 /// Makes findings of what was seen.
 #[must_use]
 pub fn diagnose(seen: &Checkup) -> Diagnosis {
     let mut findings: Vec<Finding> = CHECKS.iter().flat_map(|check| check(seen)).collect();
     findings.sort_by_key(|finding| finding.severity);
     Diagnosis {
-        project: seen.world.project.clone(),
+        project: Some(seen.world.project.clone()),
+        engine: true,
         volumes: seen.world.volumes.len(),
         services: seen.world.services.len(),
+        findings,
+    }
+}
+
+/// Makes findings of what the machine knows by itself, while its engine does not answer: that may be because of them.
+/// `project` is the one that is meant, as far as that is known without an engine.
+#[must_use]
+pub fn diagnose_machine(seen: &BootSeen, project: Option<ProjectName>, silent: &Failure) -> Diagnosis {
+    let mut findings = missing::places(seen);
+    findings.extend(of_boot(seen));
+    findings.push(Finding::unknown(
+        "engine-silent",
+        About::Project,
+        "containers and volumes could not be looked at: the engine does not answer",
+        &silent.to_string(),
+    ));
+    findings.sort_by_key(|finding| finding.severity);
+    Diagnosis {
+        project,
+        engine: false,
+        volumes: 0,
+        services: 0,
         findings,
     }
 }

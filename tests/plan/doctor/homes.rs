@@ -5,90 +5,6 @@ use insta::assert_snapshot;
 use super::*;
 
 #[test]
-fn a_home_that_is_not_mounted() {
-    let dir = format!("{ROOT}/postgres");
-    assert_snapshot!(text(|seen| {
-        let mut root = probe("8:1", "/dev/sda1");
-        root.mount_root = dir.clone();
-        seen.homes.insert(key("postgres_data"), HomeSeen::There(root));
-        // The containers were started on it.
-        container(seen, "db").table = Some(Ok(vec![mount("8:1", "/var/lib/postgresql/data", "/dev/sda1")]));
-    }), @r"
-    error [home-not-mounted] the block volume of volume `postgres_data` is not mounted: its home is on another disk
-      /mnt/kms-data/postgres is a directory of /dev/sda1 (ext4)
-      what was written there meanwhile is hidden as soon as the block volume is mounted: look first
-      $ rehome compose -- stop db
-      $ ls -la /mnt/kms-data/postgres
-      $ mount /mnt/kms-data
-      $ rehome compose -- up -d --force-recreate db
-    ");
-    assert_eq!(
-        ids(|seen| {
-            seen.homes.insert(key("postgres_data"), HomeSeen::Missing);
-        }),
-        ["error home-missing"]
-    );
-    // A directory of a block volume that happens to be mounted deeper, or as a part, is on it.
-    assert!(
-        ids(|seen| {
-            let mut part = probe("8:16", "/dev/sdb");
-            part.mount_root = "/kms/postgres".to_owned();
-            seen.homes.insert(key("postgres_data"), HomeSeen::There(part));
-        })
-        .is_empty()
-    );
-}
-
-#[test]
-fn a_home_on_another_disk_than_that_of_the_root_is_found_too() {
-    // A temporary disk of the host at /mnt, and the block volume below it not mounted.
-    let on = |seen: &mut Checkup, device: &str, root: &str| {
-        let mut probe = probe(device, "/dev/sdc1");
-        probe.mount_root = root.to_owned();
-        seen.homes.insert(key("postgres_data"), HomeSeen::There(probe));
-        host(seen).push(mount("8:33", "/mnt", "/dev/sdc1"));
-        host(seen).retain(|mount| mount.point != ROOT.as_bytes());
-        container(seen, "db").table = Some(Ok(vec![mount(device, "/var/lib/postgresql/data", "/dev/sdc1")]));
-    };
-    let found = ids(|seen| {
-        on(seen, "8:33", "/kms-data/postgres");
-        seen.unmounted = Ok(vec![ROOT.into()]);
-    });
-    assert!(found.contains(&"error home-not-mounted".to_owned()), "{found:?}");
-}
-
-#[test]
-fn a_directory_of_the_root_disk_that_was_never_on_a_block_volume_is_a_warning() {
-    let found = ids(|seen| {
-        seen.known.block_root = None;
-        let mut root = probe("8:1", "/dev/sda1");
-        root.mount_root = format!("{ROOT}/postgres");
-        seen.homes.insert(key("postgres_data"), HomeSeen::There(root));
-        container(seen, "db").table = Some(Ok(vec![mount("8:1", "/var/lib/postgresql/data", "/dev/sda1")]));
-    });
-    assert!(found.contains(&"warning on-root-disk".to_owned()), "{found:?}");
-    assert!(!found.iter().any(|id| id.contains("not-mounted")), "{found:?}");
-}
-
-#[test]
-fn a_bind_below_a_place_where_nothing_is_mounted_is_found() {
-    let found = ids(|seen| {
-        seen.unmounted = Ok(vec!["/mnt/sites".into()]);
-        seen.binds = vec![BindSeen {
-            service: service_name("api"),
-            source: "/mnt/sites/one".into(),
-            target: "/site".to_owned(),
-            create: Some(false),
-        }];
-    });
-    assert_eq!(found, ["error home-not-mounted"]);
-    assert_eq!(
-        ids(|seen| seen.unmounted = Err("permission denied".to_owned())),
-        ["unknown boot-unseen"]
-    );
-}
-
-#[test]
 fn a_home_that_cannot_be_looked_at_is_said_to_be_so() {
     assert_eq!(
         ids(|seen| {
@@ -152,6 +68,40 @@ fn trap_27_a_container_on_another_device_than_the_home_is_found() {
         }),
         ["error late-mount"]
     );
+}
+
+#[test]
+fn trap_27_a_bind_on_another_device_than_its_source_is_found() {
+    let site = |seen: &mut Checkup, device: &str, writable: bool| {
+        seen.binds = vec![BindSeen {
+            service: service_name("api"),
+            source: "/mnt/kms-data/site one".into(),
+            target: "/site/".to_owned(),
+            create: Some(false),
+        }];
+        seen.boot
+            .binds
+            .insert("/mnt/kms-data/site one".into(), "8:16".to_owned());
+        let api = container(seen, "api");
+        api.mounts.push(Mount {
+            kind: MountKind::Bind("/mnt/kms-data/site one".to_owned()),
+            destination: "/site".to_owned(),
+            writable,
+            subpath: None,
+        });
+        let table = api.table.as_mut().unwrap().as_mut().unwrap();
+        table.push(mount(device, "/site", "/dev/sda1"));
+    };
+    assert_snapshot!(text(|seen| site(seen, "8:1", true)), @r"
+    error [late-mount] service `api` writes to another disk than the one that has /mnt/kms-data/site one now
+      container kms-connect-api-1 has /dev/sda1 (device 8:1) at /site/
+      /mnt/kms-data/site one is on device 8:16 now: it was mounted after they were started
+      $ rehome compose -- stop api
+      $ mkdir -p /mnt/below && mount --bind / /mnt/below
+      $ ls -la '/mnt/below/mnt/kms-data/site one'
+    ");
+    assert_eq!(ids(|seen| site(seen, "8:1", false)), ["warning late-mount"]);
+    assert!(ids(|seen| site(seen, "8:16", true)).is_empty());
 }
 
 #[test]

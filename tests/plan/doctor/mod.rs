@@ -3,22 +3,25 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use rehome::block::fstab::{Entry, Fstab};
 use rehome::compose::Version;
 use rehome::engine::{Mount, MountKind, State};
 use rehome::helper::mounts;
 use rehome::helper::protocol::{DatastoreSign, Scan};
 use rehome::model::{Home, Owner, ProjectName, RunId};
 use rehome::observe::{
-    AnonymousSeen, BindSeen, Checkup, ContainerMore, EngineVolume, HomeSeen, Known, OverrideState,
+    AnonymousSeen, BindSeen, BootSeen, Checkup, ContainerMore, EngineVolume, HomeSeen, Known, OverrideState,
     PostgresSeen, SecretFile, World, Write,
 };
 use rehome::plan::doctor::{Finding, Severity, diagnose};
 
 use crate::support::*;
 
+mod boot;
 mod compose;
 mod databases;
 mod homes;
+mod missing;
 mod safety;
 
 const FILES: [&str; 2] = [
@@ -39,6 +42,11 @@ fn mount(device: &str, point: &str, source: &str) -> mounts::Mount {
         source: source.as_bytes().to_vec(),
         read_only: false,
     }
+}
+
+/// A line of fstab.
+fn line(text: &str) -> Entry {
+    Fstab::parse(text.as_bytes()).entries().next().unwrap()
 }
 
 /// What a service's container has, as the files say.
@@ -121,8 +129,7 @@ fn clean() -> Checkup {
         engine: "29.1.0".to_owned(),
         data_root: "/var/lib/docker".into(),
         compose: Version::parse("2.40.3").unwrap(),
-        points: BTreeMap::new(),
-        unmounted: Ok(Vec::new()),
+        boot: BootSeen::default(),
         mounts: Ok(vec![
             mount("8:1", "/", "/dev/sda1"),
             mount("8:16", ROOT, "/dev/sdb"),
@@ -159,8 +166,12 @@ fn ids(change: impl FnOnce(&mut Checkup)) -> Vec<String> {
 }
 
 fn text(change: impl FnOnce(&mut Checkup)) -> String {
+    told(found(change))
+}
+
+fn told(findings: Vec<Finding>) -> String {
     let mut out = String::new();
-    for finding in found(change) {
+    for finding in findings {
         out += &format!("{} [{}] {}\n", finding.severity, finding.id, finding.what);
         for line in finding.evidence {
             out += &format!("  {line}\n");
