@@ -41,8 +41,10 @@ impl Present {
     /// Reads these.
     #[must_use]
     pub fn of(mut nodes: Vec<PathBuf>) -> Self {
-        let mut seen = Self::default();
-        seen.unread = nodes.split_off(nodes.len().min(DEVICES));
+        let mut seen = Self {
+            unread: nodes.split_off(nodes.len().min(DEVICES)),
+            found: BTreeMap::new(),
+        };
         let (answer, answers) = mpsc::channel();
         let mut waiting = Vec::new();
         for node in nodes {

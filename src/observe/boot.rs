@@ -188,18 +188,25 @@ struct Look<'a> {
 
 fn fill(asked: &Asked, unit: Option<&EngineUnit>, seen: &mut BootSeen) -> Result<()> {
     let mut unseen = Vec::new();
+    let table = mounts::table("self")
+        .map_err(|error| Failure::environment("cannot read the mount table").because(&error))?;
+    let mut present = Present::look()
+        .map_err(|error| unseen.push(format!("which disks are attached: {error}")))
+        .ok();
+    // What is mounted is known, also where this process may not read it.
+    let mounted = |node: &PathBuf| table.iter().any(|mount| shows(mount, node));
+    present
+        .iter_mut()
+        .for_each(|present| present.unread.retain(|node| !mounted(node)));
     let look = Look {
         sysroot: &asked.sysroot,
-        table: mounts::table("self")
-            .map_err(|error| Failure::environment("cannot read the mount table").because(&error))?,
         fstab: Fstab::read(&asked.sysroot)?,
         clouds: attached(&asked.sysroot).unwrap_or_else(|failure| {
             unseen.push(failure.to_string());
             Vec::new()
         }),
-        present: Present::look()
-            .map_err(|error| unseen.push(format!("which disks are attached: {error}")))
-            .ok(),
+        table,
+        present,
         unit,
     };
     seen.unseen.append(&mut unseen);
