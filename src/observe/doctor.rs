@@ -435,7 +435,7 @@ fn point(sysroot: &Sysroot, mount: &mounts::Mount) -> Result<PointSeen> {
         ours: fstab
             .at(&at, &fstab::names(sysroot))
             .is_some_and(|entry| entry.is_ours()),
-        mount_units: units::mounting(sysroot, &at)?.len(),
+        mount_units: units::mounting(sysroot, &at, None)?.len(),
         sentinel,
         hidden,
         flag,
