@@ -17,6 +17,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use super::fsid::FsUuid;
 use super::sysroot::Sysroot;
 use super::tool::Tool;
 use super::units::{escape, unit_name};
@@ -30,6 +31,8 @@ const UNITS: &str = "/etc/systemd/system";
 const ENGINE: &str = "docker.service";
 /// Units that one mount wants.
 const WANTED: usize = 1000;
+/// Units of the administrator.
+const ENTRIES: usize = 10_000;
 /// A longer file is not ours.
 const LIMIT: u64 = 64 << 10;
 
@@ -119,6 +122,19 @@ pub fn engine_comes_up(sysroot: &Sysroot, target: &Path) -> Result<Option<Piece>
         }
     }
     Ok(None)
+}
+
+/// What mounts the volume when it is attached after the boot: systemd gives up waiting for it after the timeout of fstab's
+/// line, and starts nothing of itself when the disk appears.
+#[must_use]
+pub fn mounted_when_it_comes(target: &Path, uuid: &FsUuid) -> Piece {
+    let device = unit_name(&Path::new("/dev/disk/by-uuid").join(uuid.to_string()), "device");
+    let mount = unit_name(target, "mount");
+    Piece::Link {
+        path: Path::new(UNITS).join(format!("{device}.wants")).join(&mount),
+        // The name alone counts; this is where the generator puts the unit.
+        to: Path::new("/run/systemd/generator").join(&mount),
+    }
 }
 
 /// What the drop-in means for everything else on the host, a sentence each. `comes_up` is whether the engine is started
@@ -347,6 +363,7 @@ pub fn ours(sysroot: &Sysroot, target: &Path) -> Result<Vec<Piece>> {
         }
     }
     found.extend(waits);
+    found.extend(devices_that_mount(sysroot, target)?);
     let wants = Path::new(UNITS).join(format!("{}.wants", unit_name(target, "mount")));
     let entries = match std::fs::read_dir(sysroot.at(&wants)) {
         Ok(entries) => entries,
@@ -371,6 +388,29 @@ pub fn ours(sysroot: &Sysroot, target: &Path) -> Result<Vec<Piece>> {
     Ok(found)
 }
 
+/// The links of devices that mount something at a place.
+fn devices_that_mount(sysroot: &Sysroot, target: &Path) -> Result<Vec<Piece>> {
+    let failed = |error: io::Error| Failure::environment(format!("cannot read {UNITS}")).because(&error);
+    let mount = unit_name(target, "mount");
+    let mut found = Vec::new();
+    let entries = match std::fs::read_dir(sysroot.at(UNITS)) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+        Err(error) => return Err(failed(error)),
+    };
+    for entry in entries.take(ENTRIES) {
+        let name = entry.map_err(failed)?.file_name();
+        let bytes = name.as_bytes();
+        if bytes.starts_with(br"dev-disk-by\x2duuid-") && bytes.ends_with(b".device.wants") {
+            let path = Path::new(UNITS).join(&name).join(&mount);
+            if let Ok(to) = std::fs::read_link(sysroot.at(&path)) {
+                found.push(Piece::Link { path, to });
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// Takes a piece away, and the directory that it alone was in. False if there was none of ours.
 ///
 /// # Errors
@@ -385,7 +425,7 @@ pub fn remove(sysroot: &Sysroot, piece: &Piece) -> Result<bool> {
     std::fs::remove_file(&at).map_err(failed)?;
     let own = at.parent().filter(|dir| {
         let ends = |end: &[u8]| dir.as_os_str().as_bytes().ends_with(end);
-        ends(b".service.d") || ends(b".mount.wants")
+        ends(b".service.d") || ends(b".mount.wants") || ends(b".device.wants")
     });
     match own.map(std::fs::remove_dir) {
         None | Some(Ok(())) => Ok(true),

@@ -19,7 +19,7 @@ use super::found::{Found, Signature, cannot_tell, not_empty};
 use super::fsid::FsUuid;
 use super::intent::Intent;
 use super::opened::Opened;
-use super::probe::{Content, Proof, STDIN, around, look, signatures};
+use super::probe::{Content, Proof, STDIN, around, look, signatures, written_to};
 use super::tool::Tool;
 use crate::model::{ByteSize, Failure, Kind, Result};
 
@@ -314,6 +314,7 @@ async fn progress(opened: &Opened, intent: &Intent) -> Result<Progress> {
     let node = opened.node();
     let (mut found, mut doubts) = (Vec::new(), Vec::new());
     around(opened, &mut found, &mut doubts)?;
+    found.extend(written_to(opened).await);
     let signatures = signatures(opened).await?;
     let own = signatures.iter().any(|one| is_own(one, intent));
     found.extend(

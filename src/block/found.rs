@@ -14,6 +14,8 @@ pub enum Found {
     Partitions(Vec<String>),
     /// Devices that are made of it.
     Holders(Vec<String>),
+    /// Programs that have it open and may write to it; a sentence each.
+    Writers(Vec<String>),
     /// A byte that is not zero.
     Data {
         /// Where.
@@ -47,6 +49,7 @@ impl fmt::Display for Found {
             Self::Signature(signature) => signature.fmt(f),
             Self::Partitions(names) => write!(f, "partitions: {}", names.join(", ")),
             Self::Holders(names) => write!(f, "devices made of it: {}", names.join(", ")),
+            Self::Writers(all) => f.write_str(&all.join(", ")),
             Self::Data { at } => write!(
                 f,
                 "data of no form that is known, at byte {at} ({})",

@@ -128,20 +128,7 @@ impl Entry {
     /// The node or link that it says, by path or by tag.
     #[must_use]
     pub fn device(&self) -> Option<PathBuf> {
-        let spec = Path::new(OsStr::from_bytes(&self.spec));
-        if spec.starts_with("/dev") {
-            return Some(spec.to_owned());
-        }
-        let text = std::str::from_utf8(&self.spec).ok()?;
-        let (tag, value) = text.split_once('=')?;
-        let tags = ["UUID", "LABEL", "PARTUUID", "PARTLABEL"];
-        tags.iter().find(|known| tag.eq_ignore_ascii_case(known))?;
-        // udev's links; blanks and the like are escaped in them, and such a label is not found.
-        Some(
-            Path::new("/dev/disk")
-                .join(format!("by-{}", tag.to_lowercase()))
-                .join(value),
-        )
+        device_of(std::str::from_utf8(&self.spec).ok()?)
     }
 
     /// Whether it is on another machine, which may be away: asking it anything may never come to an end.
@@ -166,6 +153,23 @@ impl Entry {
             .is_some_and(|(own, device)| names(&own) == names(device));
         self.uuid().as_ref() == Some(&line.uuid) || by_path
     }
+}
+
+/// The node or link that a line of fstab or a unit's `What=` names, by path or by tag.
+#[must_use]
+pub fn device_of(spec: &str) -> Option<PathBuf> {
+    if spec.starts_with("/dev/") {
+        return Some(spec.into());
+    }
+    let (tag, value) = spec.split_once('=')?;
+    let tags = ["UUID", "LABEL", "PARTUUID", "PARTLABEL"];
+    tags.iter().find(|known| tag.eq_ignore_ascii_case(known))?;
+    // udev's links; blanks and the like are escaped in them, and such a label is not found.
+    Some(
+        Path::new("/dev/disk")
+            .join(format!("by-{}", tag.to_lowercase()))
+            .join(value),
+    )
 }
 
 /// libmount takes `UUID="…"` as well.

@@ -2,6 +2,7 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use super::fstab::Line;
 use super::sysroot::Sysroot;
@@ -9,6 +10,9 @@ use super::tool::Tool;
 use super::volume::Volume;
 use crate::helper::mounts::{self, Mount};
 use crate::model::{Failure, Result};
+
+/// A journal of a server that crashed is replayed, gigabytes are written back: minutes, where the storage is slow.
+const LIMIT: Duration = Duration::from_secs(3600);
 
 /// The mounts about a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +87,7 @@ pub fn command(sysroot: &Sysroot, line: &Line, device: &Path) -> Tool {
 pub async fn mount(sysroot: &Sysroot, line: &Line, device: &Path) -> Result<Volume> {
     let target = sysroot.at(line.target());
     if Mounts::about(&target)?.here.is_empty() {
-        command(sysroot, line, device).run().await?;
+        command(sysroot, line, device).limit(LIMIT).run().await?;
     }
     Volume::open(&target, device)
 }
@@ -96,11 +100,15 @@ pub async fn unmount(target: &Path) -> Result<()> {
     let Some(top) = Mounts::about(target)?.here.pop() else {
         return Ok(());
     };
-    Tool::new("umount", [target]).run().await.map_err(|failure| {
-        failure
-            .data("it is still mounted")
-            .hint(format!("see who uses it: fuser -vm {}", target.display()))
-    })?;
+    Tool::new("umount", [target])
+        .limit(LIMIT)
+        .run()
+        .await
+        .map_err(|failure| {
+            failure
+                .data("it is still mounted")
+                .hint(format!("see who uses it: fuser -vm {}", target.display()))
+        })?;
     if Mounts::about(target)?.here.iter().any(|mount| mount.id == top.id) {
         return Err(Failure::environment(format!(
             "{} is still mounted",

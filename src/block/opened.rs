@@ -20,6 +20,8 @@ use crate::model::{Failure, Result, Span};
 
 /// udev holds its lock while it probes, which takes it milliseconds, and after each close of a writer.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+/// A program that looks at a new device opens it for writing and lets go at once.
+const WRITERS_PATIENCE: Duration = Duration::from_secs(2);
 /// Between two tries for the lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// Processes whose mounts are looked through for one that holds a device.
@@ -365,6 +367,61 @@ pub fn others_with(top: &Mount, own: &[Mount]) -> Vec<String> {
                 "process {id} ({name}) has it mounted at {}, in a container or another mount namespace",
                 mount.point().display()
             ));
+        }
+    }
+    found
+}
+
+/// As [`writers`], of those that do not let go for some time.
+pub(super) async fn lasting_writers(number: Number) -> Vec<String> {
+    let began = Instant::now();
+    loop {
+        let found = writers(number);
+        if found.is_empty() || began.elapsed() > WRITERS_PATIENCE {
+            return found;
+        }
+        // There is no way to be told; the other program must let go by itself.
+        tokio::time::sleep(LOCK_PAUSE).await;
+    }
+}
+
+/// Programs that have a device open for writing: a copy that is under way and has written zeroes so far, a virtual machine.
+/// The kernel gives it to them together with whoever asks for it alone. What cannot be read is passed over: that of other
+/// users is seen by root, and root is asked for before.
+fn writers(number: Number) -> Vec<String> {
+    const NAMED: usize = 5;
+    /// `O_WRONLY` and `O_RDWR`.
+    const WRITES: u32 = 3;
+    let mut found = Vec::new();
+    let own = std::process::id().to_string();
+    for process in std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .take(PROCESSES)
+    {
+        let id = process.file_name().to_string_lossy().into_owned();
+        if id == own || found.len() >= NAMED || !id.bytes().all(|byte| byte.is_ascii_digit()) {
+            continue;
+        }
+        let files = std::fs::read_dir(process.path().join("fd")).into_iter().flatten();
+        let writes = files.flatten().any(|file| {
+            // Only what is a device is followed: others may be on a server that does not answer.
+            let device = std::fs::read_link(file.path()).is_ok_and(|to| to.starts_with("/dev/"));
+            let info = process.path().join("fdinfo").join(file.file_name());
+            device
+                && sysfs::is_device(&file.path(), number)
+                && std::fs::read_to_string(info).is_ok_and(|info| {
+                    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+                    flags
+                        .and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok())
+                        .is_none_or(|flags| flags & WRITES != 0)
+                })
+        });
+        if writes {
+            let name = sysfs::attribute(&process.path().join("comm"));
+            let name = name.ok().flatten().unwrap_or_default();
+            found.push(format!("process {id} ({name}) has it open for writing"));
         }
     }
     found

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::device::Identity;
 use super::found::{Found, Signature};
-use super::opened::Opened;
+use super::opened::{self, Opened};
 use super::reads::{self, PAGE};
 use super::sysfs;
 use super::tool::Tool;
@@ -65,6 +65,7 @@ pub async fn look(opened: &Opened, full: bool, progress: &mut (dyn FnMut(u64, u6
     if let Err(failure) = around(opened, &mut found, &mut doubts) {
         doubts.push(words(&failure));
     }
+    found.extend(written_to(opened).await);
     match signatures(opened).await {
         Ok(signatures) => found.extend(signatures.into_iter().map(Found::Signature)),
         Err(failure) => doubts.push(words(&failure)),
@@ -87,6 +88,9 @@ pub async fn look(opened: &Opened, full: bool, progress: &mut (dyn FnMut(u64, u6
     {
         doubts.push(words(&failure));
     }
+    if found.is_empty() && doubts.is_empty() {
+        found.extend(written_to(opened).await);
+    }
     if !found.is_empty() {
         Content::NotEmpty(found)
     } else if !doubts.is_empty() || read == 0 {
@@ -106,6 +110,12 @@ fn words(failure: &Failure) -> String {
         .map(String::as_str)
         .collect::<Vec<_>>()
         .join(": ")
+}
+
+/// Programs that have it open for writing, and still have a moment later: one that just asks what it is lets go.
+pub(super) async fn written_to(opened: &Opened) -> Option<Found> {
+    let writers = opened::lasting_writers(opened.identity().number).await;
+    (!writers.is_empty()).then_some(Found::Writers(writers))
 }
 
 /// What the kernel says of the device without reading it.

@@ -52,7 +52,7 @@ const AZURE_NVME: &str = "/dev/disk/azure/data/by-lun";
 
 /// The prefixes of `/dev/disk/by-id`, and whether it is a disk of the host that ends with the machine. The first that
 /// fits counts.
-const PREFIXES: [(&str, Provider, bool); 9] = [
+const PREFIXES: [(&str, Provider, bool); 10] = [
     ("scsi-0DO_Volume_", Provider::DigitalOcean, false),
     ("scsi-0HC_Volume_", Provider::Hetzner, false),
     ("nvme-Amazon_Elastic_Block_Store_vol", Provider::Aws, false),
@@ -61,6 +61,7 @@ const PREFIXES: [(&str, Provider, bool); 9] = [
     ("google-local-", Provider::Google, true),
     ("google-", Provider::Google, false),
     ("scsi-0Linode_Volume_", Provider::Linode, false),
+    ("scsi-0SCW_l_ssd_", Provider::Scaleway, true),
     ("scsi-0SCW_", Provider::Scaleway, false),
     ("virtio-", Provider::Virtio, false),
 ];

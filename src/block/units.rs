@@ -72,17 +72,22 @@ pub enum Maker {
 pub struct MountUnit {
     /// The file, as the machine knows it.
     pub file: PathBuf,
+    /// Where it mounts it, if it says so.
+    pub at: Option<PathBuf>,
     /// What it mounts; an automount unit does not say.
     pub what: Option<String>,
     /// Whose it is.
     pub maker: Maker,
 }
 
-/// Every mount and automount unit for this path: by its name, and by what its `Where=` says.
+/// Every mount and automount unit for this path, by its name and by what its `Where=` says, and every one that mounts
+/// this device, wherever.
 ///
 /// # Errors
 /// When a directory of units is there and cannot be read.
-pub fn mounting(sysroot: &Sysroot, target: &Path) -> Result<Vec<MountUnit>> {
+pub fn mounting(sysroot: &Sysroot, target: &Path, device: Option<&Path>) -> Result<Vec<MountUnit>> {
+    let names_of = super::fstab::names(sysroot);
+    let device = device.map(&names_of);
     let names = [unit_name(target, "mount"), unit_name(target, "automount")];
     let target: PathBuf = target.components().collect();
     let (mut found, mut seen) = (Vec::new(), Vec::new());
@@ -117,9 +122,13 @@ pub fn mounting(sysroot: &Sysroot, target: &Path) -> Result<Vec<MountUnit>> {
             };
             let at = value(&text, "Where");
             let here = at.is_some_and(|at| Path::new(at).components().collect::<PathBuf>() == target);
-            if here || names.iter().any(|own| name == OsStr::new(own)) {
+            let same = value(&text, "What")
+                .and_then(super::fstab::device_of)
+                .is_some_and(|what| Some(names_of(&what)) == device);
+            if here || same || names.iter().any(|own| name == OsStr::new(own)) {
                 found.push(MountUnit {
                     file: Path::new(place).join(&name),
+                    at: at.map(PathBuf::from),
                     what: value(&text, "What").map(str::to_owned),
                     maker: maker(&text),
                 });

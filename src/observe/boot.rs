@@ -73,6 +73,8 @@ pub struct PointSeen {
     pub ours: bool,
     /// The units of systemd that mount something there.
     pub units: Vec<UnitSeen>,
+    /// Units that are started at boot and mount the same device elsewhere: their files, and where.
+    pub units_elsewhere: Vec<(PathBuf, PathBuf)>,
     /// The sentinel, if the UUID is known and the whole file system is mounted.
     pub sentinel: Option<sentinel::Found>,
     /// What lies below the mount.
@@ -81,6 +83,8 @@ pub struct PointSeen {
     pub flag: Option<Flag>,
     /// Whether the engine waits for it; `None` where systemd does not run.
     pub waits: Option<Waits>,
+    /// Whether it is mounted when it is attached only after the boot; `None` where systemd does not run.
+    pub mounted_late: Option<bool>,
     /// The units that bring stacks up when it is mounted later, all of their text.
     pub stacks: Vec<String>,
     /// Whether the engine is started when it is mounted later; `None` where it does not start by itself at all.
@@ -420,10 +424,13 @@ impl Look<'_> {
         let present = alone.zip(self.present.as_ref());
         let twins = present.map_or(&[][..], |(uuid, present)| present.with(uuid));
         let others = twins.iter().filter(|node| !shows(mount, node)).cloned();
+        let (units, units_elsewhere) = self.units(&at, source, uuid.as_ref())?;
         let comes_up = match boot::systemd_runs(sysroot) {
             true => boot::engine_comes_up(sysroot, &at)?,
             false => None,
         };
+        let link = uuid.filter(|_| boot::systemd_runs(sysroot));
+        let link = link.map(|uuid| boot::standing(sysroot, &boot::mounted_when_it_comes(&at, &uuid)));
         let stacks = match boot::systemd_runs(sysroot) {
             true => boot::ours(sysroot, &at)?,
             false => Vec::new(),
@@ -441,31 +448,46 @@ impl Look<'_> {
             troubles,
             elsewhere: elsewhere.collect(),
             ours: line.is_some_and(|line| line.is_ours()),
-            units: self.units(&at, uuid.as_ref())?,
+            units,
+            units_elsewhere,
             sentinel,
             hidden,
             flag,
             waits: self.waits(&at)?,
+            // One that leads elsewhere does the same: its name alone counts.
+            mounted_late: link.transpose()?.map(|standing| standing != Standing::Missing),
             stacks: stacks.collect(),
             comes_up: comes_up.map(|standing| standing == Standing::There),
         })
     }
 
-    fn units(&self, at: &Path, uuid: Option<&FsUuid>) -> Result<Vec<UnitSeen>> {
-        let found = units::mounting(self.sysroot, at)?.into_iter();
-        let seen = found.map(|unit| {
+    /// The units that mount something at a place, and those that mount its device elsewhere at boot.
+    #[allow(clippy::type_complexity)]
+    fn units(
+        &self,
+        at: &Path,
+        device: &Path,
+        uuid: Option<&FsUuid>,
+    ) -> Result<(Vec<UnitSeen>, Vec<(PathBuf, PathBuf)>)> {
+        let (mut here, mut elsewhere) = (Vec::new(), Vec::new());
+        for unit in units::mounting(self.sysroot, at, Some(device))? {
+            let start = start(self.sysroot, &unit)?;
+            if let Some(other) = unit.at.filter(|other| other != at) {
+                elsewhere.extend((start == Start::Wanted).then_some((unit.file, other)));
+                continue;
+            }
             let other = unit.what.as_deref().and_then(|what| {
                 // As a line of fstab that says nothing else.
                 let line = Fstab::parse(format!("{what} /").as_bytes()).entries().next()?;
                 line.uuid().or_else(|| self.leads_to(&line))
             });
-            Ok(UnitSeen {
-                start: start(self.sysroot, &unit)?,
+            here.push(UnitSeen {
+                start,
                 file: unit.file,
                 of_another: other.zip(uuid.copied()).is_some_and(|(said, is)| said != is),
-            })
-        });
-        seen.collect()
+            });
+        }
+        Ok((here, elsewhere))
     }
 
     /// The file system that a line would mount now. One that leads nowhere, or to what cannot be read, is told by others.

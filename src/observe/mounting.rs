@@ -284,7 +284,7 @@ pub async fn place(
         mounts: Mounts::about(&here)?,
         bare,
         names,
-        units: units::mounting(sysroot, at)?,
+        units: units::mounting(sysroot, at, Some(&device.node))?,
         twins,
         unread: unread.iter().map(|node| node.display().to_string()).collect(),
         sentinel,

@@ -19,7 +19,7 @@ use crate::block::boot::{self, Piece};
 use crate::block::device::{Device, Provider, attached, by_path};
 use crate::block::format::{FileSystem, Wanted};
 use crate::block::fsid::FsUuid;
-use crate::block::fstab::Fstab;
+use crate::block::fstab::{Change, Fstab, names};
 use crate::block::sysroot::Sysroot;
 use crate::block::{mounted, sentinel};
 use crate::event::{Event, Events};
@@ -151,6 +151,7 @@ pub async fn mount(options: &Options, app: Option<&App>, request: &MountRequest)
     } else if request.systemd && boot::systemd_runs(&sysroot) {
         pieces.push(boot::engine_waits(&request.at)?);
         pieces.extend(boot::engine_comes_up(&sysroot, &request.at)?);
+        pieces.push(boot::mounted_when_it_comes(&request.at, &uuid));
     }
     let app = app.filter(|app| app.engine.host().is_local());
     if let Some(app) = app {
@@ -425,18 +426,28 @@ impl PlannedUndo {
         );
         for action in &self.actions {
             steps
-                .run(action.title(&self.at), undo(&self.sysroot, &point, action))
+                .run(
+                    action.title(&self.at),
+                    undo(&self.sysroot, &self.at, &point, action),
+                )
                 .await?;
         }
         Ok(steps.done)
     }
 }
 
-async fn undo(sysroot: &Sysroot, point: &Path, action: &Undo) -> Result<Option<String>> {
+async fn undo(sysroot: &Sysroot, at: &Path, point: &Path, action: &Undo) -> Result<Option<String>> {
     match action {
         Undo::Unmount => mounted::unmount(point).await.map(|()| None),
         Undo::RemoveUnit(piece) => boot::remove(sysroot, piece).map(|_| None),
-        Undo::RemoveLine { bytes } => Fstab::read(sysroot)?.replace(sysroot, bytes).map(|()| None),
+        // Of the file as it is now: what others wrote since the plan was made stays.
+        Undo::RemoveLine { .. } => {
+            let fstab = Fstab::read(sysroot)?;
+            match fstab.without(at, &names(sysroot)) {
+                Change::New(bytes) => fstab.replace(sysroot, &bytes).map(|()| None),
+                Change::Unchanged => Ok(Some("it was not there any more".to_owned())),
+            }
+        }
         Undo::Reload => boot::reload(sysroot).await.map(|_| None),
         Undo::Release => match Bare::open(point)? {
             Some(bare) => bare.release().map(|_| None),

@@ -258,6 +258,29 @@ async fn while_it_is_held_nobody_mounts_it_and_udev_stays_away() {
 }
 
 #[tokio::test]
+async fn a_device_that_another_program_writes_to_is_not_empty() {
+    let disk = Loop::of("100M", "");
+    let mut other = Command::new("bash")
+        .args(["-c", "exec 3>>$1; echo ready; read line", "bash"])
+        .arg(&disk.node)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = String::new();
+    let stdout = other.stdout.take().unwrap();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut ready).unwrap();
+    let answer = disk.look().await;
+    drop(other.stdin.take());
+    other.wait().unwrap();
+    assert_eq!(
+        answer,
+        format!("not empty: process {} (bash) has it open for writing", other.id())
+    );
+    assert!(disk.look().await.starts_with("empty: "));
+}
+
+#[tokio::test]
 async fn a_device_that_another_is_made_of_is_not_empty() {
     let disk = Loop::of("100M", "");
     let upper = bash("losetup --find --show $1", &[&disk.node]);

@@ -156,6 +156,26 @@ async fn what_was_written_while_a_person_thought_about_it_is_not_formatted_over(
 }
 
 #[tokio::test]
+async fn a_device_that_vanished_after_the_proof_is_not_formatted() {
+    let disk = Loop::of("300M", "");
+    let opened = disk.open().await.unwrap();
+    let proof = proof(&opened).await;
+    // What was behind it is gone: nothing can be read any more.
+    bash("truncate -s 0 $1", &[&disk.image]);
+    let wanted = Wanted::new(FileSystem::Ext4, None).unwrap();
+    let refused = format(opened, proof, &wanted, Vec::new(), disk.dir.path())
+        .await
+        .unwrap_err();
+    assert_eq!(
+        refused.data.as_deref(),
+        Some("nothing was written to it"),
+        "{refused:?}"
+    );
+    assert_eq!(std::fs::metadata(&disk.image).unwrap().len(), 0);
+    assert_eq!(Intent::all(disk.dir.path()).unwrap(), []);
+}
+
+#[tokio::test]
 async fn the_proof_of_another_opening_is_no_proof_and_a_small_device_is_refused() {
     let disk = Loop::of("80M", "");
     let old = proof(&disk.open().await.unwrap()).await;

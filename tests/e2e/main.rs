@@ -22,4 +22,5 @@ mod restart;
 mod stacks;
 mod support;
 mod traps;
+mod volume;
 mod watched;

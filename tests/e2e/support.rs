@@ -91,6 +91,13 @@ pub struct Block {
 impl Block {
     /// An empty device, made a home by `rehome mount` on a make-believe machine: its /etc is not this one's.
     pub fn by_rehome(megabytes: u32) -> Self {
+        let block = Self::attached(megabytes);
+        block.mount();
+        block
+    }
+
+    /// An empty device that is attached to a make-believe machine, and nothing more.
+    pub fn attached(megabytes: u32) -> Self {
         let id = unique();
         let image = std::env::temp_dir().join(format!("rehome-e2e-{id}.img"));
         let sysroot = PathBuf::from(format!("/mnt/rehome-e2e-{id}"));
@@ -103,14 +110,12 @@ impl Block {
              ln -s $device {s}/dev/disk/by-id/scsi-0HC_Volume_{id}
              echo $device"
         ));
-        let block = Self {
+        Self {
             root: sysroot.join("mnt/data"),
             image,
             device,
             sysroot: Some(sysroot),
-        };
-        block.mount();
-        block
+        }
     }
 
     /// `rehome mount`, also a second time.
@@ -171,7 +176,10 @@ impl Drop for Block {
         let output = try_sh(&format!(
             "if mountpoint -q {r}; then umount -l {r}; fi; losetup -d {d}; rm -f {i}; {remove}",
             remove = match &self.sysroot {
-                Some(sysroot) => format!("chattr -i {r}; rm -r --one-file-system {}", sysroot.display()),
+                Some(sysroot) => format!(
+                    "chattr -i {r} || true; rm -r --one-file-system {}",
+                    sysroot.display()
+                ),
                 None => format!("rmdir {r}"),
             }
         ));

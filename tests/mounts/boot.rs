@@ -194,6 +194,30 @@ fn units_are_written_once_and_removed_and_those_of_others_are_left() {
     assert_eq!(sh("cat", &[&unit]), "[Service]\nExecStart=/bin/true");
 }
 
+#[test]
+fn a_volume_that_is_attached_late_is_mounted() {
+    let uuid = "0b5ae5e5-7a5b-4c1e-9f0e-4a2f3f0e8a11";
+    let piece = boot::mounted_when_it_comes(target(), &uuid.parse().unwrap());
+    let escape = |path: &str, suffix: &str| sh("systemd-escape", &[&"--path", &"--suffix", &suffix, &path]);
+    let device = escape(&format!("/dev/disk/by-uuid/{uuid}"), "device");
+    let mount = escape("/mnt/kms-data", "mount");
+    assert_eq!(
+        piece.path(),
+        Path::new("/etc/systemd/system")
+            .join(format!("{device}.wants"))
+            .join(mount)
+    );
+    let root = tempdir();
+    let sysroot = Sysroot::new(Some(root.path()));
+    assert!(boot::write(&sysroot, &piece).unwrap());
+    assert_eq!(
+        boot::ours(&sysroot, target()).unwrap(),
+        std::slice::from_ref(&piece)
+    );
+    assert!(boot::remove(&sysroot, &piece).unwrap());
+    assert_eq!(sh("ls", &[&"-A", &sysroot.at("/etc/systemd/system")]), "");
+}
+
 #[tokio::test]
 async fn systemd_is_told_only_on_a_machine_that_it_runs() {
     let root = tempdir();

@@ -59,57 +59,96 @@ fn a_ctrl_c_while_the_device_is_read_leaves_it_empty() {
     assert!(records.flatten().all(|entry| entry.file_name() == "lock"));
 }
 
+/// `rehome mount` on a terminal, and what it says there.
+struct Asked {
+    child: std::process::Child,
+    stdin: std::process::ChildStdin,
+    stdout: std::process::ChildStdout,
+    said: String,
+}
+
+impl Asked {
+    /// Up to the question, which is asked on a terminal only.
+    fn by(server: &Server, more: &[&str]) -> Self {
+        let command = server.command(more);
+        let arguments = command.get_args().map(|arg| arg.to_str().unwrap());
+        let mut line = vec![env!("CARGO_BIN_EXE_rehome")];
+        line.extend(arguments.filter(|arg| *arg != "--yes"));
+        let mut child = Command::new("script")
+            .args([
+                "--quiet",
+                "--return",
+                "--flush",
+                "--command",
+                &line.join(" "),
+                "/dev/null",
+            ])
+            .current_dir(server.dir.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut asked = Self {
+            stdin: child.stdin.take().unwrap(),
+            stdout: child.stdout.take().unwrap(),
+            child,
+            said: String::new(),
+        };
+        asked.until("Do this?");
+        asked
+    }
+
+    fn until(&mut self, words: &str) {
+        use std::io::Read as _;
+        let mut byte = [0];
+        while !self.said.contains(words) {
+            assert_eq!(self.stdout.read(&mut byte).unwrap(), 1, "{}", self.said);
+            self.said.push(char::from(byte[0]));
+        }
+    }
+
+    fn types(&mut self, keys: &[u8]) {
+        use std::io::Write as _;
+        self.stdin.write_all(keys).unwrap();
+    }
+
+    fn ends(mut self) -> (Option<i32>, String) {
+        use std::io::Read as _;
+        let mut rest = Vec::new();
+        self.stdout.read_to_end(&mut rest).unwrap();
+        self.said.push_str(&String::from_utf8_lossy(&rest));
+        (self.child.wait().unwrap().code(), self.said)
+    }
+}
+
 #[test]
 fn a_ctrl_c_at_the_question_is_no_yes() {
-    use std::io::Write as _;
     let server = Server::new();
     let before = server.sum(0);
-    // The question is asked on a terminal only.
-    let mut line = vec!["rehome".to_owned()];
-    line.extend(
-        server
-            .command(&[])
-            .get_args()
-            .map(|arg| arg.to_str().unwrap().to_owned())
-            .filter(|arg| arg != "--yes"),
-    );
-    line[0] = env!("CARGO_BIN_EXE_rehome").to_owned();
-    let mut child = Command::new("script")
-        .args([
-            "--quiet",
-            "--return",
-            "--flush",
-            "--command",
-            &line.join(" "),
-            "/dev/null",
-        ])
-        .current_dir(server.dir.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut said = String::new();
-    let mut byte = [0];
-    let mut stdout = child.stdout.take().unwrap();
-    use std::io::Read as _;
-    while !said.contains("Do this?") {
-        assert_eq!(stdout.read(&mut byte).unwrap(), 1, "{said}");
-        said.push(char::from(byte[0]));
-    }
+    let mut asked = Asked::by(&server, &[]);
     // What the terminal makes a Ctrl-C of, and then a yes in haste.
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(b"\x03").unwrap();
-    while !said.contains("interrupted") {
-        assert_eq!(stdout.read(&mut byte).unwrap(), 1, "{said}");
-        said.push(char::from(byte[0]));
-    }
-    stdin.write_all(b"y\n").unwrap();
-    let mut rest = String::new();
-    stdout.read_to_string(&mut rest).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(11), "{said}{rest}");
-    assert!(rest.contains("stopped at the question"), "{said}{rest}");
+    asked.types(b"\x03");
+    asked.until("interrupted");
+    asked.types(b"y\n");
+    let (code, said) = asked.ends();
+    assert_eq!(code, Some(11), "{said}");
+    assert!(said.contains("stopped at the question"), "{said}");
     assert_eq!((server.sum(0), server.fstab()), (before, FSTAB.to_owned()));
     assert!(!server.point().exists());
+}
+
+#[test]
+fn a_line_that_somebody_adds_to_fstab_while_the_question_stands_stays() {
+    let server = Server::new();
+    server.mounts(&[]);
+    let mut asked = Asked::by(&server, &["--undo"]);
+    let line = "/dev/vdc1 /srv/colleague xfs defaults 0 0\n";
+    std::fs::write(server.at("etc/fstab"), server.fstab() + line).unwrap();
+    asked.types(b"y\n");
+    let (code, said) = asked.ends();
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(server.fstab(), format!("{FSTAB}{line}"));
+    assert_eq!(server.source(), "");
 }
 
 #[test]
@@ -157,6 +196,28 @@ fn a_copy_of_a_volume_is_found_whatever_its_name_and_the_sentinel_of_another_is_
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("sentinel of another"), "{said}");
     assert_eq!((server.fstab().as_str(), server.source().as_str()), (FSTAB, ""));
+}
+
+#[test]
+fn the_volume_that_digitalocean_mounts_elsewhere_is_refused_with_a_way_that_works() {
+    let server = Server::new();
+    sh("mkfs.ext4", &[&"-q", &server.volumes[0]]);
+    let unit = server.at("etc/systemd/system/mnt-data_0.mount");
+    let text = format!(
+        "[Unit]\nDescription=Mount DO Volume data_0\n[Mount]\nWhat={}\nWhere=/mnt/data_0\nOptions=defaults,nofail,discard,noatime\nType=ext4\n",
+        server.volumes[0].display()
+    );
+    std::fs::write(&unit, text).unwrap();
+    let (code, said) = server.mount(&[]);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(
+        said.contains("mnt-data_0.mount mounts this volume at /mnt/data_0 already")
+            && said.contains("systemctl disable --now mnt-data_0.mount"),
+        "{said}"
+    );
+    assert_eq!((server.fstab().as_str(), server.source().as_str()), (FSTAB, ""));
+    std::fs::remove_file(&unit).unwrap();
+    server.mounts(&[]);
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn doctor(server: &Server) -> (Option<i32>, String, String) {
 
 #[test]
 fn trap_01_after_a_boot_without_its_volume_the_doctor_says_so_without_an_engine() {
-    let server = Server::new();
+    let mut server = Server::new();
     server.mounts(&[]);
     // All is well: what is left is that there is no project, and no engine.
     let (code, out, err) = doctor(&server);
@@ -59,7 +59,8 @@ fn trap_01_after_a_boot_without_its_volume_the_doctor_says_so_without_an_engine(
         assert!(unwrapped(&out).contains(&words), "{words}: {out}");
     }
     // The volume is not even attached.
-    sh("losetup", &[&"-d", &server.volumes[0]]);
+    let volume = server.volumes.remove(0);
+    sh("losetup", &[&"-d", &volume]);
     let (code, out, _) = doctor(&server);
     assert_eq!(code, Some(3), "{out}");
     assert!(
@@ -213,7 +214,7 @@ async fn a_home_that_is_named_through_a_symlink_is_on_its_mount() {
     write_fstab(&machine, &format!("{line}\n"));
     let named = machine.sysroot().at("/data/postgres");
     let ask = || Asked {
-        homes: vec![named.clone()],
+        homes: vec!std::slice::from_ref(&named),
         ..asked(&machine)
     };
     let point = the_point(&look(ask()).await, &machine.target());
@@ -222,7 +223,7 @@ async fn a_home_that_is_named_through_a_symlink_is_on_its_mount() {
     sh("umount", &[&machine.target()]);
     let seen = look(ask()).await;
     assert_eq!(seen.missing[0].at, machine.target(), "{seen:?}");
-    assert_eq!(seen.missing[0].below, [named.clone()]);
+    assert_eq!(seen.missing[0].below, std::slice::from_ref(&named));
 }
 
 #[tokio::test]
@@ -260,7 +261,7 @@ async fn a_copy_that_is_attached_after_the_mount_is_found() {
     // Attached to fetch a file from it; no link names it.
     let copy = machine.disk.clone();
     let point = the_point(&look(asked(&machine)).await, &machine.target());
-    assert_eq!(point.twins, [copy.device.clone()]);
+    assert_eq!(point.twins, std::slice::from_ref(&copy.device));
 }
 
 #[test]
@@ -273,8 +274,8 @@ fn a_disk_that_cannot_be_read_is_told_and_one_that_is_not_there_is_none() {
         broken.device.clone(),
         "/dev/no-such-disk".into(),
     ]);
-    assert_eq!(seen.with(&disk.uuid()), [disk.device.clone()]);
-    assert_eq!(seen.unread, [broken.device.clone()]);
+    assert_eq!(seen.with(&disk.uuid()), std::slice::from_ref(&disk.device));
+    assert_eq!(seen.unread, std::slice::from_ref(&broken.device));
 }
 
 #[tokio::test]
@@ -306,6 +307,20 @@ async fn a_unit_of_systemd_is_looked_at_as_systemd_does() {
     std::fs::remove_file(&file).unwrap();
     std::os::unix::fs::symlink("/dev/null", &file).unwrap();
     assert_eq!(seen().await, (Start::Masked, false));
+    // DigitalOcean's own, at another place.
+    let own = units.join("mnt-data.mount");
+    let text = format!("[Mount]\nWhat={}\nWhere=/mnt/data\n", machine.disk.device.display());
+    std::fs::write(&own, text).unwrap();
+    let elsewhere = async || {
+        let point = the_point(&look(asked(&machine)).await, &machine.target());
+        point.units_elsewhere
+    };
+    assert_eq!(elsewhere().await, [], "nothing starts it");
+    std::os::unix::fs::symlink(&own, wants.join("mnt-data.mount")).unwrap();
+    assert_eq!(
+        elsewhere().await,
+        [("/etc/systemd/system/mnt-data.mount".into(), "/mnt/data".into())]
+    );
 }
 
 #[tokio::test]
@@ -331,6 +346,14 @@ async fn the_engine_has_to_wait_and_to_be_started_by_a_late_mount() {
     assert_eq!(seen().await, (Some(Waits::Yes), Some(false)));
     boot::write(&sysroot, &boot::engine_comes_up(&sysroot, at).unwrap().unwrap()).unwrap();
     assert_eq!(seen().await, (Some(Waits::Yes), Some(true)));
+    // And a volume that comes late has to be mounted.
+    let late = async || {
+        let point = the_point(&look(asked(&machine)).await, &machine.target());
+        point.mounted_late
+    };
+    assert_eq!(late().await, Some(false));
+    boot::write(&sysroot, &boot::mounted_when_it_comes(at, &machine.disk.uuid())).unwrap();
+    assert_eq!(late().await, Some(true));
 }
 
 #[tokio::test]

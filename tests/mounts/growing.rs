@@ -74,7 +74,16 @@ impl Drop for Grown {
         // Where the kernel was told of a partition by hand, it does not forget it by itself.
         if self.device != self.disk.device {
             for number in ["1", "2"] {
-                ask("delpart", &[&self.disk.device, &number]);
+                let part = format!("/sys/class/block/{}p{number}", self.disk.device.display());
+                let part = part.replace("/dev/", "");
+                // Busy while somebody else reads it, as other tests look at all disks.
+                for _ in 0..100 {
+                    ask("delpart", &[&self.disk.device, &number]);
+                    if !Path::new(&part).exists() {
+                        break;
+                    }
+                    std::thread::sleep(std::time::Duration::from_millis(50));
+                }
             }
         }
     }

@@ -29,7 +29,7 @@ fn units_of_others_for_the_same_place_are_found() {
     let machine = Machine::new();
     let sysroot = machine.sysroot();
     let target = Path::new("/mnt/kms-data");
-    assert_eq!(units::mounting(&sysroot, target).unwrap(), []);
+    assert_eq!(units::mounting(&sysroot, target, None).unwrap(), []);
     let write = |path: &str, text: &str| {
         let path = sysroot.at(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -50,7 +50,7 @@ fn units_of_others_for_the_same_place_are_found() {
     write("/usr/lib/systemd/system/note.txt", "Where=/mnt/kms-data\n");
     std::os::unix::fs::symlink("usr/lib", sysroot.at("/lib")).unwrap();
     std::os::unix::fs::symlink("/nowhere", sysroot.at("/etc/systemd/system/broken.mount")).unwrap();
-    let found = units::mounting(&sysroot, target).unwrap();
+    let found = units::mounting(&sysroot, target, None).unwrap();
     let told: Vec<_> = found
         .iter()
         .map(|unit| (unit.file.to_str().unwrap(), unit.what.as_deref(), unit.maker))

@@ -43,7 +43,10 @@ pub(super) async fn directories(app: &App, world: &World, notes: &mut Vec<String
         let (owner, mode, source) = if let Some(owner) = owners.get(&volume.key) {
             (Some(*owner), new_mode, "as rehome.yml says".to_owned())
         } else if let Some(owner) = scan.and_then(|scan| scan.root_owner) {
-            let mode = scan.map_or(new_mode, |scan| scan.root_mode);
+            // Images leave theirs open to everybody, for the server to close; nobody looks in before it does.
+            let mode = scan
+                .filter(|_| !(server && volume.is_empty()))
+                .map_or(new_mode, |scan| scan.root_mode);
             (Some(owner), mode, format!("as volume {} has it", volume.name))
         } else {
             let user = user_of(app, world, &volume.key).await?;

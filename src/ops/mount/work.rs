@@ -61,15 +61,27 @@ impl Work {
     }
 
     /// What this run mounted and cannot use is not left mounted for whoever comes by.
-    async fn unless_unmounted<T>(&self, result: Result<T>) -> Result<T> {
+    async fn unless_unmounted<T>(&self, plan: &MountPlan, result: Result<T>) -> Result<T> {
         let failure = match result {
             Ok(value) => return Ok(value),
             Err(failure) if !self.mounted => return Err(failure),
             Err(failure) => failure,
         };
-        mounted::unmount(&self.point()).await?;
+        if let Err(other) = mounted::unmount(&self.point()).await {
+            return Err(failure
+                .cause(format!("and it could not be unmounted again: {other}"))
+                .data("nothing was written to it; it is mounted still"));
+        }
+        let line = match plan
+            .actions
+            .iter()
+            .any(|action| matches!(action, Action::Fstab { .. }))
+        {
+            true => "its line is not in /etc/fstab",
+            false => "/etc/fstab is as it was",
+        };
         Err(failure
-            .data("the volume is not mounted, and its line is not in /etc/fstab")
+            .data(format!("the volume is not mounted, and {line}"))
             .hint(format!(
                 "to look at it: mount {} {}",
                 self.node.display(),
@@ -128,7 +140,7 @@ impl Work {
                         ))
                         .cause("it is write-protected, or its options say so: no data can be moved there")),
                     });
-                self.unless_unmounted(volume).await?;
+                self.unless_unmounted(plan, volume).await?;
                 // From here on it may be written to, and nothing that was begun on it is unfinished.
                 self.forget()?;
                 nothing
@@ -137,7 +149,7 @@ impl Work {
                 let made = self
                     .volume(plan)
                     .and_then(|volume| sentinel::make(&volume, &plan.uuid));
-                self.unless_unmounted(made).await?;
+                self.unless_unmounted(plan, made).await?;
                 nothing
             }
             Action::MakeDir(dir) => dirs::make(&self.volume(plan)?, &dir.path, dir.owner, dir.mode)

@@ -154,18 +154,26 @@ pub(super) fn fstab(seen: &BootSeen) -> Vec<Finding> {
                     .mend(WHICH),
             );
         }
+        let twice = |other: &Path| {
+            let what = format!(
+                "the volume of {shown} is mounted at {} too at the next boot",
+                other.display()
+            );
+            Finding::warning("mounted-twice", About::Project, what)
+        };
+        for (file, other) in &point.units_elsewhere {
+            let unit = shell_path(Path::new(file.file_name().unwrap_or_default()));
+            found.push(
+                twice(other)
+                    .seen(format!("by the unit {}", file.display()))
+                    .mend(format!("systemctl disable {unit}")),
+            );
+        }
         for entry in &point.elsewhere {
             found.push(
-                Finding::warning(
-                    "mounted-twice",
-                    About::Project,
-                    format!(
-                        "the volume of {shown} is mounted at {} too at the next boot",
-                        entry.target.display()
-                    ),
-                )
-                .seen(line(entry))
-                .mend("remove that line, if nothing uses the volume there"),
+                twice(&entry.target)
+                    .seen(line(entry))
+                    .mend("remove that line, if nothing uses the volume there"),
             );
         }
     }
@@ -363,21 +371,34 @@ pub(super) fn engine_waits(seen: &BootSeen) -> Vec<Finding> {
     found
 }
 
-/// Trap 28: an engine that waited in vain is started when the volume is mounted later.
-pub(super) fn engine_comes_up(seen: &BootSeen) -> Vec<Finding> {
-    points(seen)
-        .filter(|(_, point)| point.waits == Some(Waits::Yes) && point.comes_up == Some(false))
-        .map(|(at, _)| {
-            Finding::warning(
-                "engine-stays-down",
-                About::Project,
-                format!(
-                    "when {} is mounted only after a boot, nothing starts the engine",
-                    at.display()
-                ),
-            )
-            .seen("docker.service waits for it, and its mount unit does not want docker.service")
-            .mend(mount(at))
-        })
-        .collect()
+/// Trap 28: a volume that is attached after the boot is mounted, and an engine that waited for it in vain is started.
+pub(super) fn late(seen: &BootSeen) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for (at, point) in points(seen) {
+        let shown = at.display();
+        // What others set up they mount by hand.
+        if point.ours && point.mounted_late == Some(false) {
+            found.push(
+                Finding::warning(
+                    "late-volume-unmounted",
+                    About::Project,
+                    format!("when the volume of {shown} is attached only after a boot, nothing mounts it"),
+                )
+                .seen("systemd waits for it for the time in fstab, and starts nothing when it appears later")
+                .mend(mount(at)),
+            );
+        }
+        if point.waits == Some(Waits::Yes) && point.comes_up == Some(false) {
+            found.push(
+                Finding::warning(
+                    "engine-stays-down",
+                    About::Project,
+                    format!("when {shown} is mounted only after a boot, nothing starts the engine"),
+                )
+                .seen("docker.service waits for it, and its mount unit does not want docker.service")
+                .mend(mount(at)),
+            );
+        }
+    }
+    found
 }

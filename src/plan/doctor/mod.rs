@@ -193,7 +193,7 @@ const BOOT_CHECKS: &[fn(&BootSeen) -> Vec<Finding>] = &[
     boot::hidden,
     boot::writable,
     boot::engine_waits,
-    boot::engine_comes_up,
+    boot::late,
     boot::unlooked,
 ];
 

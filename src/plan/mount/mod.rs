@@ -15,7 +15,7 @@ use crate::block::fstab::{Change, Line, refusal};
 use crate::block::sysroot::Sysroot;
 use crate::block::units::Maker;
 use crate::block::{mounted, sentinel};
-use crate::model::{Failure, Owner, Result};
+use crate::model::{ByteSize, Failure, Owner, Result};
 use crate::observe::{ContentSeen, DeviceSeen, MachineSeen};
 
 pub use choose::{choose, ends_with_the_machine, name_of};
@@ -122,6 +122,7 @@ pub fn uuid_of(content: &ContentSeen, wanted: &MountWanted) -> FsUuid {
 pub fn plan_mount(seen: &MachineSeen, wanted: &MountWanted) -> Result<MountPlan> {
     let device = &seen.device;
     let here = device.mounted.contains(&wanted.at);
+    units(seen, wanted)?;
     elsewhere(device, wanted)?;
     place(seen, wanted, here)?;
     let mut actions = Vec::new();
@@ -141,7 +142,13 @@ pub fn plan_mount(seen: &MachineSeen, wanted: &MountWanted) -> Result<MountPlan>
         ));
     }
     let fs_type = match &device.content {
-        ContentSeen::Empty { .. } => {
+        ContentSeen::Empty { read } => {
+            notes.push(format!(
+                "it is empty: no signature, no partition, nothing made of it, nobody writes to it, and {} of its {} were \
+                 read, all zero (--full reads all of it)",
+                ByteSize(*read),
+                device.size
+            ));
             actions.push(Action::Format {
                 command: wanted.mkfs.clone(),
             });
@@ -259,7 +266,10 @@ fn stacked(at: &Path, mounts: usize) -> Failure {
 
 /// The device is mounted nowhere, or just where it is wanted.
 fn elsewhere(device: &DeviceSeen, wanted: &MountWanted) -> Result<()> {
-    match device.mounted.iter().find(|point| **point != wanted.at) {
+    if device.mounted.contains(&wanted.at) {
+        return Ok(());
+    }
+    match device.mounted.first() {
         None => Ok(()),
         Some(point) => Err(Failure::refused(format!(
             "{} is mounted at {} already",
@@ -277,6 +287,31 @@ fn elsewhere(device: &DeviceSeen, wanted: &MountWanted) -> Result<()> {
             point.display()
         ))),
     }
+}
+
+/// No unit of systemd mounts something there, or the volume elsewhere.
+fn units(seen: &MachineSeen, wanted: &MountWanted) -> Result<()> {
+    let Some(unit) = seen.units.first() else {
+        return Ok(());
+    };
+    let file = unit.file.display();
+    let what = match unit.at.as_ref().filter(|at| **at != wanted.at) {
+        Some(at) => format!("{file} mounts this volume at {} already", at.display()),
+        None => format!("{file} mounts something at {} already", wanted.at.display()),
+    };
+    Err(Failure::refused(what)
+        .cause(match unit.maker {
+            Maker::DigitalOcean => {
+                "DigitalOcean made it when the volume was attached; with a line in fstab there would be two"
+            }
+            Maker::Unknown => "with a line in fstab there would be two",
+        })
+        .data("nothing was changed")
+        .hint(format!(
+            "if it is the same volume, let Rehome's line take its place: systemctl disable --now {} && rm {file} && \
+             systemctl daemon-reload, and then the same command again",
+            unit.file.file_name().unwrap_or_default().to_string_lossy()
+        )))
 }
 
 /// Nothing else is mounted at the place or has a claim to it.
@@ -299,19 +334,6 @@ fn place(seen: &MachineSeen, wanted: &MountWanted, here: bool) -> Result<()> {
             String::from_utf8_lossy(&inner.point)
         ))
         .hint("mount the volume at a directory of its own"));
-    }
-    if let Some(unit) = seen.units.first() {
-        return Err(refused(format!("{} mounts something at {at} already", unit.file.display()))
-            .cause(match unit.maker {
-            Maker::DigitalOcean => {
-                "DigitalOcean made it when the volume was attached; with a line in fstab there would be two"
-            }
-            Maker::Unknown => "with a line in fstab there would be two",
-        })
-        .hint(format!(
-            "if it is the same volume, let Rehome's line take its place: systemctl disable --now {}, and remove the file",
-            unit.file.file_name().unwrap_or_default().to_string_lossy()
-        )));
     }
     Ok(())
 }

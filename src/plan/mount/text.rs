@@ -78,7 +78,7 @@ impl Undo {
         match self {
             Self::Unmount => vec![format!("umount {at}")],
             Self::RemoveUnit(piece) => vec![format!("rm {}", piece.path().display())],
-            Self::RemoveLine { .. } => Vec::new(),
+            Self::RemoveLine { line, .. } => vec![line.clone()],
             Self::Reload => vec!["systemctl daemon-reload".to_owned()],
             Self::Release => vec![format!("chattr -i {at}")],
         }

@@ -18,7 +18,9 @@ pub enum Undo {
     RemoveUnit(Piece),
     /// Take the line of fstab away.
     RemoveLine {
-        /// The whole new file.
+        /// The line.
+        line: String,
+        /// The whole new file, as far as it is known when the plan is made.
         bytes: Vec<u8>,
     },
     /// Have systemd read units and fstab again.
@@ -60,7 +62,11 @@ pub fn plan_undo(seen: &UndoSeen) -> Result<Vec<Undo>> {
     }
     actions.extend(seen.pieces.iter().cloned().map(Undo::RemoveUnit));
     if let Change::New(bytes) = line {
-        actions.push(Undo::RemoveLine { bytes });
+        let line = seen
+            .fstab
+            .at(&seen.at, &names)
+            .map_or_else(String::new, |entry| entry.text);
+        actions.push(Undo::RemoveLine { line, bytes });
     }
     let told = actions
         .iter()

@@ -27,6 +27,7 @@ fn point() -> PointSeen {
         flag: Some(Flag::Immutable),
         waits: Some(Waits::Yes),
         comes_up: Some(true),
+        mounted_late: Some(true),
         ..PointSeen::default()
     }
 }
@@ -149,6 +150,13 @@ fn a_second_line_for_the_same_volume_and_a_disk_of_the_host_are_found() {
         )),
         ["warning mounted-twice"]
     );
+    assert_snapshot!(text(at_point(|point| {
+        point.units_elsewhere = vec![("/etc/systemd/system/mnt-data_0.mount".into(), "/mnt/data_0".into())];
+    })), @r"
+    warning [mounted-twice] the volume of /mnt/kms-data is mounted at /mnt/data_0 too at the next boot
+      by the unit /etc/systemd/system/mnt-data_0.mount
+      $ systemctl disable mnt-data_0.mount
+    ");
     assert_eq!(
         ids(at_point(|point| point.ends_with_the_machine = true)),
         ["error disk-of-the-host"]
@@ -160,6 +168,10 @@ fn an_engine_that_does_not_wait_or_stays_down_is_found() {
     assert_eq!(
         ids(at_point(|point| point.comes_up = Some(false))),
         ["warning engine-stays-down"]
+    );
+    assert_eq!(
+        ids(at_point(|point| point.mounted_late = Some(false))),
+        ["warning late-volume-unmounted"]
     );
     assert_eq!(
         ids(at_point(|point| {

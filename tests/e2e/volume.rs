@@ -1,0 +1,141 @@
+//! From an attached, empty device to a moved stack; and how large a device to buy.
+
+use crate::stacks::{postgres_up, table_sum};
+use crate::support::{BUSYBOX, Block, Stack, sh};
+
+#[test]
+fn from_an_empty_device_to_a_moved_database_in_two_commands() {
+    let block = Block::attached(400);
+    let stack = postgres_up();
+    let sum = table_sum(&stack);
+    let sysroot = block.sysroot.as_ref().unwrap().display();
+    let said = stack
+        .rehome(&format!(
+            "mount --device auto --at /mnt/data --yes --sysroot {sysroot}"
+        ))
+        .exits(0)
+        .err;
+    assert!(
+        said.contains("mkfs.ext4") && said.contains("make /mnt/data/postgres"),
+        "{said}"
+    );
+    let root = block.path();
+    // As its volume has it, and the directory of a server is nobody else's.
+    let volume = stack.volume_dir("postgres_data");
+    let shape = |dir: &str| sh(&format!("stat -c '%u:%g %a' {dir}"));
+    assert_eq!(
+        shape(&format!("{root}/postgres")),
+        shape(volume.to_str().unwrap())
+    );
+    stack
+        .rehome(&format!("move --to {root} --no-hooks --yes"))
+        .exits(0);
+    assert_eq!(table_sum(&stack), sum);
+    // On the device, and found by a program that is not Rehome.
+    let device = sh(&format!("findmnt -no SOURCE --target {root}/postgres/pgdata"));
+    assert_eq!(device, block.device);
+    assert_eq!(sh(&format!("blkid -p -o value -s TYPE {device}")), "ext4");
+    stack.rehome("move --to volumes --no-hooks --yes").exits(0);
+    assert_eq!(table_sum(&stack), sum);
+}
+
+#[test]
+fn the_directory_of_a_new_database_is_its_users_alone() {
+    let block = Block::attached(200);
+    let stack = Stack::write(&format!(
+        r#"services:
+  db:
+    image: {}
+    environment: {{ POSTGRES_PASSWORD: secret-pw-7 }}
+    volumes: ["postgres_data:/var/lib/postgresql/data"]
+  app:
+    image: {BUSYBOX}
+    command: ["sleep", "1000000"]
+    user: "1234:567"
+    volumes: ["media:/media"]
+volumes:
+  postgres_data:
+  media:
+"#,
+        crate::support::POSTGRES
+    ));
+    // Made and never started: there is nothing to take owners from but the images.
+    stack.compose("create");
+    stack.file("rehome.yml", "version: 1\nblock:\n  volumes:\n    postgres_data: { path: postgres }\n    media: { path: media, owner: \"1000:1001\" }\n");
+    let sysroot = block.sysroot.as_ref().unwrap().display();
+    stack
+        .rehome(&format!("mount --at /mnt/data --yes --sysroot {sysroot}"))
+        .exits(0);
+    let root = block.path();
+    let user = sh(&format!(
+        "docker run --rm --entrypoint id {} postgres | sed 's/uid=\\([0-9]*\\).* gid=\\([0-9]*\\).*/\\1:\\2/'",
+        crate::support::POSTGRES
+    ));
+    assert_eq!(
+        sh(&format!("stat -c '%u:%g %a' {root}/postgres")),
+        format!("{user} 700")
+    );
+    assert_eq!(sh(&format!("stat -c '%u:%g %a' {root}/media")), "1000:1001 755");
+}
+
+#[test]
+fn size_measures_what_du_measures_and_knows_the_growth() {
+    let stack = Stack::up(&format!(
+        r#"services:
+  app:
+    image: {BUSYBOX}
+    command: ["sleep", "1000000"]
+    init: true
+    volumes: ["media:/media", "other:/other"]
+volumes:
+  media:
+  other:
+"#
+    ));
+    let dir = stack.volume_dir("media");
+    let d = dir.display();
+    sh(&format!(
+        "cd {d}; head -c 20M /dev/urandom >large; truncate -s 1G sparse; mkdir -p a/b
+         for i in $(seq 300); do echo $i >a/b/$i; done; ln -s large link; sync -f {d}"
+    ));
+    let measure = || {
+        let json = stack.rehome("size --json").exits(0).json();
+        let volumes = json["volumes"].as_array().unwrap().clone();
+        let media = volumes
+            .into_iter()
+            .find(|volume| volume["key"] == "media")
+            .unwrap();
+        (json, media)
+    };
+    let du = |options: &str| {
+        sh(&format!("du -s {options} {d} | cut -f1"))
+            .parse::<u64>()
+            .unwrap()
+    };
+    let (json, media) = measure();
+    assert_eq!(media["allocated"].as_u64(), Some(du("-B1")), "{media}");
+    let lengths = sh(&format!(
+        "find {d} -type f -printf '%s\\n' | awk '{{n += $1}} END {{print n}}'"
+    ));
+    assert_eq!(media["apparent"].to_string(), lengths, "{media}");
+    assert_eq!(media["files"], 302, "{media}");
+    assert!(
+        media.get("grown").is_none() && json.get("measured_before").is_none(),
+        "{json}"
+    );
+
+    let before = du("-B1");
+    sh(&format!(
+        "head -c 5M /dev/urandom >{d}/more; rm {d}/a/b/1*; sync -f {d}"
+    ));
+    let (json, media) = measure();
+    let grown = i64::try_from(du("-B1")).unwrap() - i64::try_from(before).unwrap();
+    assert_eq!(media["grown"].as_i64(), Some(grown), "{media}");
+    assert!(json.get("measured_before").is_some(), "{json}");
+    // For people: the table, and the bars of what uses the space.
+    let run = stack.rehome("size").exits(0);
+    for words in ["ON DISK", "media", "NEEDS ROOM", "█", "<- enough"] {
+        assert!(run.out.contains(words), "{words}: {}", run.out);
+    }
+    stack.assert_tidy();
+}
