@@ -214,7 +214,7 @@ async fn a_home_that_is_named_through_a_symlink_is_on_its_mount() {
     write_fstab(&machine, &format!("{line}\n"));
     let named = machine.sysroot().at("/data/postgres");
     let ask = || Asked {
-        homes: vec!std::slice::from_ref(&named),
+        homes: vec![named.clone()],
         ..asked(&machine)
     };
     let point = the_point(&look(ask()).await, &machine.target());
@@ -309,7 +309,10 @@ async fn a_unit_of_systemd_is_looked_at_as_systemd_does() {
     assert_eq!(seen().await, (Start::Masked, false));
     // DigitalOcean's own, at another place.
     let own = units.join("mnt-data.mount");
-    let text = format!("[Mount]\nWhat={}\nWhere=/mnt/data\n", machine.disk.device.display());
+    let text = format!(
+        "[Mount]\nWhat={}\nWhere=/mnt/data\n",
+        machine.disk.device.display()
+    );
     std::fs::write(&own, text).unwrap();
     let elsewhere = async || {
         let point = the_point(&look(asked(&machine)).await, &machine.target());
