@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Settings;
+use crate::block::fstab::{Entry, Fstab};
+use crate::block::mounted::Mounts;
+use crate::block::sysroot::Sysroot;
 use crate::compose::{self, Compose, Located, Project};
 use crate::engine::{self, Engine};
 use crate::event::Events;
@@ -67,7 +70,11 @@ impl App {
         // Before anything that needs an engine: a mistake in it is one without.
         let settings = Settings::load(options.config.as_deref(), &located)?;
         let host = engine::resolve_host(&options.engine)?;
-        let engine = Engine::connect(host).await?;
+        let local = host.is_local();
+        let engine = Engine::connect(host).await.map_err(|failure| match local {
+            true => waiting_for_volumes(failure),
+            false => failure,
+        })?;
         let compose = Compose::find(&options.project.env, Some(&engine.host().url)).await?;
         let project = compose::project::load(&compose, &located).await?;
         // From here on the name is said, and not found out again.
@@ -146,6 +153,31 @@ impl App {
     }
 }
 
+/// After a boot without its block volume an engine does not answer: it waits for the volume, as `rehome mount` arranged.
+fn waiting_for_volumes(failure: Failure) -> Failure {
+    let missing = |at: &Path| Mounts::about(at).is_ok_and(|mounts| mounts.here.is_empty());
+    match Fstab::read(&Sysroot::new(None)) {
+        Ok(fstab) => name_volumes(failure, &fstab, missing),
+        Err(_) => failure,
+    }
+}
+
+/// Names the volumes whose lines in fstab are Rehome's and that are not mounted.
+fn name_volumes(failure: Failure, fstab: &Fstab, missing: impl Fn(&Path) -> bool) -> Failure {
+    let ours = fstab.entries().filter(Entry::is_ours);
+    ours.filter(|entry| missing(&entry.target))
+        .fold(failure, |failure, entry| {
+            let at = entry.target.display();
+            failure
+                .cause(format!(
+                    "{at} is not mounted, and the engine does not start without it"
+                ))
+                .hint(format!(
+                    "is the volume attached? lsblk -f; then: mount {at} && systemctl start docker"
+                ))
+        })
+}
+
 /// The state directory of this machine and user.
 pub(super) fn state_dir(options: &Options) -> Result<StateDir> {
     let root = rustix::process::geteuid().is_root();
@@ -170,4 +202,25 @@ pub(super) fn entropy() -> [u8; 6] {
         .finish()
         .to_le_bytes();
     [bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5]]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_that_waits_for_a_volume_is_said_to() {
+        let fstab = Fstab::parse(
+            b"/dev/sda1 / ext4 defaults 0 1\n\
+              UUID=0b5ae5e5-7a5b-4c1e-9f0e-4a2f3f0e8a11 /mnt/kms-data ext4 defaults,nofail,x-rehome 0 2\n",
+        );
+        let failure = || Failure::environment("the engine does not answer");
+        let told = name_volumes(failure(), &fstab, |_| true);
+        assert_eq!(
+            told.causes,
+            ["/mnt/kms-data is not mounted, and the engine does not start without it"]
+        );
+        assert!(told.hints[0].contains("mount /mnt/kms-data && systemctl start docker"));
+        assert!(name_volumes(failure(), &fstab, |_| false).causes.is_empty());
+    }
 }
