@@ -199,11 +199,26 @@ pub enum Command {
     },
 }
 
+/// What a command does when somebody presses Ctrl-C once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenInterrupted {
+    /// It has a journal.
+    GoesBack,
+    /// What was done is not done again.
+    StopsAtTheNextStep,
+    /// It only looks, or what it does belongs together.
+    GoesOn,
+}
+
 impl Command {
-    /// Whether what it does can be resumed and rolled back.
+    /// What it does when somebody presses Ctrl-C once.
     #[must_use]
-    pub fn keeps_a_journal(&self) -> bool {
-        matches!(self, Self::Move(_) | Self::Resume(_) | Self::Rollback(_))
+    pub fn when_interrupted(&self) -> WhenInterrupted {
+        match self {
+            Self::Move(_) | Self::Resume(_) | Self::Rollback(_) => WhenInterrupted::GoesBack,
+            Self::Mount(_) => WhenInterrupted::StopsAtTheNextStep,
+            _ => WhenInterrupted::GoesOn,
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use clap::CommandFactory;
 
-use self::args::{Cli, ColorWhen, Command, Global};
+use self::args::{Cli, ColorWhen, Command, Global, WhenInterrupted};
 use crate::event::{Event, Events, Outcome};
 use crate::model::{Failure, Kind, Result};
 use crate::ops::Options;
@@ -126,7 +126,7 @@ async fn run(cli: Cli, command: String) -> u8 {
         ui::diagnostics();
     }
     let interrupt = Interrupt::new();
-    listen(&interrupt, Arc::clone(&events), cli.command.keeps_a_journal());
+    listen(&interrupt, Arc::clone(&events), cli.command.when_interrupted());
     let cx = Cx {
         events,
         color,
@@ -161,17 +161,20 @@ async fn run(cli: Cli, command: String) -> u8 {
 
 /// The first Ctrl-C (or SIGTERM) asks the run to go back; the second leaves a journal that can be resumed. What keeps no
 /// journal stops at its next step.
-fn listen(interrupt: &Interrupt, events: Arc<dyn Events>, journal: bool) {
-    let (first, second) = if journal {
-        (
+fn listen(interrupt: &Interrupt, events: Arc<dyn Events>, when: WhenInterrupted) {
+    let (first, second) = match when {
+        WhenInterrupted::GoesBack => (
             "interrupted: going back; once more leaves it as it is, to be resumed",
             "left as it is: `rehome resume` or `rehome rollback` goes on",
-        )
-    } else {
-        (
+        ),
+        WhenInterrupted::StopsAtTheNextStep => (
             "interrupted: stopping before the next step; once more leaves it as it is",
             "left as it is: a program that was started may still run; the same command again looks and goes on",
-        )
+        ),
+        WhenInterrupted::GoesOn => (
+            "interrupted: this goes on to its end; once more leaves it as it is",
+            "left as it is: a program that was started may still run; the same command again looks and goes on",
+        ),
     };
     let interrupt = interrupt.clone();
     tokio::spawn(async move {

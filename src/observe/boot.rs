@@ -167,19 +167,6 @@ pub async fn look(asked: Asked) -> BootSeen {
     }
 }
 
-/// Where Rehome's lines of fstab mount something, and nothing is mounted: for a failure's causes. Quick, and best effort.
-#[must_use]
-pub fn not_mounted(sysroot: &Sysroot) -> Vec<PathBuf> {
-    let (Ok(table), Ok(fstab)) = (mounts::table("self"), Fstab::read(sysroot)) else {
-        return Vec::new();
-    };
-    let ours = fstab.entries().filter(Entry::is_ours);
-    let targets = ours.map(|entry| sysroot.at(&entry.target));
-    targets
-        .filter(|target| !table.iter().any(|mount| mount.point() == target))
-        .collect()
-}
-
 /// What everything below needs.
 struct Look<'a> {
     sysroot: &'a Sysroot,

@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Settings;
+use crate::block::fstab::{Entry, Fstab};
+use crate::block::mounted::Mounts;
 use crate::block::sysroot::Sysroot;
 use crate::compose::{self, Compose, Located, Project};
 use crate::engine::{self, Engine};
 use crate::event::Events;
 use crate::model::{Failure, ProjectName, Result, RunId};
-use crate::observe::{Depth, Observer, World, boot};
+use crate::observe::{Depth, Observer, World};
 use crate::saga::Interrupt;
 use crate::saga::recovery::unfinished;
 use crate::state::{Lock, LockNote, ProjectDir, ProjectKey, StateDir};
@@ -70,7 +72,7 @@ impl App {
         let host = engine::resolve_host(&options.engine)?;
         let local = host.is_local();
         let engine = Engine::connect(host).await.map_err(|failure| match local {
-            true => with_missing_volumes(failure, &boot::not_mounted(&Sysroot::new(None))),
+            true => waiting_for_volumes(failure),
             false => failure,
         })?;
         let compose = Compose::find(&options.project.env, Some(&engine.host().url)).await?;
@@ -151,20 +153,29 @@ impl App {
     }
 }
 
-/// After a boot without its volume the engine does not answer, because it waits: whoever reads this wants to know that.
-fn with_missing_volumes(mut failure: Failure, missing: &[PathBuf]) -> Failure {
-    for at in missing {
-        failure = failure.cause(format!(
-            "the block volume of {} is not mounted, and the engine may wait for it",
-            at.display()
-        ));
+/// After a boot without its block volume an engine does not answer: it waits for the volume, as `rehome mount` arranged.
+fn waiting_for_volumes(failure: Failure) -> Failure {
+    let missing = |at: &Path| Mounts::about(at).is_ok_and(|mounts| mounts.here.is_empty());
+    match Fstab::read(&Sysroot::new(None)) {
+        Ok(fstab) => name_volumes(failure, &fstab, missing),
+        Err(_) => failure,
     }
-    if !missing.is_empty() {
-        failure
-            .hints
-            .insert(0, "see what is missing: rehome doctor".to_owned());
-    }
-    failure
+}
+
+/// Names the volumes whose lines in fstab are Rehome's and that are not mounted.
+fn name_volumes(failure: Failure, fstab: &Fstab, missing: impl Fn(&Path) -> bool) -> Failure {
+    let ours = fstab.entries().filter(Entry::is_ours);
+    ours.filter(|entry| missing(&entry.target))
+        .fold(failure, |failure, entry| {
+            let at = entry.target.display();
+            failure
+                .cause(format!(
+                    "{at} is not mounted, and the engine does not start without it"
+                ))
+                .hint(format!(
+                    "is the volume attached? lsblk -f; then: mount {at} && systemctl start docker"
+                ))
+        })
 }
 
 /// The state directory of this machine and user.
@@ -191,4 +202,25 @@ pub(super) fn entropy() -> [u8; 6] {
         .finish()
         .to_le_bytes();
     [bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5]]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_that_waits_for_a_volume_is_said_to() {
+        let fstab = Fstab::parse(
+            b"/dev/sda1 / ext4 defaults 0 1\n\
+              UUID=0b5ae5e5-7a5b-4c1e-9f0e-4a2f3f0e8a11 /mnt/kms-data ext4 defaults,nofail,x-rehome 0 2\n",
+        );
+        let failure = || Failure::environment("the engine does not answer");
+        let told = name_volumes(failure(), &fstab, |_| true);
+        assert_eq!(
+            told.causes,
+            ["/mnt/kms-data is not mounted, and the engine does not start without it"]
+        );
+        assert!(told.hints[0].contains("mount /mnt/kms-data && systemctl start docker"));
+        assert!(name_volumes(failure(), &fstab, |_| false).causes.is_empty());
+    }
 }

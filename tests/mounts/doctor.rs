@@ -116,8 +116,8 @@ fn every_command_names_the_volume_that_is_missing_when_no_engine_answers() {
     let (code, _, err) = without_engine(project.path(), &["status"]);
     assert_eq!(code, Some(1), "{err}");
     assert!(
-        unwrapped(&err).contains("the block volume of /mnt/kms-missing is not mounted")
-            && err.contains("hint: see what is missing: rehome doctor"),
+        unwrapped(&err).contains("/mnt/kms-missing is not mounted, and the engine does not start")
+            && err.contains("mount /mnt/kms-missing && systemctl start docker"),
         "{err}"
     );
 }
