@@ -412,44 +412,49 @@ impl Look<'_> {
         let twins = present.map_or(&[][..], |(uuid, present)| present.with(uuid));
         let others = twins.iter().filter(|node| !shows(mount, node)).cloned();
         let (units, units_elsewhere) = self.units(&at, source, uuid.as_ref())?;
-        let comes_up = match boot::systemd_runs(sysroot) {
-            true => boot::engine_comes_up(sysroot, &at)?,
-            false => None,
-        };
-        let link = uuid.filter(|_| boot::systemd_runs(sysroot));
-        let link = link.map(|uuid| boot::standing(sysroot, &boot::mounted_when_it_comes(&at, &uuid)));
-        let stacks = match boot::systemd_runs(sysroot) {
-            true => boot::ours(sysroot, &at)?,
-            false => Vec::new(),
-        };
-        let stacks = stacks.into_iter().filter_map(|piece| match piece {
-            Piece::File { text, .. } if text.contains("\nExecStart=") => Some(text),
-            Piece::File { .. } | Piece::Link { .. } => None,
-        });
-        let comes_up = comes_up.map(|link| boot::standing(sysroot, &link)).transpose()?;
-        Ok(PointSeen {
-            uuid,
+        let mut seen = PointSeen {
             // One that is there alone is the mounted one, by another name.
             twins: others.take_while(|_| twins.len() > 1).collect(),
             ends_with_the_machine: self.cloud(mount).is_some_and(|cloud| cloud.ends_with_the_machine),
-            troubles,
             elsewhere: elsewhere.collect(),
             ours: line.is_some_and(|line| line.is_ours()),
+            waits: self.waits(&at)?,
+            uuid,
+            troubles,
             units,
             units_elsewhere,
             sentinel,
             hidden,
             flag,
-            waits: self.waits(&at)?,
+            ..PointSeen::default()
+        };
+        if boot::systemd_runs(sysroot) {
+            self.late(&at, &mut seen)?;
+        }
+        Ok(seen)
+    }
+
+    /// What systemd does when the volume comes after the boot.
+    fn late(&self, at: &Path, seen: &mut PointSeen) -> Result<()> {
+        let standing = |piece: &Piece| boot::standing(self.sysroot, piece);
+        if let Some(uuid) = &seen.uuid {
             // One that leads elsewhere does the same: its name alone counts.
-            mounted_late: link.transpose()?.map(|standing| standing != Standing::Missing),
-            stacks: stacks.collect(),
-            comes_up: comes_up.map(|standing| standing == Standing::There),
-        })
+            let there = standing(&boot::mounted_when_it_comes(at, uuid))? != Standing::Missing;
+            seen.mounted_late = Some(there);
+        }
+        if let Some(link) = boot::engine_comes_up(self.sysroot, at)? {
+            seen.comes_up = Some(standing(&link)? == Standing::There);
+        }
+        let units = boot::ours(self.sysroot, at)?.into_iter();
+        let stacks = units.filter_map(|piece| match piece {
+            Piece::File { text, .. } if text.contains("\nExecStart=") => Some(text),
+            Piece::File { .. } | Piece::Link { .. } => None,
+        });
+        seen.stacks = stacks.collect();
+        Ok(())
     }
 
     /// The units that mount something at a place, and those that mount its device elsewhere at boot.
-    #[allow(clippy::type_complexity)]
     fn units(
         &self,
         at: &Path,

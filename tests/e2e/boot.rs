@@ -47,6 +47,15 @@ fn trap_01_without_its_volume_nothing_starts_and_nothing_is_written_in_its_place
     engine.stop();
     let root = block.path();
     sh(&format!("umount {root}"));
+    // Where systemd runs the engine does not start now, and whoever is woken up asks what is wrong.
+    let sysroot = block.sysroot.as_ref().unwrap().display();
+    let doctor = format!("doctor --json --sysroot {sysroot}");
+    let run = stack.rehome(&doctor).exits(3);
+    assert!(
+        run.out.contains("\"home-not-mounted\"") && run.out.contains("\"engine-silent\""),
+        "{}",
+        run.out
+    );
     engine.start();
     wait_for("the engine to try it", || {
         error(&stack, "app").contains("no such file or directory")
@@ -60,10 +69,7 @@ fn trap_01_without_its_volume_nothing_starts_and_nothing_is_written_in_its_place
     );
     assert!(!try_sh(&format!("mkdir {root}/data")).status.success());
     assert_eq!(sh(&format!("ls -A {root}")), "", "nothing is on the root disk");
-    let sysroot = block.sysroot.as_ref().unwrap().display();
-    let run = stack
-        .rehome(&format!("doctor --json --sysroot {sysroot}"))
-        .exits(3);
+    let run = stack.rehome(&doctor).exits(3);
     assert!(run.out.contains("\"home-missing\""), "{}", run.out);
 
     // Trap 28: the volume comes, and the engine does not try again. The unit does.
