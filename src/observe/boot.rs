@@ -411,7 +411,6 @@ impl Look<'_> {
         let present = alone.zip(self.present.as_ref());
         let twins = present.map_or(&[][..], |(uuid, present)| present.with(uuid));
         let others = twins.iter().filter(|node| !shows(mount, node)).cloned();
-        let (units, units_elsewhere) = self.units(&at, source, uuid.as_ref())?;
         let mut seen = PointSeen {
             // One that is there alone is the mounted one, by another name.
             twins: others.take_while(|_| twins.len() > 1).collect(),
@@ -421,13 +420,12 @@ impl Look<'_> {
             waits: self.waits(&at)?,
             uuid,
             troubles,
-            units,
-            units_elsewhere,
             sentinel,
             hidden,
             flag,
             ..PointSeen::default()
         };
+        self.units(&at, source, &mut seen)?;
         if boot::systemd_runs(sysroot) {
             self.late(&at, &mut seen)?;
         }
@@ -455,31 +453,26 @@ impl Look<'_> {
     }
 
     /// The units that mount something at a place, and those that mount its device elsewhere at boot.
-    fn units(
-        &self,
-        at: &Path,
-        device: &Path,
-        uuid: Option<&FsUuid>,
-    ) -> Result<(Vec<UnitSeen>, Vec<(PathBuf, PathBuf)>)> {
-        let (mut here, mut elsewhere) = (Vec::new(), Vec::new());
+    fn units(&self, at: &Path, device: &Path, seen: &mut PointSeen) -> Result<()> {
         for unit in units::mounting(self.sysroot, at, Some(device))? {
             let start = start(self.sysroot, &unit)?;
             if let Some(other) = unit.at.filter(|other| other != at) {
-                elsewhere.extend((start == Start::Wanted).then_some((unit.file, other)));
+                let starts = (start == Start::Wanted).then_some((unit.file, other));
+                seen.units_elsewhere.extend(starts);
                 continue;
             }
-            let other = unit.what.as_deref().and_then(|what| {
+            let said = unit.what.as_deref().and_then(|what| {
                 // As a line of fstab that says nothing else.
                 let line = Fstab::parse(format!("{what} /").as_bytes()).entries().next()?;
                 line.uuid().or_else(|| self.leads_to(&line))
             });
-            here.push(UnitSeen {
+            seen.units.push(UnitSeen {
                 start,
                 file: unit.file,
-                of_another: other.zip(uuid.copied()).is_some_and(|(said, is)| said != is),
+                of_another: said.zip(seen.uuid).is_some_and(|(said, is)| said != is),
             });
         }
-        Ok((here, elsewhere))
+        Ok(())
     }
 
     /// The file system that a line would mount now. One that leads nowhere, or to what cannot be read, is told by others.
