@@ -7,6 +7,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::process::geteuid;
+
 use super::Looked;
 use crate::block::bare::{Bare, Flag, Hidden};
 use crate::block::boot::{self, Piece, Standing};
@@ -304,7 +306,8 @@ impl Look<'_> {
         match (line.uuid(), &self.present) {
             (Some(uuid), Some(present)) => match present.with(&uuid) {
                 [node, ..] => DeviceIs::Attached(node.clone()),
-                [] if present.unread.is_empty() => DeviceIs::Gone,
+                // Whoever may not read disks does not know.
+                [] if present.unread.is_empty() && geteuid().is_root() => DeviceIs::Gone,
                 [] => DeviceIs::Untold,
             },
             _ if line.by_kernel_name() => DeviceIs::Gone,
