@@ -18,7 +18,7 @@ use super::hash::Hash;
 use super::manifest::Proof;
 use super::meta::{Grain, Kind, Meta};
 use super::same::Same;
-use super::store::{self, Store};
+use super::store::{self, Records, Store};
 use super::tree::{EntryId, NO_DIR, Tree};
 use crate::model::Owner;
 
@@ -93,6 +93,7 @@ struct Comparer<'a> {
     pair: &'a Pair<'a>,
     hand: Hand<'a>,
     buffer: Buffer,
+    records: Records,
     findings: Findings,
     pending: Vec<Pending>,
 }
@@ -111,6 +112,7 @@ pub fn compare(pair: &Pair<'_>) -> Result<Findings> {
         pair,
         hand: pair.roots.hand(),
         buffer: Buffer::default(),
+        records: Records::default(),
         findings: Findings::default(),
         pending: Vec::new(),
     };
@@ -162,11 +164,13 @@ impl Comparer<'_> {
             let metas = (self.pair.left.root, self.pair.right.root);
             self.entry((None, None), node, b".", metas, None)?;
         }
+        let mut records = std::mem::take(&mut self.records);
         let known = match self.pair.known {
-            Some(store) => store.of_dir(node.id, left.entries.len()),
-            None => Ok(vec![None; left.entries.len()]),
+            Some(store) => store.of_dir(node.id, left.entries.len(), &mut records),
+            None => Ok(&records),
         };
-        let known = known.map_err(store::failed)?;
+        // Without a store there are no records.
+        let known = known.map_err(store::failed)?.iter().chain(std::iter::repeat(None));
         for (slot, (entry, known)) in left.entries.iter().zip(known).enumerate() {
             if entry.meta.kind == Kind::Socket {
                 continue;
@@ -197,7 +201,7 @@ impl Comparer<'_> {
                 continue;
             }
             let (ids, metas) = ((Some(id), Some(other_id)), (entry.meta, other.meta));
-            self.entry(ids, node, name, metas, store::proof(&known))?;
+            self.entry(ids, node, name, metas, store::proof(known))?;
             match (entry.dir, other.dir) {
                 (NO_DIR, dir) => self.below(dir, false),
                 (dir, NO_DIR) => self.below(dir, true),
@@ -219,6 +223,7 @@ impl Comparer<'_> {
                 self.below(entry.dir, false);
             }
         }
+        self.records = records;
         Ok(())
     }
 
