@@ -162,8 +162,10 @@ impl Comparer<'_> {
         let (left, right) = (self.pair.left.dir(node.id), self.pair.right.dir(right_id));
         if node.depth == 0 {
             let metas = (self.pair.left.root, self.pair.right.root);
-            self.entry((None, None), node, b".", metas, None)?;
+            self.entry((None, None), node, (b".", b""), metas, None)?;
         }
+        let mut path = node.path_below();
+        let parent = path.len();
         let mut records = std::mem::take(&mut self.records);
         let known = match self.pair.known {
             Some(store) => store.of_dir(node.id, left.entries.len(), &mut records),
@@ -201,7 +203,9 @@ impl Comparer<'_> {
                 continue;
             }
             let (ids, metas) = ((Some(id), Some(other_id)), (entry.meta, other.meta));
-            self.entry(ids, node, name, metas, store::proof(known))?;
+            path.truncate(parent);
+            path.extend_from_slice(name);
+            self.entry(ids, node, (name, &path), metas, store::proof(known))?;
             match (entry.dir, other.dir) {
                 (NO_DIR, dir) => self.below(dir, false),
                 (dir, NO_DIR) => self.below(dir, true),
@@ -265,16 +269,12 @@ impl Comparer<'_> {
         }
     }
 
-    fn path(&self, id: Id) -> Vec<u8> {
-        id.map(|id| self.pair.left.path(id)).unwrap_or_default()
-    }
-
     /// Compares all but content.
     fn entry(
         &mut self,
         (id, other): (Id, Id),
         node: &Arc<Node>,
-        name: &[u8],
+        (name, path): (&[u8], &[u8]),
         (left, right): (Meta, Meta),
         proof: Option<Proof>,
     ) -> Result<()> {
@@ -282,7 +282,6 @@ impl Comparer<'_> {
             self.tell(id, other, Finding::Different(what));
             return Ok(());
         }
-        let path = self.path(id);
         let live = self.pair.live;
         let sides = read_small(&mut self.hand, node, name, left.kind);
         let (a, b) = match sides {
@@ -296,16 +295,16 @@ impl Comparer<'_> {
                 return Ok(());
             }
             (Err(errno), _) if vanished(errno) => {
-                return Err(Fault::source_changed(&path, errno.to_string()));
+                return Err(Fault::source_changed(path, errno.to_string()));
             }
-            (Err(errno), _) => return Err(Fault::io(Side::Source, "read", &path, errno)),
-            (_, Err(errno)) => return Err(Fault::io(Side::Destination, "read", &path, errno)),
+            (Err(errno), _) => return Err(Fault::io(Side::Source, "read", path, errno)),
+            (_, Err(errno)) => return Err(Fault::io(Side::Destination, "read", path, errno)),
         };
         if let Some(what) = a.differs_in(&b) {
             self.tell(id, other, Finding::Different(what));
             return Ok(());
         }
-        let mut seen = self.digest(id, &path, &right, &a);
+        let mut seen = self.digest(id, path, &right, &a);
         let xattrs = a.xattrs.len() as u32;
         if let (Kind::File, Some(id), Some(other)) = (left.kind, id, other)
             && !self.pair.left.is_link(id)

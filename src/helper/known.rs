@@ -215,10 +215,7 @@ pub fn write_manifest(path: &Path, tree: &Tree, files: &Store) -> Result<Sum> {
         for id in 0..tree.counts().len() as u32 {
             let dir = tree.dir(id);
             let known = files.of_dir(id, dir.entries.len(), &mut records)?;
-            let mut path = dir.node.path(b"");
-            if !path.is_empty() {
-                path.push(b'/');
-            }
+            let mut path = dir.node.path_below();
             let parent = path.len();
             for (slot, (entry, known)) in (0..).zip(dir.entries.iter().zip(known.iter())) {
                 if entry.meta.kind != Kind::File || tree.is_link(EntryId { dir: id, slot }) {
