@@ -8,7 +8,7 @@ use rustix::io::{Errno, pread, pwrite};
 
 use super::context::Context;
 use super::fault::{Fault, Result, Side};
-use super::hash::{Blocks, HASHED, Hash, hash_of_block, hash_of_list};
+use super::hash::{Blocks, Hash, hash_of_list};
 use super::meta::Meta;
 use super::throttle::Throttle;
 
@@ -305,36 +305,10 @@ pub fn hash_from_disk(
     read(reader, file.as_fd(), meta, range, buffer, |_, _, _| Ok(()))
 }
 
-/// Reads some blocks of a file from the disk and compares them with a list of the hashes from block `first` on.
-///
-/// # Errors
-/// When it cannot be read.
-pub fn blocks_from_disk(
-    reader: Reader<'_>,
-    file: &OwnedFd,
-    (list, first): (&[Hash], u32),
-    blocks: &[u32],
-    buffer: &mut Buffer,
-) -> Result<bool> {
-    bypass_cache(file);
-    let buffer = &mut buffer.bytes()[..HASHED];
-    for &block in blocks {
-        reader.cx.go_on()?;
-        let at = u64::from(block) * HASHED as u64;
-        let got = fill(file.as_fd(), buffer, at)
-            .map_err(|errno| Fault::io(reader.side, "read back", &(reader.path)(), errno))?;
-        let wanted = block.checked_sub(first).and_then(|at| list.get(at as usize));
-        if wanted != Some(&hash_of_block(&buffer[..got])) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
 /// What is read next comes from the device, after what was written there was written to it. A file system that cannot do
 /// that is asked to drop the pages that it synced; that can be refused as well, and the comparison is then one with the
 /// page cache.
-fn bypass_cache(file: &OwnedFd) {
+pub fn bypass_cache(file: &OwnedFd) {
     if !make_direct(file.as_fd()) {
         match fadvise(file, 0, None, Advice::DontNeed) {
             Ok(()) | Err(_) => {}

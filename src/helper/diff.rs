@@ -172,7 +172,10 @@ impl Comparer<'_> {
             None => Ok(&records),
         };
         // Without a store there are no records.
-        let known = known.map_err(store::failed)?.iter().chain(std::iter::repeat(None));
+        let known = known
+            .map_err(store::failed)?
+            .iter()
+            .chain(std::iter::repeat(None));
         for (slot, (entry, known)) in left.entries.iter().zip(known).enumerate() {
             if entry.meta.kind == Kind::Socket {
                 continue;

@@ -322,17 +322,15 @@ impl<'a> Copier<'a> {
                 (content, true, true)
             }
             Way::Patch { list, same_length } => {
-                let first = (range.start / HASHED as u64) as u32;
                 let to = (to.as_fd(), &list[..]);
-                let patch::Patched { content, changed } =
+                let patch::Patched { content, written } =
                     patch::patch(reader(Side::Source), throttle, source, to, range)?;
-                let same = if read_back && !changed.is_empty() {
-                    let (file, list) = (self.reopen(*id)?, (&content.list[..], first));
-                    content::blocks_from_disk(destination, &file, list, &changed, &mut self.buffer)?
+                let same = if read_back && !written.is_empty() {
+                    patch::read_back(destination, &self.reopen(*id)?, &written, &mut self.buffer)?
                 } else {
                     true
                 };
-                (content, !changed.is_empty() || !same_length, same)
+                (content, !written.is_empty() || !same_length, same)
             }
         };
         if !same {

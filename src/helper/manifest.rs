@@ -395,7 +395,9 @@ mod tests {
 
     fn write_all(path: &Path, entries: &[(Vec<u8>, Entry)]) -> io::Result<()> {
         write(path, |out| {
-            entries.iter().try_for_each(|(path, entry)| out.entry(path, entry))
+            entries
+                .iter()
+                .try_for_each(|(path, entry)| out.entry(path, entry))
         })
     }
 

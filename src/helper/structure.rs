@@ -103,9 +103,13 @@ pub fn bring(pass: &Pass<'_>, to_root: &Meta, (files, staged): (&Store, &Staged)
         };
         (maker, room)
     };
-    let makers = work_off(pass.cx, pass.jobs, vec![root], state, |(maker, room), node, more| {
-        maker.directory(room, &node, more)
-    })?;
+    let makers = work_off(
+        pass.cx,
+        pass.jobs,
+        vec![root],
+        state,
+        |(maker, room), node, more| maker.directory(room, &node, more),
+    )?;
     let mut all = Structure::default();
     for (Maker { did, .. }, _) in makers {
         all.content.extend(did.content);
@@ -173,7 +177,9 @@ impl<'a> Maker<'a> {
                 dir: node.id,
                 slot: slot as u32,
             };
-            let found = there.find(source.name(entry)).map(|slot| &there.entries[slot].meta);
+            let found = there
+                .find(source.name(entry))
+                .map(|slot| &there.entries[slot].meta);
             let found = found.filter(|found| found.kind == entry.meta.kind && found.kind != Kind::Socket);
             match entry.meta.kind {
                 Kind::Socket => {
