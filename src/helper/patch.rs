@@ -4,14 +4,13 @@
 //! Only for a file whose state at the destination is known: its list of block hashes was proven by an earlier pass,
 //! and neither inode nor ctime is another since.
 
-use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Advice, FallocateFlags, Mode, OFlags, fadvise, fallocate, openat};
+use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, openat};
 use rustix::io::Errno;
 
-use super::content::{Buffer, Content, Holes, Reader, bypass_cache, fill, write_at};
+use super::content::{Buffer, Content, Holes, Reader, bypass_cache, fill, release, write_at};
 use super::fault::{Fault, Result, Side};
 use super::hash::{HASHED, Hash, hash_of_block, hash_of_zeros};
 use super::meta::Meta;
@@ -96,7 +95,8 @@ pub fn patch(
         for run in runs(&ours[..len], &theirs[..there]) {
             let (at, bytes) = (at + run.start as u64, &ours[run]);
             write_at(to, bytes, at).map_err(failed(Side::Destination, "write"))?;
-            begin_writing(to, at, bytes.len() as u64);
+            // Whoever reads it back waits less.
+            release(to, at, bytes.len() as u64);
             data += bytes.len() as u64;
             written.push(Written {
                 at,
@@ -123,13 +123,6 @@ fn runs(ours: &[u8], theirs: &[u8]) -> Vec<Range<usize>> {
         }
     }
     runs
-}
-
-/// Has the kernel begin to write a stretch out, so that whoever reads it back waits less: advice that it may ignore.
-fn begin_writing(to: BorrowedFd<'_>, at: u64, len: u64) {
-    match fadvise(to, at, NonZeroU64::new(len), Advice::DontNeed) {
-        Ok(()) | Err(_) => {}
-    }
 }
 
 /// Makes a hole; writes zeros where the file system has none, and says how many.
