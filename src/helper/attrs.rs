@@ -1,5 +1,6 @@
 //! Extended attributes (POSIX ACLs and file capabilities are among them), and putting metadata onto entries.
 
+use std::io::Write as _;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 
 use rustix::fs::{AtFlags, Gid, Mode, Uid, XattrFlags};
@@ -10,6 +11,9 @@ use crate::model::Owner;
 
 /// The kernel's own limit for a list of names and for a value (XATTR_LIST_MAX, XATTR_SIZE_MAX).
 const LARGEST: usize = 64 << 10;
+
+/// The way to an open directory in `/proc`, and a name in it, which has at most 255 bytes.
+const LONGEST_PATH: usize = 320;
 
 /// No data of whoever owns the entry: the label that the machine's security module sets, and the shape in which XFS
 /// shows an administrator the ACLs that `system.posix_acl_*` hold already.
@@ -42,23 +46,33 @@ pub enum At<'a> {
 impl At<'_> {
     /// There are no system calls for attributes relative to a directory before Linux 6.13, but the last component of
     /// this path is not followed by the `l…` calls, and what precedes it is the open directory itself.
-    fn path(dir: BorrowedFd<'_>, name: &[u8]) -> Vec<u8> {
-        let mut path = format!("/proc/self/fd/{}/", dir.as_raw_fd()).into_bytes();
-        path.extend_from_slice(name);
-        path
+    fn by_path<T>(
+        dir: BorrowedFd<'_>,
+        name: &[u8],
+        call: impl FnOnce(&[u8]) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let mut room = [0; LONGEST_PATH];
+        let mut rest = &mut room[..];
+        write!(rest, "/proc/self/fd/{}/", dir.as_raw_fd())
+            .and_then(|()| rest.write_all(name))
+            .map_err(|_| Errno::NAMETOOLONG)?;
+        let free = rest.len();
+        call(&room[..LONGEST_PATH - free])
     }
 
     fn list(self, buffer: &mut [u8]) -> Result<usize, Errno> {
         match self {
             Self::Fd(fd) => rustix::fs::flistxattr(fd, buffer),
-            Self::Entry(dir, name) => rustix::fs::llistxattr(Self::path(dir, name), buffer),
+            Self::Entry(dir, name) => Self::by_path(dir, name, |path| rustix::fs::llistxattr(path, buffer)),
         }
     }
 
     fn get(self, key: &[u8], buffer: &mut [u8]) -> Result<usize, Errno> {
         match self {
             Self::Fd(fd) => rustix::fs::fgetxattr(fd, key, buffer),
-            Self::Entry(dir, name) => rustix::fs::lgetxattr(Self::path(dir, name), key, buffer),
+            Self::Entry(dir, name) => {
+                Self::by_path(dir, name, |path| rustix::fs::lgetxattr(path, key, buffer))
+            }
         }
     }
 
@@ -66,7 +80,8 @@ impl At<'_> {
         match self {
             Self::Fd(fd) => rustix::fs::fsetxattr(fd, key, value, XattrFlags::empty()),
             Self::Entry(dir, name) => {
-                rustix::fs::lsetxattr(Self::path(dir, name), key, value, XattrFlags::empty())
+                let set = |path: &[u8]| rustix::fs::lsetxattr(path, key, value, XattrFlags::empty());
+                Self::by_path(dir, name, set)
             }
         }
     }
@@ -74,7 +89,7 @@ impl At<'_> {
     fn remove(self, key: &[u8]) -> Result<(), Errno> {
         match self {
             Self::Fd(fd) => rustix::fs::fremovexattr(fd, key),
-            Self::Entry(dir, name) => rustix::fs::lremovexattr(Self::path(dir, name), key),
+            Self::Entry(dir, name) => Self::by_path(dir, name, |path| rustix::fs::lremovexattr(path, key)),
         }
     }
 }

@@ -16,13 +16,13 @@ use super::crew::jobs;
 use super::cursor::{Cursor, open_root};
 use super::fault::{Fault, Result, Side, errno_of, show, show_path};
 use super::files;
-use super::known::{Known, Open, known, write_manifest};
-use super::meta::{Grain, Kind, Meta, Stamp};
+use super::known::{Known, Open, Sum, known, write_manifest};
+use super::meta::{Grain, Meta, Stamp};
 use super::moves::{self, Staged};
 use super::protocol::{CopyReport, CopyRequest, FailClass};
-use super::store::{self, Store};
+use super::store;
 use super::structure;
-use super::tree::{EntryId, Tree};
+use super::tree::Tree;
 use super::walk::{Manner, Walk, walk};
 
 /// What all steps of a pass share.
@@ -168,30 +168,16 @@ pub fn copy(cx: &Context, request: &CopyRequest) -> Result<CopyReport> {
     report.metadata_changed += structure::finish_directories(&pass)?;
     pass.sync()?;
 
-    count_dirty(&tree, &known, &mut report).map_err(store::failed)?;
     lists.sync().map_err(on_lists)?;
-    write_manifest(&request.manifest, &tree, &known)?;
+    let Sum {
+        bytes,
+        dirty,
+        dirty_bytes,
+    } = write_manifest(&request.manifest, &tree, &known)?;
+    (report.bytes_total, report.dirty, report.dirty_bytes) = (bytes, dirty, dirty_bytes);
     Open::clear(&request.manifest)?;
     report.millis = began.elapsed().as_millis() as u64;
     Ok(report)
-}
-
-/// Counts what is there, and what is not proven of it.
-fn count_dirty(tree: &Tree, known: &Store, report: &mut CopyReport) -> std::io::Result<()> {
-    for (dir, count) in (0..).zip(tree.counts()) {
-        let standing = known.of_dir(dir, count as usize)?;
-        for (slot, (entry, known)) in (0..).zip(tree.dir(dir).entries.iter().zip(&standing)) {
-            if entry.meta.kind != Kind::File || tree.is_link(EntryId { dir, slot }) {
-                continue;
-            }
-            report.bytes_total += entry.meta.size;
-            if store::proof(known).is_none() {
-                report.dirty += 1;
-                report.dirty_bytes += entry.meta.size;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Opens both roots and refuses what would make a tree its own destination.

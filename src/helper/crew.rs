@@ -33,7 +33,10 @@ impl<T> Drop for Turn<'_, T> {
         let mut stack = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         stack.working -= 1;
         stack.over |= std::thread::panicking();
-        self.1.notify_all();
+        // Who waits has to know of more work, which who pushed it tells, and of the end.
+        if stack.over || (stack.working == 0 && stack.waiting.is_empty()) {
+            self.1.notify_all();
+        }
     }
 }
 
@@ -62,9 +65,13 @@ pub fn work_off<T: Send, S: Send>(
             let turn = Turn(&stack, &changed);
             let done = cx.go_on().and_then(|()| work(&mut state, item, &mut more));
             let mut held = stack.lock().unwrap_or_else(PoisonError::into_inner);
+            let pushed = !more.is_empty();
             held.waiting.append(&mut more);
             held.over |= done.is_err();
             drop(held);
+            if pushed {
+                changed.notify_all();
+            }
             drop(turn);
             done?;
         }

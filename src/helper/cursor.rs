@@ -81,6 +81,16 @@ impl Node {
         }
         path
     }
+
+    /// What the path of every entry of this directory begins with: its own, and a slash.
+    #[must_use]
+    pub fn path_below(self: &Arc<Self>) -> Vec<u8> {
+        let mut path = self.path(b"");
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path
+    }
 }
 
 /// Opens a tree's root.
@@ -129,6 +139,23 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// As openat(2) for the first component that cannot be opened; `EXDEV` where it is on another device.
     pub fn enter(&mut self, node: &Arc<Node>) -> Result<BorrowedFd<'_>, Errno> {
+        if node.parent.is_none() {
+            return Ok(self.root);
+        }
+        // One entry after the other of the same directory is what is asked for most.
+        let here = |level: &Level| level.fd.is_some() && Arc::ptr_eq(&level.node, node);
+        if !self.levels.last().is_some_and(here) {
+            self.go(node)?;
+        }
+        match self.levels.last() {
+            Some(Level { fd: Some(fd), .. }) => Ok(fd.as_fd()),
+            // It was opened above.
+            _ => Err(Errno::BADF),
+        }
+    }
+
+    /// Opens what leads to a directory, and that itself.
+    fn go(&mut self, node: &Arc<Node>) -> Result<(), Errno> {
         let chain = node.chain();
         let common = self
             .levels
@@ -137,7 +164,6 @@ impl<'a> Cursor<'a> {
             .take_while(|(level, node)| Arc::ptr_eq(&level.node, node))
             .count();
         self.levels.truncate(common);
-        let last_wanted = chain.len();
         let first_closed = |levels: &[Level]| {
             levels
                 .iter()
@@ -164,12 +190,7 @@ impl<'a> Cursor<'a> {
                 far.fd = None;
             }
         }
-        match last_wanted.checked_sub(1).and_then(|last| self.levels.get(last)) {
-            None => Ok(self.root),
-            Some(Level { fd: Some(fd), .. }) => Ok(fd.as_fd()),
-            // The loop above opened it.
-            Some(Level { fd: None, .. }) => Err(Errno::BADF),
-        }
+        Ok(())
     }
 }
 

@@ -18,7 +18,7 @@ use super::hash::Hash;
 use super::manifest::Proof;
 use super::meta::{Grain, Kind, Meta};
 use super::same::Same;
-use super::store::{self, Store};
+use super::store::{self, Records, Store};
 use super::tree::{EntryId, NO_DIR, Tree};
 use crate::model::Owner;
 
@@ -93,6 +93,7 @@ struct Comparer<'a> {
     pair: &'a Pair<'a>,
     hand: Hand<'a>,
     buffer: Buffer,
+    records: Records,
     findings: Findings,
     pending: Vec<Pending>,
 }
@@ -111,6 +112,7 @@ pub fn compare(pair: &Pair<'_>) -> Result<Findings> {
         pair,
         hand: pair.roots.hand(),
         buffer: Buffer::default(),
+        records: Records::default(),
         findings: Findings::default(),
         pending: Vec::new(),
     };
@@ -160,13 +162,20 @@ impl Comparer<'_> {
         let (left, right) = (self.pair.left.dir(node.id), self.pair.right.dir(right_id));
         if node.depth == 0 {
             let metas = (self.pair.left.root, self.pair.right.root);
-            self.entry((None, None), node, b".", metas, None)?;
+            self.entry((None, None), node, (b".", b""), metas, None)?;
         }
+        let mut path = node.path_below();
+        let parent = path.len();
+        let mut records = std::mem::take(&mut self.records);
         let known = match self.pair.known {
-            Some(store) => store.of_dir(node.id, left.entries.len()),
-            None => Ok(vec![None; left.entries.len()]),
+            Some(store) => store.of_dir(node.id, left.entries.len(), &mut records),
+            None => Ok(&records),
         };
-        let known = known.map_err(store::failed)?;
+        // Without a store there are no records.
+        let known = known
+            .map_err(store::failed)?
+            .iter()
+            .chain(std::iter::repeat(None));
         for (slot, (entry, known)) in left.entries.iter().zip(known).enumerate() {
             if entry.meta.kind == Kind::Socket {
                 continue;
@@ -197,7 +206,9 @@ impl Comparer<'_> {
                 continue;
             }
             let (ids, metas) = ((Some(id), Some(other_id)), (entry.meta, other.meta));
-            self.entry(ids, node, name, metas, store::proof(&known))?;
+            path.truncate(parent);
+            path.extend_from_slice(name);
+            self.entry(ids, node, (name, &path), metas, store::proof(known))?;
             match (entry.dir, other.dir) {
                 (NO_DIR, dir) => self.below(dir, false),
                 (dir, NO_DIR) => self.below(dir, true),
@@ -219,6 +230,7 @@ impl Comparer<'_> {
                 self.below(entry.dir, false);
             }
         }
+        self.records = records;
         Ok(())
     }
 
@@ -260,16 +272,12 @@ impl Comparer<'_> {
         }
     }
 
-    fn path(&self, id: Id) -> Vec<u8> {
-        id.map(|id| self.pair.left.path(id)).unwrap_or_default()
-    }
-
     /// Compares all but content.
     fn entry(
         &mut self,
         (id, other): (Id, Id),
         node: &Arc<Node>,
-        name: &[u8],
+        (name, path): (&[u8], &[u8]),
         (left, right): (Meta, Meta),
         proof: Option<Proof>,
     ) -> Result<()> {
@@ -277,7 +285,6 @@ impl Comparer<'_> {
             self.tell(id, other, Finding::Different(what));
             return Ok(());
         }
-        let path = self.path(id);
         let live = self.pair.live;
         let sides = read_small(&mut self.hand, node, name, left.kind);
         let (a, b) = match sides {
@@ -291,16 +298,16 @@ impl Comparer<'_> {
                 return Ok(());
             }
             (Err(errno), _) if vanished(errno) => {
-                return Err(Fault::source_changed(&path, errno.to_string()));
+                return Err(Fault::source_changed(path, errno.to_string()));
             }
-            (Err(errno), _) => return Err(Fault::io(Side::Source, "read", &path, errno)),
-            (_, Err(errno)) => return Err(Fault::io(Side::Destination, "read", &path, errno)),
+            (Err(errno), _) => return Err(Fault::io(Side::Source, "read", path, errno)),
+            (_, Err(errno)) => return Err(Fault::io(Side::Destination, "read", path, errno)),
         };
         if let Some(what) = a.differs_in(&b) {
             self.tell(id, other, Finding::Different(what));
             return Ok(());
         }
-        let mut seen = self.digest(id, &path, &right, &a);
+        let mut seen = self.digest(id, path, &right, &a);
         let xattrs = a.xattrs.len() as u32;
         if let (Kind::File, Some(id), Some(other)) = (left.kind, id, other)
             && !self.pair.left.is_link(id)

@@ -25,9 +25,8 @@ use super::structure;
 use super::throttle::Throttle;
 use super::tree::EntryId;
 
-/// From this length on a file is written past the page cache. Smaller ones are better written by the kernel, many at a
-/// time.
-const DIRECT: u64 = 1 << 20;
+/// From this length on a file is written out at once. Smaller ones are better written by the kernel, many at a time.
+const STREAMED: u64 = 1 << 20;
 
 /// What all who copy share.
 pub struct Shared<'a> {
@@ -88,8 +87,8 @@ pub struct Opened {
 
 /// How the destination gets the content.
 enum Way {
-    /// It is written, past the page cache or not.
-    Write { direct: bool },
+    /// It is written; out at once or not.
+    Write { streamed: bool },
     /// It shares the blocks of the disk with the source.
     Clone,
     /// It has one with these block hashes, and gets what differs.
@@ -245,14 +244,7 @@ impl<'a> Copier<'a> {
         };
         self.shared.throttle.take(pass.cx, meta.size)?;
         let all = 0..meta.size;
-        let content = content::read(
-            reader,
-            from.as_fd(),
-            meta,
-            all,
-            &mut self.buffer,
-            |_, _, _| Ok(()),
-        )?;
+        let content = content::read(reader, from.as_fd(), meta, all, &mut self.buffer, |_, _| Ok(()))?;
         Ok(Some(content).filter(|content| content.complete && content.hash() == hash))
     }
 
@@ -274,12 +266,12 @@ impl<'a> Copier<'a> {
                 Err(_) => {}
             }
         }
-        let direct = meta.size >= DIRECT && content::make_direct(to.as_fd());
+        let streamed = meta.size >= STREAMED;
         // As long as it will be, so that what is written of it can be read back, and holes need no write.
-        if direct || is_sparse(meta) {
+        if streamed || is_sparse(meta) {
             length(&to)?;
         }
-        Ok((to, Way::Write { direct }))
+        Ok((to, Way::Write { streamed }))
     }
 
     /// Brings a stretch of a file over, and reads it back where that can be done at once.
@@ -302,12 +294,12 @@ impl<'a> Copier<'a> {
         let destination = reader(Side::Destination);
         let (content, changed, same) = match &opened.way {
             Way::Keep(content) => (content.clone(), false, true),
-            Way::Write { direct } => {
-                let to = (to.as_fd(), *direct);
+            Way::Write { streamed } => {
+                let to = (to.as_fd(), *streamed);
                 let buffer = &mut self.buffer;
                 let content =
                     content::copy(reader(Side::Source), throttle, source, to, range.clone(), buffer)?;
-                let same = if *direct && read_back && content.complete {
+                let same = if *streamed && read_back && content.complete {
                     let file = self.reopen(*id)?;
                     let back = content::hash_from_disk(destination, &file, meta, range, &mut self.buffer)?;
                     back.list == content.list
@@ -322,17 +314,15 @@ impl<'a> Copier<'a> {
                 (content, true, true)
             }
             Way::Patch { list, same_length } => {
-                let first = (range.start / HASHED as u64) as u32;
                 let to = (to.as_fd(), &list[..]);
-                let patch::Patched { content, changed } =
+                let patch::Patched { content, written } =
                     patch::patch(reader(Side::Source), throttle, source, to, range)?;
-                let same = if read_back && !changed.is_empty() {
-                    let (file, list) = (self.reopen(*id)?, (&content.list[..], first));
-                    content::blocks_from_disk(destination, &file, list, &changed, &mut self.buffer)?
+                let same = if read_back && !written.is_empty() {
+                    patch::read_back(destination, &self.reopen(*id)?, &written, &mut self.buffer)?
                 } else {
                     true
                 };
-                (content, !changed.is_empty() || !same_length, same)
+                (content, !written.is_empty() || !same_length, same)
             }
         };
         if !same {
@@ -361,11 +351,6 @@ impl<'a> Copier<'a> {
             Part { content, changed },
         ) = (opened, part);
         let (pass, id) = (self.shared.pass, *id);
-        let direct = matches!(opened.way, Way::Write { direct: true });
-        if direct {
-            // The last sector was written whole.
-            ftruncate(to, meta.size).map_err(self.failed(Side::Destination, "set the length of", id))?;
-        }
         let xattrs = attrs::read(attrs::At::Fd(from.as_fd())).map_err(self.failed(
             Side::Source,
             "read attributes of",
@@ -422,7 +407,7 @@ impl<'a> Copier<'a> {
             list,
             size: meta.size,
             trusted: opened.as_walked && untouched && settled(meta.ctime, self.shared.start, opened.now),
-            unread: written && !direct && pass.request.read_back,
+            unread: matches!(opened.way, Way::Write { streamed: false }) && pass.request.read_back,
         };
         if meta.nlink > 1 {
             // Its further names will touch it.

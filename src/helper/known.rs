@@ -9,8 +9,8 @@ use super::fault::{Fault, Result, errno_of};
 use super::manifest::{self, Entry, Fingerprint, NO_LIST, Proof, Record, Unusable};
 use super::meta::{Kind, Meta};
 use super::moves::{Moves, Search};
-use super::store::{self, Standing, Store};
-use super::tree::Tree;
+use super::store::{self, Records, Standing, Store};
+use super::tree::{EntryId, Tree};
 
 /// From this length on a file has a list of block hashes, and is patched where that is possible: smaller ones are
 /// written faster than compared.
@@ -190,39 +190,60 @@ pub fn known(cx: &Context, manifest: &Path, tree: &Tree) -> Result<Known> {
     }
 }
 
-/// Writes what is proven, and the drafts: what is known of destinations whose source was written to meanwhile.
+/// What is in a tree, and what is not proven of it.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Sum {
+    /// Bytes of all files, those with several names counted once.
+    pub bytes: u64,
+    /// Files whose content is not proven.
+    pub dirty: u64,
+    /// Their bytes.
+    pub dirty_bytes: u64,
+}
+
+/// Writes down what is known of the files, for the next pass, and counts what is not.
 ///
 /// # Errors
-/// As [`manifest::write`].
-pub fn write_manifest(path: &Path, tree: &Tree, files: &Store) -> Result<()> {
-    let all = 0..tree.counts().len() as u32;
-    let dirs = tree.inodes().skip(1).map(|(id, ino)| {
-        let path = tree.node(id).path(b"");
-        Ok((path, Entry::Dir { ino }))
-    });
-    let files = all.flat_map(|id| {
-        let dir = tree.dir(id);
-        let known = files.of_dir(id, dir.entries.len());
-        let (known, fault) = match known {
-            Ok(known) => (known, None),
-            Err(error) => (Vec::new(), Some(Err(error))),
-        };
-        let records = known.into_iter().enumerate().filter_map(move |(slot, known)| {
-            let entry = dir.entries.get(slot)?;
-            let record = match known? {
-                (Standing::Proven, draft) => Record {
-                    source: Fingerprint::from(&entry.meta),
-                    ..draft.record()
-                },
-                (Standing::Draft, draft) => draft.record(),
-                (Standing::Earlier, _) => return None,
-            };
-            Some(Ok((dir.node.path(dir.name(entry)), Entry::File(record))))
-        });
-        fault.into_iter().chain(records)
-    });
-    manifest::write(path, dirs.chain(files)).map_err(|error| {
+/// When the manifest cannot be written.
+pub fn write_manifest(path: &Path, tree: &Tree, files: &Store) -> Result<Sum> {
+    let mut sum = Sum::default();
+    let mut records = Records::default();
+    manifest::write(path, |out| {
+        for (id, ino) in tree.inodes().skip(1) {
+            out.entry(&tree.node(id).path(b""), &Entry::Dir { ino })?;
+        }
+        for id in 0..tree.counts().len() as u32 {
+            let dir = tree.dir(id);
+            let known = files.of_dir(id, dir.entries.len(), &mut records)?;
+            let mut path = dir.node.path_below();
+            let parent = path.len();
+            for (slot, (entry, known)) in (0..).zip(dir.entries.iter().zip(known.iter())) {
+                if entry.meta.kind != Kind::File || tree.is_link(EntryId { dir: id, slot }) {
+                    continue;
+                }
+                sum.bytes += entry.meta.size;
+                if store::proof(known).is_none() {
+                    sum.dirty += 1;
+                    sum.dirty_bytes += entry.meta.size;
+                }
+                let record = match known {
+                    Some((Standing::Proven, draft)) => Record {
+                        source: Fingerprint::from(&entry.meta),
+                        ..draft.record()
+                    },
+                    Some((Standing::Draft, draft)) => draft.record(),
+                    Some((Standing::Earlier, _)) | None => continue,
+                };
+                path.truncate(parent);
+                path.extend_from_slice(dir.name(entry));
+                out.entry(&path, &Entry::File(record))?;
+            }
+        }
+        Ok(())
+    })
+    .map_err(|error| {
         let errno = errno_of(&error);
         Fault::on_path("write the manifest", path, errno)
-    })
+    })?;
+    Ok(sum)
 }

@@ -27,6 +27,9 @@ const DENSE: u8 = 1 << 5;
 /// A block of most file systems, in the kernel's units of 512 bytes.
 const PAGE: u64 = 8;
 
+/// Bytes that an entry seldom needs more than.
+const USUAL: usize = 48;
+
 /// What is packed of a directory.
 #[derive(Debug)]
 pub struct Packed(Box<[u8]>);
@@ -35,7 +38,7 @@ impl Packed {
     /// Packs entries that are sorted by name.
     #[must_use]
     pub fn new(dir: &Directory) -> Self {
-        let mut out = Out(Vec::new());
+        let mut out = Out(Vec::with_capacity(dir.entries.len() * USUAL));
         let (mut name, mut last) = (&[][..], None::<Meta>);
         for entry in &dir.entries {
             let next = dir.name(entry);
@@ -53,7 +56,7 @@ impl Packed {
     /// Unpacks `count` entries into an empty directory.
     pub fn unpack(&self, count: u32, dir: &mut Directory) {
         let mut input = In(&self.0);
-        let (mut name, mut last) = (Vec::new(), None::<Meta>);
+        let (mut name, mut last) = (Vec::with_capacity(256), None::<Meta>);
         dir.entries.reserve_exact(count as usize);
         for _ in 0..count {
             let shared = input.number() as usize;

@@ -70,37 +70,40 @@ impl Store {
     /// # Errors
     /// When it cannot be read.
     pub fn get(&self, id: EntryId) -> io::Result<Option<(Standing, Draft)>> {
-        let mut found = self.range(id, 1)?;
-        Ok(found.pop().flatten())
+        let mut bytes = [0; LENGTH];
+        self.read(id, &mut bytes)?;
+        Ok(decode(&bytes))
     }
 
-    /// What is known of all entries of a directory, by slot.
+    /// What is known of all entries of a directory.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn of_dir(&self, dir: u32, count: usize) -> io::Result<Vec<Option<(Standing, Draft)>>> {
-        self.range(EntryId { dir, slot: 0 }, count)
+    pub fn of_dir<'r>(&self, dir: u32, count: usize, records: &'r mut Records) -> io::Result<&'r Records> {
+        records.0.clear();
+        records.0.resize(count * LENGTH, 0);
+        self.read(EntryId { dir, slot: 0 }, &mut records.0)?;
+        Ok(records)
     }
 
-    fn range(&self, from: EntryId, count: usize) -> io::Result<Vec<Option<(Standing, Draft)>>> {
+    /// What was never written is left as it is.
+    fn read(&self, from: EntryId, bytes: &mut [u8]) -> io::Result<()> {
         if !self.anything.load(Relaxed) {
-            return Ok(vec![None; count]);
+            return Ok(());
         }
-        let mut bytes = vec![0; count * LENGTH];
         let mut done = 0;
         while done < bytes.len() {
             match self
                 .file
                 .read_at(&mut bytes[done..], self.place(from) + done as u64)
             {
-                // What was never written is not known.
                 Ok(0) => break,
                 Ok(got) => done += got,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(bytes.chunks_exact(LENGTH).map(decode).collect())
+        Ok(())
     }
 
     /// Knows this of a file from now on.
@@ -137,6 +140,17 @@ impl Store {
             return Ok(());
         }
         self.file.write_all_at(&[0], self.place(id))
+    }
+}
+
+/// What is known of the entries of a directory; kept by whoever asks for one directory after the other.
+#[derive(Debug, Default)]
+pub struct Records(Vec<u8>);
+
+impl Records {
+    /// What is known of each, in the order of the slots.
+    pub fn iter(&self) -> impl Iterator<Item = Option<(Standing, Draft)>> + '_ {
+        self.0.chunks_exact(LENGTH).map(decode)
     }
 }
 
@@ -206,7 +220,7 @@ fn decode(bytes: &[u8]) -> Option<(Standing, Draft)> {
 
 /// The proof, if there is one.
 #[must_use]
-pub fn proof(known: &Option<(Standing, Draft)>) -> Option<Proof> {
+pub fn proof(known: Option<(Standing, Draft)>) -> Option<Proof> {
     match known {
         Some((Standing::Proven, draft)) => Some(draft.proof),
         _ => None,

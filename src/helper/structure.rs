@@ -1,7 +1,6 @@
 //! The part of a pass that is not content: directories, symlinks, special files, hard links, metadata, and what has
 //! to go from the destination.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -22,8 +21,8 @@ use super::meta::{Kind, Meta, Stamp};
 use super::mounts;
 use super::moves::Staged;
 use super::remove;
-use super::store::{self, Standing, Store};
-use super::tree::{EntryId, NO_DIR};
+use super::store::{self, Records, Standing, Store};
+use super::tree::{Directory, EntryId, NO_DIR};
 use super::walk::{is_lost_found, names};
 
 /// What [`bring`] did, and what it leaves to do.
@@ -89,19 +88,30 @@ pub fn bring(pass: &Pass<'_>, to_root: &Meta, (files, staged): (&Store, &Staged)
         ));
     }
     let root = Arc::clone(pass.tree.node(0));
-    let state = || Maker {
-        pass,
-        files,
-        staged,
-        spare,
-        hand: pass.roots.hand(),
-        did: Structure::default(),
+    let state = || {
+        let maker = Maker {
+            pass,
+            files,
+            staged,
+            spare,
+            hand: pass.roots.hand(),
+            did: Structure::default(),
+        };
+        let room = Room {
+            there: Directory::new(Arc::clone(pass.tree.node(0))),
+            records: Records::default(),
+        };
+        (maker, room)
     };
-    let makers = work_off(pass.cx, pass.jobs, vec![root], state, |maker, node, more| {
-        maker.directory(&node, more)
-    })?;
+    let makers = work_off(
+        pass.cx,
+        pass.jobs,
+        vec![root],
+        state,
+        |(maker, room), node, more| maker.directory(room, &node, more),
+    )?;
     let mut all = Structure::default();
-    for Maker { did, .. } in makers {
+    for (Maker { did, .. }, _) in makers {
         all.content.extend(did.content);
         all.links.extend(did.links);
         all.files += did.files;
@@ -117,6 +127,13 @@ pub fn bring(pass: &Pass<'_>, to_root: &Meta, (files, staged): (&Store, &Staged)
     Ok(all)
 }
 
+/// Room for one directory, used again for the next.
+struct Room {
+    /// What the destination has.
+    there: Directory,
+    records: Records,
+}
+
 struct Maker<'a> {
     pass: &'a Pass<'a>,
     files: &'a Store,
@@ -127,7 +144,7 @@ struct Maker<'a> {
 }
 
 impl<'a> Maker<'a> {
-    fn directory(&mut self, node: &Arc<Node>, more: &mut Vec<Arc<Node>>) -> Result<()> {
+    fn directory(&mut self, room: &mut Room, node: &Arc<Node>, more: &mut Vec<Arc<Node>>) -> Result<()> {
         let tree = self.pass.tree;
         let source = tree.dir(node.id);
         let failed = |errno| match errno {
@@ -137,30 +154,33 @@ impl<'a> Maker<'a> {
             ),
             errno => Fault::io(Side::Destination, "read", &node.path(b""), errno),
         };
-        let mut there = self.list(node).map_err(failed)?;
-        let mut gone = Vec::new();
-        there.retain(|name, meta| {
+        let Room { there, records } = room;
+        let dir = self.hand.to.enter(node).map_err(failed)?;
+        there.begin(Arc::clone(node));
+        list(dir, there).map_err(failed)?;
+        let stays = |name: &[u8], meta: &Meta| {
             let wanted = source.find(name).map(|slot| source.entries[slot].meta.kind);
-            let keep = wanted == Some(meta.kind) && meta.kind != Kind::Socket;
+            wanted == Some(meta.kind) && meta.kind != Kind::Socket
+        };
+        for entry in &there.entries {
+            let (name, meta) = (there.name(entry), &entry.meta);
             let kept_anyway = (self.spare && is_lost_found(node, name, meta))
                 || (node.depth == 0 && self.staged.is_place(name));
-            if !keep && !kept_anyway {
-                gone.push((name.clone(), meta.kind));
+            if !stays(name, meta) && !kept_anyway {
+                self.did.deleted += remove::entry(self.pass.cx, dir, name, meta.kind, &node.path(name))?;
             }
-            keep
-        });
-        let dir = self.hand.to.enter(node).map_err(failed)?;
-        for (name, kind) in gone {
-            self.did.deleted += remove::entry(self.pass.cx, dir, &name, kind, &node.path(&name))?;
         }
-        let known = self.files.of_dir(node.id, source.entries.len());
-        let known = known.map_err(store::failed)?;
+        let known = self.files.of_dir(node.id, source.entries.len(), records);
+        let known = known.map_err(store::failed)?.iter();
         for (slot, (entry, known)) in source.entries.iter().zip(known).enumerate() {
             let id = EntryId {
                 dir: node.id,
                 slot: slot as u32,
             };
-            let found = there.get(source.name(entry));
+            let found = there
+                .find(source.name(entry))
+                .map(|slot| &there.entries[slot].meta);
+            let found = found.filter(|found| found.kind == entry.meta.kind && found.kind != Kind::Socket);
             match entry.meta.kind {
                 Kind::Socket => {
                     self.did.sockets += 1;
@@ -203,18 +223,6 @@ impl<'a> Maker<'a> {
 
     fn failed(&self, side: Side, verb: &str, id: EntryId, errno: Errno) -> Fault {
         Fault::io(side, verb, &self.pass.tree.path(id), errno)
-    }
-
-    fn list(&mut self, node: &Arc<Node>) -> Result<HashMap<Box<[u8]>, Meta>, Errno> {
-        let dir = self.hand.to.enter(node)?;
-        let mut list: Vec<Box<[u8]>> = Vec::new();
-        names(dir, |name| {
-            list.push(name.into());
-            true
-        })?;
-        list.into_iter()
-            .map(|name| Meta::of_entry(dir, &name).map(|(meta, _)| (name, meta)))
-            .collect()
     }
 
     /// A file whose content is proven gets its metadata, any other is put onto the list.
@@ -386,6 +394,20 @@ impl<'a> Maker<'a> {
             "it went away or became something else",
         ))
     }
+}
+
+/// Reads a directory of the destination.
+fn list(dir: BorrowedFd<'_>, there: &mut Directory) -> Result<(), Errno> {
+    let mut failed = None;
+    names(dir, |name| {
+        match Meta::of_entry(dir, name) {
+            Ok((meta, _)) => there.push(name, meta, NO_DIR),
+            Err(errno) => failed = Some(errno),
+        }
+        failed.is_none()
+    })?;
+    there.sort();
+    failed.map_or(Ok(()), Err)
 }
 
 /// Makes an empty file in place of whatever has this name. Never writes into what is there: it may have other names.

@@ -48,6 +48,16 @@ impl Directory {
         }
     }
 
+    /// Empties it, to be filled for another directory.
+    pub fn begin(&mut self, node: Arc<Node>) {
+        self.node = node;
+        self.entries.clear();
+        self.names.clear();
+        // One large directory is no reason to hold its memory to the end.
+        self.entries.shrink_to(KEPT);
+        self.names.shrink_to(KEPT * 16);
+    }
+
     /// Adds an entry; a name is at most 255 bytes long on every Linux file system.
     pub fn push(&mut self, name: &[u8], meta: Meta, dir: u32) {
         self.entries.push(Entry {
@@ -58,7 +68,8 @@ impl Directory {
         self.names.extend_from_slice(name);
     }
 
-    fn sort(&mut self) {
+    /// Sorts what was pushed, so that it can be found.
+    pub fn sort(&mut self) {
         let names = std::mem::take(&mut self.names);
         self.entries
             .sort_unstable_by(|a, b| slice(&names, a.name).cmp(slice(&names, b.name)));
@@ -102,28 +113,40 @@ pub struct Listed {
     node: Arc<Node>,
     ino: u64,
     count: u32,
+    /// Whether anything in it has several names.
+    has_links: bool,
     packed: Packed,
 }
 
 impl Listed {
     /// Of a directory that is complete, and its inode.
     #[must_use]
-    pub fn new(mut dir: Directory, ino: u64) -> Self {
+    pub fn new(dir: &mut Directory, ino: u64) -> Self {
         dir.sort();
         Self {
             ino,
-            packed: Packed::new(&dir),
+            packed: Packed::new(dir),
             count: dir.entries.len() as u32,
-            node: dir.node,
+            has_links: dir.entries.iter().any(|entry| has_several_names(&entry.meta)),
+            node: Arc::clone(&dir.node),
         }
     }
 
-    fn unpack(&self) -> Directory {
-        let mut dir = Directory::new(Arc::clone(&self.node));
+    /// Unpacks it, into one that nobody needs any more if there is one.
+    fn unpack(&self, old: Option<Directory>) -> Directory {
+        let mut dir = old.unwrap_or_else(|| Directory::new(Arc::clone(&self.node)));
+        dir.begin(Arc::clone(&self.node));
         self.packed.unpack(self.count, &mut dir);
         dir
     }
 }
+
+fn has_several_names(meta: &Meta) -> bool {
+    meta.nlink > 1 && meta.kind != Kind::Dir
+}
+
+/// Entries for which a directory that is used again keeps room.
+const KEPT: usize = 4096;
 
 /// Directories that a thread keeps unpacked.
 const UNPACKED: usize = 8;
@@ -230,8 +253,9 @@ impl Tree {
                 Some(0) => {}
                 Some(at) => held[..=at].rotate_right(1),
                 None => {
-                    held.truncate(UNPACKED - 1);
-                    held.insert(0, (self.number, id, Rc::new(self.dirs[id as usize].unpack())));
+                    let last = if held.len() < UNPACKED { None } else { held.pop() };
+                    let old = last.and_then(|(.., dir)| Rc::try_unwrap(dir).ok());
+                    held.insert(0, (self.number, id, Rc::new(self.dirs[id as usize].unpack(old))));
                 }
             }
             Rc::clone(&held[0].2)
@@ -308,8 +332,12 @@ impl Tree {
     fn find_links(&self) -> HashMap<EntryId, EntryId> {
         let mut first: HashMap<(u32, u64), EntryId> = HashMap::new();
         let mut links = HashMap::new();
+        // Most volumes have none.
+        if !self.dirs.iter().any(|dir| dir.has_links) {
+            return links;
+        }
         for (id, Entry { meta, .. }) in self.entries() {
-            if meta.nlink > 1 && meta.kind != Kind::Dir {
+            if has_several_names(&meta) {
                 let leader = *first.entry((meta.dev, meta.ino)).or_insert(id);
                 if leader != id {
                     links.insert(id, leader);

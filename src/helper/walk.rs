@@ -77,6 +77,8 @@ struct Shared<'a> {
 
 struct Hand<'a> {
     cursor: Cursor<'a>,
+    /// The directory that is read; kept for the next, so that reading one allocates little.
+    here: Directory,
     dirs: Vec<Listed>,
     mounts: Vec<Vec<u8>>,
     unreadable: Vec<String>,
@@ -109,6 +111,7 @@ pub fn walk(cx: &Context, walk: Walk<'_>) -> Result<Tree> {
         vec![Node::root()],
         || Hand {
             cursor: Cursor::new(walk.root, root.dev),
+            here: Directory::new(Node::root()),
             dirs: Vec::new(),
             mounts: Vec::new(),
             unreadable: Vec::new(),
@@ -135,67 +138,68 @@ pub fn walk(cx: &Context, walk: Walk<'_>) -> Result<Tree> {
 
 /// Reads one directory.
 fn list(shared: &Shared<'_>, hand: &mut Hand<'_>, node: Arc<Node>, more: &mut Vec<Arc<Node>>) -> Result<()> {
-    let mut here = Directory::new(Arc::clone(&node));
     if node.depth > DEEPEST {
         return Err(Fault::refused(
             format!("cannot walk {}…", show(&node.path(b"")[..200])),
             format!("it is deeper than {DEEPEST} levels"),
         ));
     }
-    let ino = fill(shared, hand, &mut here, more)?;
-    hand.dirs.push(Listed::new(here, ino));
+    hand.here.begin(node);
+    let ino = fill(shared, hand, more)?;
+    hand.dirs.push(Listed::new(&mut hand.here, ino));
     Ok(())
 }
 
 /// Returns the directory's inode, or 0 when it was passed over.
-fn fill(
-    shared: &Shared<'_>,
-    hand: &mut Hand<'_>,
-    here: &mut Directory,
-    more: &mut Vec<Arc<Node>>,
-) -> Result<u64> {
+fn fill(shared: &Shared<'_>, hand: &mut Hand<'_>, more: &mut Vec<Arc<Node>>) -> Result<u64> {
+    let Hand {
+        cursor,
+        here,
+        mounts,
+        unreadable,
+        lost_found,
+        ..
+    } = hand;
     let node = Arc::clone(&here.node);
-    let mut list = Vec::new();
-    let read = hand.cursor.enter(&node).and_then(|dir| {
-        names(dir, |name| {
-            list.push(Box::<[u8]>::from(name));
-            true
-        })?;
-        Ok((dir, Meta::of_fd(dir)?.ino))
-    });
-    let (dir, ino) = match read {
-        Ok(read) => read,
-        Err(errno) => return pass_over(shared, &mut hand.unreadable, &node, b"", errno).map(|()| 0),
-    };
-    for name in list {
-        let (meta, mount) = match Meta::of_entry(dir, &name) {
+    let mut entry = |dir: BorrowedFd<'_>, name: &[u8]| -> Result<()> {
+        let (meta, mount) = match Meta::of_entry(dir, name) {
             Ok(found) => found,
-            Err(errno) => {
-                pass_over(shared, &mut hand.unreadable, &node, &name, errno)?;
-                continue;
-            }
+            Err(errno) => return pass_over(shared, unreadable, &node, name, errno),
         };
-        if shared.skip_lost_found && is_lost_found(&node, &name, &meta) {
-            hand.lost_found = true;
-            continue;
+        if shared.skip_lost_found && is_lost_found(&node, name, &meta) {
+            *lost_found = true;
+            return Ok(());
         }
         if mount || (meta.kind == Kind::Dir && meta.dev != shared.device) {
-            hand.mounts.push(node.path(&name));
+            mounts.push(node.path(name));
             if meta.kind == Kind::Dir {
-                here.push(&name, meta, NO_DIR);
+                here.push(name, meta, NO_DIR);
             }
-            continue;
+            return Ok(());
         }
         let id = if meta.kind == Kind::Dir {
             let id = shared.next_id.fetch_add(1, Relaxed);
-            more.push(Node::child(&node, &name, id));
+            more.push(Node::child(&node, name, id));
             id
         } else {
             NO_DIR
         };
-        here.push(&name, meta, id);
+        here.push(name, meta, id);
+        Ok(())
+    };
+    let mut fault = None;
+    let read = cursor.enter(&node).and_then(|dir| {
+        names(dir, |name| {
+            fault = entry(dir, name).err();
+            fault.is_none()
+        })?;
+        Ok(Meta::of_fd(dir)?.ino)
+    });
+    match (fault, read) {
+        (Some(fault), _) => Err(fault),
+        (None, Ok(ino)) => Ok(ino),
+        (None, Err(errno)) => pass_over(shared, unreadable, &node, b"", errno).map(|()| 0),
     }
-    Ok(ino)
 }
 
 /// The directory that the file system itself keeps for fsck: not data, and nothing that can be moved.
