@@ -3,6 +3,7 @@
 //! Whoever makes something on a volume does it through this descriptor, never through the path: when the volume is not
 //! mounted, or not any more, there is nothing to make it in, and nothing lands on the root disk.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
@@ -12,8 +13,10 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, StatxFlags};
 use rustix::io::Errno;
 
+use crate::helper::fault::show;
 use crate::helper::mounts::{self, Mount};
-use crate::model::{Failure, Result};
+use crate::helper::walk::names;
+use crate::model::{ByteSize, Failure, Result};
 
 /// A directory, as it is opened here: nobody follows a symlink in the last part of its name.
 const DIRECTORY: OFlags = OFlags::RDONLY
@@ -125,6 +128,44 @@ impl Volume {
     #[must_use]
     pub fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
+    }
+
+    /// What is on it, for a person to recognise it by: how much, and the first names in its root.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn contents(&self) -> Result<String> {
+        const NAMED: usize = 8;
+        let failed = |errno: Errno| {
+            Failure::environment(format!("cannot look at {}", self.path.display()))
+                .because(&std::io::Error::from(errno))
+        };
+        let size = rustix::fs::fstatvfs(&self.root).map_err(failed)?;
+        let used = ByteSize((size.f_blocks - size.f_bfree) * size.f_frsize);
+        let (mut first, mut count) = (BTreeSet::new(), 0_usize);
+        names(self.root.as_fd(), |name| {
+            if name != b"lost+found" {
+                count += 1;
+                first.insert(show(name));
+                if first.len() > NAMED {
+                    first.pop_last();
+                }
+            }
+            true
+        })
+        .map_err(failed)?;
+        if count == 0 {
+            return Ok("nothing is on it".to_owned());
+        }
+        let beyond = match count - first.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let first: Vec<String> = first.into_iter().collect();
+        Ok(format!(
+            "{used} are used; in its root: {}{beyond}",
+            first.join(", ")
+        ))
     }
 
     /// Opens a directory of this volume below one that is open: no symlink, no other file system.

@@ -121,6 +121,7 @@ fn a_volume_with_files_is_mounted_as_it_is() {
     sh("umount", &[&server.point()]);
     let said = server.mounts(&[]);
     assert!(said.contains("it has a file system already (xfs"), "{said}");
+    assert!(said.contains("are used; in its root: kept\n"), "{said}");
     assert_eq!(
         std::fs::read_to_string(server.point().join("kept")).unwrap(),
         "of another server"

@@ -143,7 +143,7 @@ impl Work {
                 self.unless_unmounted(plan, volume).await?;
                 // From here on it may be written to, and nothing that was begun on it is unfinished.
                 self.forget()?;
-                nothing
+                self.volume(plan)?.contents().map(Some)
             }
             Action::Sentinel => {
                 let made = self
