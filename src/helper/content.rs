@@ -237,7 +237,7 @@ pub fn copy(
 }
 
 /// Has the kernel begin to write a stretch out if it is still to be written, and forget it if it is on the disk. Advice
-/// that it may ignore.
+/// that it may ignore. With a length of 0 the stretch goes to the end.
 ///
 /// Without it everything waits in memory for the sync at the end: 2 GB in large files took 1.1 s, and 0.65 s with it.
 pub fn release(file: BorrowedFd<'_>, at: u64, len: u64) {

@@ -17,6 +17,7 @@ use super::cursor::{Cursor, open_root};
 use super::fault::{Fault, Result, Side, errno_of, show, show_path};
 use super::files;
 use super::known::{Known, Open, Sum, known, write_manifest};
+use super::manifest::directory_of;
 use super::meta::{Grain, Meta, Stamp};
 use super::moves::{self, Staged};
 use super::protocol::{CopyReport, CopyRequest, FailClass};
@@ -201,11 +202,7 @@ fn open_pair(from: &Path, to: &Path, manifest: &Path) -> Result<(OwnedFd, OwnedF
     if real_from.starts_with(&real_to) || real_to.starts_with(&real_from) {
         return refused("one is inside the other");
     }
-    let beside = manifest
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let beside = canonical(beside)?;
+    let beside = canonical(directory_of(manifest))?;
     if beside.starts_with(&real_to) || beside.starts_with(&real_from) {
         return refused("the manifest would lie inside one of them");
     }

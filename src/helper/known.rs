@@ -105,10 +105,9 @@ impl Open {
     /// As writing and syncing a file.
     pub fn mark(manifest: &Path) -> Result<()> {
         let path = Self::path(manifest);
-        let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
         let mark = || {
             File::create(&path)?.sync_all()?;
-            File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+            File::open(manifest::directory_of(&path))?.sync_all()
         };
         mark().map_err(|error| Self::failed(&path, &error))
     }

@@ -231,15 +231,20 @@ impl Out<'_> {
     }
 }
 
+/// The directory that a manifest, and what is kept beside it, lies in.
+#[must_use]
+pub fn directory_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
 /// Writes a manifest with what `entries` adds: all or nothing, also when the power fails.
 ///
 /// # Errors
 /// As writing, syncing and renaming a file, and what `entries` says.
 pub fn write(path: &Path, entries: impl FnOnce(&mut Out<'_>) -> io::Result<()>) -> io::Result<()> {
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let parent = directory_of(path);
     let temporary = tempfile::NamedTempFile::new_in(parent)?;
     stream(temporary.as_file(), entries)?;
     temporary.as_file().sync_all()?;

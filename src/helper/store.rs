@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::fault::{Fault, Side, errno_of};
 use super::known::Draft;
-use super::manifest::{Proof, Record};
+use super::manifest::{Proof, Record, directory_of};
 use super::tree::{EntryId, Tree};
 
 /// How far what is known of a file may be trusted.
@@ -51,8 +51,7 @@ impl Store {
             first
         });
         let first = first.collect();
-        let beside = manifest.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let file = tempfile::tempfile_in(beside.unwrap_or(Path::new(".")));
+        let file = tempfile::tempfile_in(directory_of(manifest));
         Ok(Self {
             file: file?,
             first,

@@ -158,15 +158,14 @@ impl<'a> Maker<'a> {
         let dir = self.hand.to.enter(node).map_err(failed)?;
         there.begin(Arc::clone(node));
         list(dir, there).map_err(failed)?;
-        let stays = |name: &[u8], meta: &Meta| {
-            let wanted = source.find(name).map(|slot| source.entries[slot].meta.kind);
-            wanted == Some(meta.kind) && meta.kind != Kind::Socket
-        };
+        // What is of another kind goes and is made anew; sockets are not copied.
+        let stays = |wanted: Kind, there: Kind| wanted == there && there != Kind::Socket;
         for entry in &there.entries {
             let (name, meta) = (there.name(entry), &entry.meta);
             let kept_anyway = (self.spare && is_lost_found(node, name, meta))
                 || (node.depth == 0 && self.staged.is_place(name));
-            if !stays(name, meta) && !kept_anyway {
+            let wanted = source.find(name).map(|slot| source.entries[slot].meta.kind);
+            if !wanted.is_some_and(|wanted| stays(wanted, meta.kind)) && !kept_anyway {
                 self.did.deleted += remove::entry(self.pass.cx, dir, name, meta.kind, &node.path(name))?;
             }
         }
@@ -180,7 +179,7 @@ impl<'a> Maker<'a> {
             let found = there
                 .find(source.name(entry))
                 .map(|slot| &there.entries[slot].meta);
-            let found = found.filter(|found| found.kind == entry.meta.kind && found.kind != Kind::Socket);
+            let found = found.filter(|found| stays(entry.meta.kind, found.kind));
             match entry.meta.kind {
                 Kind::Socket => {
                     self.did.sockets += 1;
