@@ -276,7 +276,8 @@ pub struct Mount {
     #[arg(long)]
     pub no_systemd: bool,
 
-    /// The machine's files are below DIR: an image that is being made
+    /// The machine's files are below DIR: an image that is being made. The device is this machine's, and so is the mount,
+    /// at DIR and the path of --at below it
     #[arg(long, value_name = "DIR", value_parser = absolute_dir)]
     pub sysroot: Option<PathBuf>,
 

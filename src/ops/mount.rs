@@ -94,6 +94,7 @@ pub struct MountReport {
 pub async fn mount(options: &Options, app: Option<&App>, request: &MountRequest) -> Result<PlannedMount> {
     as_root()?;
     let sysroot = Sysroot::new(request.sysroot.as_deref());
+    sysroot.prove_straight(&request.at)?;
     let host = state_dir(options)?.host();
     let lock = host.lock(&LockNote::mine(options.command.as_str(), None))?;
     let (device, name, provider) = which(&sysroot, request).await?;
@@ -391,6 +392,7 @@ pub struct PlannedUndo {
 pub fn unmount(options: &Options, at: &Path, sysroot: Option<&Path>) -> Result<PlannedUndo> {
     as_root()?;
     let sysroot = Sysroot::new(sysroot);
+    sysroot.prove_straight(at)?;
     let lock = state_dir(options)?
         .host()
         .lock(&LockNote::mine(options.command.as_str(), None))?;
