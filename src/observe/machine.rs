@@ -31,7 +31,7 @@ pub struct MachineSeen {
     /// Units that mount something there.
     pub units: Vec<MountUnit>,
     /// Other devices with the same file system's UUID.
-    pub twins: Vec<Twins>,
+    pub twins: Option<Twins>,
     /// Devices that could not be read, so that it is not known whether they are twins.
     pub unread: Vec<String>,
     /// The sentinel, if the volume is mounted there.

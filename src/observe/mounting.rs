@@ -11,11 +11,12 @@ use crate::block::boot::{self, Piece};
 use crate::block::device::{Attached, Device, Identity, Provider, attached};
 use crate::block::format::{shows, unfinished};
 use crate::block::found::Found;
-use crate::block::fsid::{FsUuid, twins};
+use crate::block::fsid::{FsUuid, Twins};
 use crate::block::fstab::{self, Fstab};
 use crate::block::intent::Intent;
 use crate::block::mounted::Mounts;
 use crate::block::opened::{self, Opened};
+use crate::block::present::Present;
 use crate::block::probe::{self, Content, Proof};
 use crate::block::sysroot::Sysroot;
 use crate::block::volume::{Volume, is_of};
@@ -275,18 +276,14 @@ pub async fn place(
         .into_iter()
         .map(|piece| Ok((piece.clone(), boot::standing(sysroot, &piece)?)))
         .collect::<Result<_>>()?;
-    // Every device, whatever its name: whoever attaches a clone does not ask how it is called.
-    let nodes = sysfs::nodes()
-        .map_err(|error| Failure::environment("cannot read which devices there are").because(&error))?;
-    let (twins, unread) = twins(&nodes);
-    let twins = twins.into_iter().filter(|twins| twins.uuid == uuid).collect();
+    let (twins, unread) = twins(uuid).await;
     Ok(MachineSeen {
         mounts: Mounts::about(&here)?,
         bare,
         names,
         units: units::mounting(sysroot, at, Some(&device.node))?,
         twins,
-        unread: unread.iter().map(|node| node.display().to_string()).collect(),
+        unread,
         sentinel,
         systemd: boot::systemd_runs(sysroot),
         outdated: boot::outdated(sysroot, at).await?,
@@ -295,6 +292,22 @@ pub async fn place(
         fstab,
         device,
     })
+}
+
+/// The devices that have the same file system, and what could not be read so that it may be one: that is told, and ends
+/// nothing.
+async fn twins(uuid: FsUuid) -> (Option<Twins>, Vec<String>) {
+    let looked = tokio::task::spawn_blocking(Present::look).await;
+    let present = match looked.map_err(std::io::Error::from).flatten() {
+        Ok(present) => present,
+        Err(error) => return (None, vec![format!("/sys/class/block ({error})")]),
+    };
+    let devices = present.with(&uuid).to_vec();
+    let unread = present.unread.iter().map(|node| node.display().to_string());
+    (
+        (devices.len() > 1).then_some(Twins { uuid, devices }),
+        unread.collect(),
+    )
 }
 
 /// Looks at what a mount did to the machine.

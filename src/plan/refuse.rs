@@ -6,6 +6,7 @@ use super::{Destination, Stack, Wanted};
 use crate::datastore::{Kind, PostgresVersion};
 use crate::engine::{Health, State};
 use crate::helper::protocol::{Place, Probe};
+use crate::model::config::meeting;
 use crate::model::{ByteSize, Failure, Home, Result};
 use crate::observe::{DestinationSeen, OverrideSeen, ServiceSeen, VolumeSeen, World};
 use crate::steps::{Moving, Target};
@@ -159,10 +160,10 @@ fn places(volumes: &[Moving]) -> Result<()> {
     }
     for (i, (a, sub_a)) in subs.iter().enumerate() {
         for (b, sub_b) in &subs[i + 1..] {
-            if sub_a.starts_with(sub_b) || sub_b.starts_with(sub_a) {
+            if let Some(dir) = meeting(sub_a, sub_b) {
                 return Err(Failure::refused(format!(
                     "volumes `{a}` and `{b}` would meet in {}",
-                    if sub_a.starts_with(sub_b) { sub_b } else { sub_a }.display()
+                    dir.display()
                 ))
                 .hint(format!("give one of them another directory: --map {b}=DIRECTORY")));
             }

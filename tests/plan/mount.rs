@@ -47,7 +47,7 @@ fn machine() -> MachineSeen {
         fstab: Fstab::parse(FSTAB),
         names: [].into(),
         units: Vec::new(),
-        twins: Vec::new(),
+        twins: None,
         unread: Vec::new(),
         sentinel: None,
         systemd: true,
@@ -263,10 +263,10 @@ fn what_is_in_the_way_is_named() {
         }];
     });
     say(&|m| {
-        m.twins = vec![Twins {
+        m.twins = Some(Twins {
             uuid: uuid(),
             devices: vec!["/dev/sda".into(), "/dev/sdc".into()],
-        }];
+        });
     });
     say(&|m| m.fstab = Fstab::parse(b"/dev/sdz /mnt/kms-data ext4 defaults 0 2\n"));
     say(&|m| m.pieces[0].1 = Standing::Foreign);

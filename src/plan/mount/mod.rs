@@ -174,6 +174,12 @@ pub fn plan_mount(seen: &MachineSeen, wanted: &MountWanted) -> Result<MountPlan>
         ContentSeen::CannotTell(doubts) => return Err(cannot_tell(&device.node, doubts)),
     };
     twins(seen)?;
+    for other in device.mounted.iter().filter(|point| here && **point != wanted.at) {
+        notes.push(format!(
+            "it is mounted at {} too, and stays so: both show the same files",
+            other.display()
+        ));
+    }
     let uuid = uuid_of(&device.content, wanted);
     let mut line = Line::new(uuid, &wanted.at, &fs_type)?.on_device(&device.node);
     let names = |path: &Path| seen.names.get(path).map_or_else(|| path.to_owned(), Clone::clone);
@@ -340,7 +346,7 @@ fn place(seen: &MachineSeen, wanted: &MountWanted, here: bool) -> Result<()> {
 
 /// No other attached device says that it is the same file system.
 fn twins(seen: &MachineSeen) -> Result<()> {
-    let Some(twins) = seen.twins.first() else {
+    let Some(twins) = &seen.twins else {
         return Ok(());
     };
     let nodes: Vec<_> = twins
@@ -350,6 +356,7 @@ fn twins(seen: &MachineSeen) -> Result<()> {
         .collect();
     Err(Failure::refused(format!("{} have the same UUID {}", nodes.join(" and "), twins.uuid))
         .cause("one is a clone of the other, from a snapshot perhaps: which one is mounted at a boot is chance")
+        .cause("or one is made of the other, by a driver that does not tell the kernel so")
         .data("nothing was changed")
         .hint("detach the clone, or give it another UUID when it is not mounted: tune2fs -U time DEVICE, xfs_admin -U generate DEVICE"))
 }
