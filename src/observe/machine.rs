@@ -86,6 +86,8 @@ pub struct DeviceSeen {
     pub mounted: Vec<PathBuf>,
     /// Whether the kernel lets nobody write to it.
     pub read_only: bool,
+    /// Whether it is gone after a boot unless something sets it up again before, as a loop device is. Not asked of an image.
+    pub set_up_by_hand: bool,
 }
 
 /// A volume that is attached.
@@ -128,6 +130,8 @@ pub enum ContentSeen {
         uuid: FsUuid,
         /// Its label.
         label: Option<String>,
+        /// Whether it is not mounted here, and was not unmounted where it was mounted last.
+        unclean: bool,
     },
     /// Something else.
     NotEmpty(Vec<Found>),

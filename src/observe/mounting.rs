@@ -129,9 +129,12 @@ pub async fn device(
     progress: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<(DeviceSeen, Held)> {
     let mounted = mounted(sysroot, &device)?;
-    let read_only = sysfs::numeric(&device.number.directory().join("ro"))
-        .map_err(|error| Failure::environment("cannot read what the kernel says of it").because(&error))?
-        .is_some_and(|said| said != 0);
+    let failed = |error: std::io::Error| {
+        Failure::environment("cannot read what the kernel says of it").because(&error)
+    };
+    let read_only = sysfs::numeric(&device.number.directory().join("ro")).map_err(failed)?;
+    let read_only = read_only.is_some_and(|said| said != 0);
+    let set_up_by_hand = sysroot.is_machine() && sysfs::is_set_up_by_hand(device.number).map_err(failed)?;
     let node = device.node.clone();
     let name = name.to_owned();
     if let Some(point) = mounted.first() {
@@ -144,6 +147,7 @@ pub async fn device(
             content,
             mounted,
             read_only,
+            set_up_by_hand,
         };
         return Ok((seen, None));
     }
@@ -174,7 +178,8 @@ pub async fn device(
                         since: intent.since.to_string(),
                     });
                 }
-                (content(found), Holding::AsItIs)
+                let unclean = probe::needs_recovery(&opened)?;
+                (content(found, unclean), Holding::AsItIs)
             }
             Content::CannotTell(doubts) => (ContentSeen::CannotTell(doubts), Holding::AsItIs),
         },
@@ -187,6 +192,7 @@ pub async fn device(
         content,
         mounted,
         read_only,
+        set_up_by_hand,
     };
     Ok((seen, Some((opened, holding))))
 }
@@ -207,6 +213,7 @@ fn in_place(device: &Device, point: &Path) -> Result<(ByteSize, ContentSeen)> {
             fs_type,
             uuid,
             label: None,
+            unclean: false,
         },
         None => ContentSeen::CannotTell(vec![format!("{fs_type} has no UUID that Rehome can read")]),
     };
@@ -214,7 +221,7 @@ fn in_place(device: &Device, point: &Path) -> Result<(ByteSize, ContentSeen)> {
 }
 
 /// One file system that can be mounted, and nothing else; or whatever it is.
-fn content(found: Vec<Found>) -> ContentSeen {
+fn content(found: Vec<Found>, unclean: bool) -> ContentSeen {
     let [Found::Signature(only)] = found.as_slice() else {
         return ContentSeen::NotEmpty(found);
     };
@@ -225,6 +232,7 @@ fn content(found: Vec<Found>) -> ContentSeen {
                 fs_type: only.kind.clone(),
                 uuid,
                 label: only.label.clone(),
+                unclean,
             }
         }
         _ => ContentSeen::NotEmpty(found),

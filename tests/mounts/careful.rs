@@ -1,5 +1,6 @@
 //! `rehome mount` when something is not as it should be: a Ctrl-C, options that do not work, clones, other namespaces.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::server::{FSTAB, Server};
@@ -359,4 +360,65 @@ fn a_second_mount_of_the_volume_is_a_note_where_it_is_mounted_as_wanted() {
     );
     assert_eq!(server.fstab(), fstab);
     server.is_done();
+}
+
+#[test]
+fn a_copy_of_a_volume_in_use_is_mounted_with_a_warning() {
+    let mut server = Server::new();
+    sh("mkfs.ext4", &[&"-q", &server.volumes[0]]);
+    let point = server.at("other");
+    std::fs::create_dir(&point).unwrap();
+    sh("mount", &[&server.volumes[0], &point]);
+    std::fs::write(point.join("kept"), "data").unwrap();
+    sh("sync", &[&"-f", &point]);
+    let copy = server.dir.path().join("copy");
+    sh("cp", &[&server.image(0), &copy]);
+    sh("umount", &[&point]);
+    const NOTE: &str = "it was not unmounted: its server crashed";
+    let said = server.mounts(&["--dry-run"]);
+    assert!(!said.contains(NOTE), "{said}");
+    let device = PathBuf::from(sh("losetup", &[&"-f", &"--show", &copy]));
+    let link = server.at("dev/disk/by-id/scsi-0DO_Volume_data-0");
+    std::fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(&device, &link).unwrap();
+    let original = std::mem::replace(&mut server.volumes[0], device);
+    sh("losetup", &[&"-d", &original]);
+    let said = sh("dumpe2fs", &[&"-h", &server.volumes[0]]);
+    assert!(said.contains("needs_recovery"), "{said}");
+    let said = server.mounts(&[]);
+    assert!(said.contains(NOTE), "{said}");
+    assert_eq!(
+        std::fs::read_to_string(server.point().join("kept")).unwrap(),
+        "data"
+    );
+    server.is_done();
+}
+
+#[test]
+fn that_a_loop_device_is_gone_after_a_boot_is_said_of_this_machine_and_not_of_an_image() {
+    let server = Server::new();
+    let device = server.volumes[0].to_str().unwrap();
+    let before = server.sum(0);
+    const NOTE: &str = "is not there after a reboot unless something sets it up before";
+    let said = server.mounts(&["--dry-run", "--device", device]);
+    assert!(!said.contains(NOTE), "{said}");
+    // The machine itself is only looked at.
+    let output = Command::new(env!("CARGO_BIN_EXE_rehome"))
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .current_dir(server.dir.path())
+        .args(["mount", "--dry-run", "--device", device, "--at"])
+        .arg(server.point())
+        .arg("--state-dir")
+        .arg(server.dir.path().join("state"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(
+        said.contains(NOTE) && said.contains("mkfs.ext4") && !said.contains("RequiresMountsFor"),
+        "{said}"
+    );
+    assert_eq!(server.sum(0), before);
+    assert!(!server.point().exists());
 }

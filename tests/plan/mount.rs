@@ -37,6 +37,7 @@ fn machine() -> MachineSeen {
             content: ContentSeen::Empty { read: 64 << 20 },
             mounted: Vec::new(),
             read_only: false,
+            set_up_by_hand: false,
         },
         mounts: Mounts {
             here: Vec::new(),
@@ -111,6 +112,7 @@ fn file_system(fs_type: &str, uuid: FsUuid) -> ContentSeen {
         fs_type: fs_type.to_owned(),
         uuid,
         label: None,
+        unclean: false,
     }
 }
 
@@ -445,4 +447,34 @@ fn the_way_back_takes_back_what_is_there_and_nothing_in_use() {
     assert!(!foreign.mounts.here.is_empty());
     let refused = plan_undo(&foreign).unwrap_err();
     assert!(refused.what.contains("was not mounted by Rehome"), "{refused:?}");
+}
+
+#[test]
+fn a_torn_sentinel_is_written_again() {
+    let mut machine = machine();
+    for action in plan(&machine).actions {
+        done(&mut machine, &action);
+    }
+    machine.sentinel = Some(sentinel::Found::Torn(sentinel::name(&uuid())));
+    assert_eq!(plan(&machine).actions, [Action::Sentinel]);
+}
+
+#[test]
+fn the_engine_does_not_wait_for_a_device_that_a_boot_does_not_bring_back() {
+    let mut machine = machine();
+    machine.device.set_up_by_hand = true;
+    let plan = plan(&machine);
+    assert!(
+        !plan
+            .actions
+            .iter()
+            .any(|action| matches!(action, Action::Unit(_)))
+    );
+    assert!(
+        plan.notes
+            .iter()
+            .any(|note| note.contains("is not there after a reboot")),
+        "{:?}",
+        plan.notes
+    );
 }

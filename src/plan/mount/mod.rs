@@ -161,13 +161,25 @@ pub fn plan_mount(seen: &MachineSeen, wanted: &MountWanted) -> Result<MountPlan>
             notes.push("a file system was begun on it by Rehome and is finished now".to_owned());
             fs_type.clone()
         }
-        ContentSeen::FileSystem { fs_type, uuid, label } => {
+        ContentSeen::FileSystem {
+            fs_type,
+            uuid,
+            label,
+            unclean,
+        } => {
             let label = label
                 .as_ref()
                 .map_or(String::new(), |label| format!(", label `{label}`"));
             notes.push(format!(
                 "it has a file system already ({fs_type}{label}, UUID {uuid}): mounted as it is"
             ));
+            if *unclean {
+                notes.push(
+                    "it was not unmounted: its server crashed, it is a copy of a volume in use, or another server has it \
+                     mounted at this moment; make sure that none has, as mounting it here too would destroy what is on it"
+                        .to_owned(),
+                );
+            }
             fs_type.clone()
         }
         ContentSeen::NotEmpty(found) => return Err(not_empty(&device.node, found)),
@@ -411,7 +423,8 @@ fn guard(
 fn sentinel_of(seen: &MachineSeen, uuid: &FsUuid, actions: &mut Vec<Action>) -> Result<()> {
     match &seen.sentinel {
         Some(sentinel::Found::Right(_)) => Ok(()),
-        None | Some(sentinel::Found::Missing) => {
+        // One that a crash left torn is written again.
+        None | Some(sentinel::Found::Missing | sentinel::Found::Torn(_)) => {
             actions.push(Action::Sentinel);
             Ok(())
         }
@@ -435,6 +448,14 @@ fn boot(
     actions: &mut Vec<Action>,
     notes: &mut Vec<String>,
 ) -> Result<()> {
+    if seen.device.set_up_by_hand {
+        notes.push(format!(
+            "{} is not there after a reboot unless something sets it up before: the engine would wait for it and not \
+             start, so no unit is written, and at a boot nothing keeps the engine from starting without the volume",
+            seen.device.name.display()
+        ));
+        return Ok(());
+    }
     if !wanted.systemd {
         notes.push("systemd is left out: at a boot nothing keeps the engine from starting before the volume is mounted".to_owned());
         return Ok(());
