@@ -139,3 +139,58 @@ volumes:
     }
     stack.assert_tidy();
 }
+
+#[test]
+fn trap_01_a_move_onto_another_volume_than_fstab_says_is_refused() {
+    let (block, other) = (Block::by_rehome(300), Block::attached(300));
+    let stack = crate::stacks::small();
+    stack.compose("up -d");
+    let (root, sysroot) = (block.path(), block.sysroot.as_ref().unwrap().display());
+    // For this command alone fstab is what `rehome mount` wrote, of the real paths.
+    let fstab = stack.dir.join("fstab");
+    sh(&format!(
+        "sed 's| /mnt/data | {root} |' {sysroot}/etc/fstab >{}",
+        fstab.display()
+    ));
+    let there = |arguments: &str| {
+        let rehome = stack.command(arguments, &[]);
+        let mut command = std::process::Command::new("unshare");
+        command
+            .args(["--mount", "--propagation", "slave", "sh", "-c"])
+            .arg("mount --bind \"$0\" /etc/fstab && exec \"$@\"")
+            .arg(&fstab)
+            .arg(rehome.get_program())
+            .args(rehome.get_args())
+            .current_dir(&stack.dir);
+        crate::support::Run::of(command.output().unwrap())
+    };
+    let planned = format!("move --to {root} --dry-run");
+    let go = format!("move --to {root} --yes");
+    there(&planned).exits(0);
+
+    // A volume without content stands in its place after a boot.
+    sh(&format!(
+        "umount {root}; mkfs.ext4 -q {0}; mount {0} {root}",
+        other.device
+    ));
+    let before = stack.shape();
+    there(&go)
+        .exits(3)
+        .says("another volume than it should be is mounted")
+        .says("nothing was changed")
+        .says(&sh(&format!("blkid -p -o value -s UUID {}", other.device)))
+        .says(&sh(&format!("blkid -p -o value -s UUID {}", block.device)));
+    assert_eq!(stack.shape(), before);
+    assert_eq!(sh(&format!("ls -A {root}")), "lost+found");
+
+    // The right one, and its sentinel is gone.
+    sh(&format!(
+        "umount {root}; mount {} {root}; mv {root}/.rehome-* {}",
+        block.device,
+        stack.dir.display()
+    ));
+    there(&go).exits(3).says("has no sentinel");
+    sh(&format!("mv {}/.rehome-* {root}", stack.dir.display()));
+    there(&go).exits(0);
+    stack.rehome("move --to volumes -y").exits(0);
+}
