@@ -27,7 +27,7 @@ pub use checkup::{
     PostgresSeen, SecretFile, Write,
 };
 pub use destination::meant;
-pub use machine::{BareSeen, Candidate, ContentSeen, DeviceSeen, MachineSeen, UndoSeen};
+pub use machine::{BareSeen, Candidate, ContentSeen, DefinitionSeen, DeviceSeen, MachineSeen, UndoSeen};
 pub use world::{
     ContainerSeen, DestinationSeen, ForeignUse, MeantSeen, MountedSeen, OverrideSeen, ServiceSeen,
     VolumeMount, VolumeSeen, World,

@@ -194,3 +194,59 @@ fn trap_01_a_move_onto_another_volume_than_fstab_says_is_refused() {
     there(&go).exits(0);
     stack.rehome("move --to volumes -y").exits(0);
 }
+
+#[test]
+fn a_mount_is_not_taken_back_while_docker_has_volumes_there() {
+    let block = Block::by_rehome(300);
+    let stack = crate::stacks::small();
+    stack.compose("up -d");
+    let root = block.path();
+    stack.rehome(&format!("move --to {root} --yes")).exits(0);
+    // Nothing uses the volume, and no container has its definition: the next `up` does.
+    stack.compose("down");
+    let name = sh(&format!(
+        "docker volume ls -q --filter name={}_data_block_",
+        stack.name
+    ));
+    let sysroot = block.sysroot.as_ref().unwrap().display();
+    let undo = format!("mount --undo --at /mnt/data --yes --sysroot {sysroot}");
+    let run = stack.rehome(&undo).exits(3);
+    let words = [
+        format!("{name} is {root}/data, and no container has it"),
+        "rehome move --to volumes".to_owned(),
+        "nothing was changed".to_owned(),
+    ];
+    for words in words {
+        assert!(run.err.contains(&words), "{words}: {}", run.err);
+    }
+    sh(&format!("mountpoint -q {root}"));
+    // An engine that does not answer is said not to have been asked.
+    let nowhere = [("DOCKER_HOST", "unix:///nowhere")];
+    let run = stack.rehome_env(&format!("{undo} --dry-run"), &nowhere).exits(0);
+    assert!(run.out.contains("Docker was not asked"), "{}", run.out);
+
+    // The way that was named.
+    stack.compose("up -d");
+    stack.rehome("move --to volumes --yes").exits(0);
+    let run = stack.rehome(&undo).exits(3);
+    let command = run
+        .err
+        .lines()
+        .find_map(|line| line.split_once(": docker volume rm "));
+    let (_, names) = command.unwrap();
+    assert_eq!(names, name);
+    let written = sh(&format!("sha256sum {root}/data/log"));
+    sh(&format!("docker volume rm {names}"));
+    assert_eq!(
+        sh(&format!("sha256sum {root}/data/log")),
+        written,
+        "the files stay"
+    );
+    stack.rehome(&undo).exits(0);
+    assert!(
+        !crate::support::try_sh(&format!("mountpoint -q {root}"))
+            .status
+            .success()
+    );
+    assert_eq!(stack.running(), ["app", "side", "web"]);
+}

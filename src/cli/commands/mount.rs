@@ -38,7 +38,7 @@ pub(super) async fn run(cx: &Cx, args: Mount) -> Result<Ending> {
 }
 
 async fn undo(cx: &Cx, args: &Mount) -> Result<Ending> {
-    let planned = unmount(&cx.options()?, &args.at, args.sysroot.as_deref())?;
+    let planned = unmount(&cx.options()?, &args.at, args.sysroot.as_deref()).await?;
     if show(cx, &planned.told(), args.dry_run)? {
         return Ok(Ending::Done);
     }

@@ -20,7 +20,7 @@ use crate::observe::{ContentSeen, DeviceSeen, MachineSeen};
 
 pub use choose::{choose, ends_with_the_machine, name_of};
 pub use text::{Told, ToldAction, render};
-pub use undo::{Undo, plan_undo};
+pub use undo::{Undo, UndoPlan, plan_undo};
 
 /// What is wanted.
 #[derive(Debug, Clone)]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{Action, MountPlan, Undo};
+use super::{Action, MountPlan, Undo, UndoPlan};
 use crate::block::boot::Piece;
 use crate::block::fsid::FsUuid;
 use crate::block::sentinel;
@@ -140,7 +140,7 @@ impl Told {
 
     /// Of the way back.
     #[must_use]
-    pub fn undo(at: &Path, actions: &[Undo]) -> Self {
+    pub fn undo(at: &Path, plan: &UndoPlan) -> Self {
         Self {
             about: format!(
                 "Take back the mount at {}; what is on the volume stays",
@@ -148,14 +148,15 @@ impl Told {
             ),
             at: at.to_owned(),
             uuid: None,
-            actions: actions
+            actions: plan
+                .actions
                 .iter()
                 .map(|action| ToldAction {
                     title: action.title(at),
                     lines: action.lines(at),
                 })
                 .collect(),
-            notes: Vec::new(),
+            notes: plan.notes.clone(),
         }
     }
 }
