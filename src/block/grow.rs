@@ -122,7 +122,7 @@ impl Growable {
 
     /// An online resize goes on in steps: what became of it is looked at and not guessed.
     async fn refused(&self, failure: Failure) -> Failure {
-        let (at, device) = (self.at.display(), self.device.display());
+        let at = self.at.display();
         let data = match Self::look(&self.at).await {
             Ok(now) if now.fs_bytes == self.fs_bytes => {
                 format!("it is as it was, {}, and in use", ByteSize(self.fs_bytes))
@@ -138,11 +138,14 @@ impl Growable {
             .inside(format!("cannot grow the file system at {at} while it is mounted"))
             .data(data);
         match self.fs {
-            Grows::Ext4 => failure
-                .hint("stop everything that uses it, then offline:")
-                .hint(format!(
-                    "umount {at} && e2fsck -f {device} && resize2fs {device} && mount {at}"
-                )),
+            Grows::Ext4 => {
+                let (at, device) = (shell_path(&self.at), shell_path(&self.device));
+                failure
+                    .hint("stop everything that uses it, then offline:")
+                    .hint(format!(
+                        "umount {at} && e2fsck -f {device} && resize2fs {device} && mount {at}"
+                    ))
+            }
             Grows::Xfs => failure.hint("xfs grows only while it is mounted; `dmesg` may say what is wrong"),
         }
     }

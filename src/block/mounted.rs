@@ -9,7 +9,7 @@ use super::sysroot::Sysroot;
 use super::tool::Tool;
 use super::volume::Volume;
 use crate::helper::mounts::{self, Mount};
-use crate::model::{Failure, Result};
+use crate::model::{Failure, Result, shell_path};
 
 /// A journal of a server that crashed is replayed, gigabytes are written back: minutes, where the storage is slow.
 const LIMIT: Duration = Duration::from_secs(3600);
@@ -107,7 +107,7 @@ pub async fn unmount(target: &Path) -> Result<()> {
         .map_err(|failure| {
             failure
                 .data("it is still mounted")
-                .hint(format!("see who uses it: fuser -vm {}", target.display()))
+                .hint(format!("see who uses it: fuser -vm {}", shell_path(target)))
         })?;
     if Mounts::about(target)?.here.iter().any(|mount| mount.id == top.id) {
         return Err(Failure::environment(format!(

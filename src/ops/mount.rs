@@ -21,7 +21,7 @@ use crate::block::fsid::FsUuid;
 use crate::block::sentinel;
 use crate::block::sysroot::Sysroot;
 use crate::event::{Event, Events};
-use crate::model::{Failure, Kind, Result};
+use crate::model::{Failure, Kind, Result, shell_path};
 use crate::observe::mounting::{self, Held, Holding};
 use crate::observe::{Depth, DeviceSeen, MachineSeen};
 use crate::plan::mount::{
@@ -369,7 +369,7 @@ impl Steps {
             ))
             .hint(format!(
                 "or take it back: rehome mount --undo --at {}",
-                self.at.display()
+                shell_path(&self.at)
             ))
     }
 }

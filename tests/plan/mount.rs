@@ -478,3 +478,61 @@ fn the_way_back_takes_back_what_is_there_and_nothing_in_use() {
     let refused = plan_undo(&foreign).unwrap_err();
     assert!(refused.what.contains("was not mounted by Rehome"), "{refused:?}");
 }
+
+/// What a shell takes for words of the commands that a plan names, one a line.
+fn words_of_a_shell(line: &str) -> String {
+    let printing: String = ["mkdir", "chown", "chattr", "mount", "umount", "ln", "rm"]
+        .map(|name| format!("{name}() {{ printf '%s\\n' \"$@\"; }}\n"))
+        .concat();
+    let output = std::process::Command::new("sh")
+        .args(["-c", &format!("{printing}{line}")])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{line}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_path_with_a_blank_is_one_word_of_every_command() {
+    const BLANK: &str = "/mnt/it's my disk";
+    let at = Path::new(BLANK);
+    let mut machine = machine();
+    machine.pieces = vec![(boot::engine_waits(at).unwrap(), Standing::Missing)];
+    machine.dirs = vec![("my media".into(), None)];
+    let mut wanted = wanted();
+    wanted.at = BLANK.into();
+    wanted.dirs.truncate(1);
+    wanted.dirs[0].path = "my media".into();
+    let plan = plan_mount(&machine, &wanted).unwrap();
+    let mut named = 0;
+    for action in &plan.actions {
+        let command = matches!(
+            action,
+            Action::MakePoint | Action::Protect | Action::Mount { .. } | Action::MakeDir(_)
+        );
+        for line in action.lines(at, &plan.uuid).iter().filter(|_| command) {
+            let said = words_of_a_shell(line);
+            let path = |word: &str| word == BLANK || word == format!("{BLANK}/my media");
+            assert!(said.lines().any(path), "{line}: {said}");
+            named += 1;
+        }
+    }
+    assert_eq!(named, 4);
+    for undo in [
+        rehome::plan::mount::Undo::Unmount,
+        rehome::plan::mount::Undo::Release,
+    ] {
+        let [line] = &undo.lines(at)[..] else {
+            panic!("one line")
+        };
+        assert!(words_of_a_shell(line).lines().any(|word| word == BLANK), "{line}");
+    }
+    // The ways on of a refusal.
+    machine.mounts.here = vec![mount("8:1", BLANK, "/dev/sda"), mount("8:2", BLANK, "/dev/sdb")];
+    let refused = plan_mount(&machine, &wanted).unwrap_err();
+    let quoted = rehome::model::shell_word(BLANK);
+    assert!(
+        refused.hints[0].contains(&format!("umount {quoted}")),
+        "{refused:?}"
+    );
+}

@@ -4,7 +4,7 @@ use super::super::args::{MadeFs, Mount};
 use super::super::{Cx, Ending};
 use crate::block::format::FileSystem;
 use crate::event::{Event, Outcome};
-use crate::model::{Failure, Kind, Result};
+use crate::model::{Failure, Kind, Result, shell_path};
 use crate::ops::{App, MountReport, MountRequest, mount, unmount};
 use crate::plan::mount::{Told, render};
 use crate::ui;
@@ -101,5 +101,8 @@ fn ending(report: &MountReport) -> String {
     if report.done.is_empty() {
         return format!("{at} is mounted already, and nothing was left to do.");
     }
-    format!("{at} is mounted. Move the data there: rehome move --to {at}")
+    format!(
+        "{at} is mounted. Move the data there: rehome move --to {}",
+        shell_path(&report.at)
+    )
 }

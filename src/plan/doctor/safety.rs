@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::super::size::{Earlier, a_day};
 use super::{About, Finding};
 use crate::helper::protocol::Probe;
-use crate::model::{ByteSize, Home};
+use crate::model::{ByteSize, Home, shell_path, shell_word};
 use crate::observe::{Checkup, EngineVolume, HomeSeen, SecretFile, VolumeSeen};
 
 /// Below this share of a file system, in percent, and below [`AMPLE`], it is time to do something.
@@ -192,7 +192,7 @@ fn largest(probe: &Probe, docker: bool) -> String {
     if docker {
         "docker system df".to_owned()
     } else {
-        format!("df -h {}", probe.source)
+        format!("df -h {}", shell_word(&probe.source))
     }
 }
 
@@ -201,9 +201,8 @@ pub(super) fn open_secrets(seen: &Checkup) -> Vec<Finding> {
     let open = seen.secrets.iter().filter(|file| file.open);
     open.filter_map(|file| {
         let SecretFile { path, mode, .. } = file;
-        let directory = path.parent().unwrap_or(path).display();
-        let path = path.display();
-        let what = format!("every user of this host can read {path}");
+        let directory = shell_path(path.parent().unwrap_or(path));
+        let what = format!("every user of this host can read {}", path.display());
         if file.mounted {
             // Its mode is what the container sees: only the way to it can be closed.
             Some(
@@ -217,7 +216,7 @@ pub(super) fn open_secrets(seen: &Checkup) -> Vec<Finding> {
             Some(
                 Finding::warning("open-secret", About::Project, what)
                     .seen(format!("mode {mode:04o}; it sets {}", file.names.join(", ")))
-                    .mend(format!("chmod o-r {path}")),
+                    .mend(format!("chmod o-r {}", shell_path(path))),
             )
         }
     })

@@ -6,7 +6,7 @@ use super::stacked;
 use crate::block::bare::Flag;
 use crate::block::boot::Piece;
 use crate::block::fstab::Change;
-use crate::model::{Failure, Result};
+use crate::model::{Failure, Result, shell_path};
 use crate::observe::{DefinitionSeen, UndoSeen};
 
 /// One thing to do on the way back. Each can be done again.
@@ -54,7 +54,7 @@ pub fn plan_undo(seen: &UndoSeen) -> Result<UndoPlan> {
         return Err(Failure::refused(format!("what is mounted at {at} was not mounted by Rehome"))
             .cause("it has no sentinel, and there is neither a line in /etc/fstab nor a unit that Rehome wrote")
             .data("nothing was changed")
-            .hint(format!("to unmount it all the same: umount {at}")));
+            .hint(format!("to unmount it all the same: umount {}", shell_path(&seen.at))));
     }
     if !seen.users.is_empty() {
         let failure = Failure::refused(format!("the volume at {at} is in use"))
