@@ -295,7 +295,7 @@ fn room(to: &str, probe: &Probe, chosen: &[&VolumeSeen], volumes: &[Moving]) -> 
     let (mut bytes, mut entries) = (0_u64, 0_u64);
     for scan in copied.filter_map(|v| v.scan.as_ref()) {
         bytes += scan.allocated.max(scan.bytes.min(scan.allocated + (1 << 20)));
-        entries += scan.files + scan.dirs + scan.symlinks + scan.special;
+        entries += scan.entries();
     }
     let needed = bytes + bytes / 20 + HEADROOM_BYTES;
     if probe.bytes_free < needed {
