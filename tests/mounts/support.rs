@@ -178,11 +178,15 @@ impl Machine {
 /// Runs a test again in a mount name space of its own; true in there.
 pub fn in_own_namespace(test: &str) -> bool {
     const INSIDE: &str = "REHOME_TEST_NAMESPACE";
+    // The copies of what other tests have mounted at this moment would keep it in use.
+    const ALONE: &str =
+        "for at in $(findmnt -rno TARGET | grep -F \"$0\" | tac); do umount -l \"$at\"; done; exec \"$@\"";
     if std::env::var_os(INSIDE).is_some() {
         return true;
     }
     let output = Command::new("unshare")
-        .args(["--mount", "--propagation", "private"])
+        .args(["--mount", "--propagation", "private", "sh", "-c", ALONE])
+        .arg(env!("CARGO_TARGET_TMPDIR"))
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
         .env(INSIDE, "1")
