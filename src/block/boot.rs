@@ -21,7 +21,7 @@ use super::fsid::FsUuid;
 use super::sysroot::Sysroot;
 use super::tool::Tool;
 use super::units::{escape, unit_name};
-use crate::model::{Failure, ProjectName, Result, ServiceName};
+use crate::model::{Failure, ProjectName, Result, ServiceName, shell_path, shell_word};
 
 /// What the first line of our files begins with.
 const MARK: &str = "Written by rehome";
@@ -147,13 +147,14 @@ pub fn mounted_when_it_comes(target: &Path, uuid: &FsUuid) -> Piece {
 /// when the volume is mounted later.
 #[must_use]
 pub fn blast_radius(target: &Path, comes_up: bool) -> Vec<String> {
-    let (target, unit) = (target.display(), unit_name(target, "mount"));
+    let unit = shell_word(&unit_name(target, "mount"));
+    let (target, word) = (target.display(), shell_path(target));
     vec![
         format!(
             "while {target} is not mounted, the Docker engine does not start at boot: no container of this host runs"
         ),
         format!(
-            "`systemctl stop {unit}` stops the Docker engine, and all containers with it; `umount {target}` does not"
+            "`systemctl stop {unit}` stops the Docker engine, and all containers with it; `umount {word}` does not"
         ),
         if comes_up {
             format!(

@@ -17,7 +17,7 @@ use super::sysfs;
 use super::sysroot::Sysroot;
 use super::tool::Tool;
 use crate::helper::mounts::{self, Mount};
-use crate::model::{Failure, Result, Span};
+use crate::model::{Failure, Result, Span, shell_path};
 
 /// udev holds its lock while it probes, which takes it milliseconds, and after each close of a writer.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
@@ -272,7 +272,7 @@ fn in_use(device: &Device) -> Failure {
         Ok(users) => users.into_iter().fold(failure, Failure::cause),
         Err(error) => failure.because(&error),
     }
-    .hint(format!("see what uses it: lsblk {shown}; grep -l {} /proc/*/mountinfo", device.number))
+    .hint(format!("see what uses it: lsblk {}; grep -l {} /proc/*/mountinfo", shell_path(&device.node), device.number))
 }
 
 /// What uses a device or a partition of it, in words.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fsid::FsUuid;
 use super::volume::Volume;
-use crate::model::{Failure, Result};
+use crate::model::{Failure, Result, shell_path};
 
 /// What its name begins with.
 const PREFIX: &str = ".rehome-";
@@ -114,7 +114,7 @@ pub fn make(volume: &Volume, uuid: &FsUuid) -> Result<bool> {
             .data("nothing was written to it")
             .hint(format!(
                 "if this is the volume that you want, remove the old one: rm {}",
-                volume.path().join(&name).display()
+                shell_path(&volume.path().join(&name))
             )));
         }
     }

@@ -282,7 +282,7 @@ pub struct Mount {
     pub sysroot: Option<PathBuf>,
 
     /// Take back what a mount did: the units, the line of /etc/fstab, the immutable mount point. What is on the volume
-    /// stays
+    /// stays. Refused while a container or a volume of Docker has its data there
     #[arg(long, conflicts_with_all = ["fs", "label", "options", "full", "no_systemd"])]
     pub undo: bool,
 

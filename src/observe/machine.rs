@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::Looked;
 use crate::block::bare::{Flag, Hidden};
 use crate::block::boot::{Piece, Standing};
 use crate::block::device::{Attached, Provider};
@@ -13,7 +14,7 @@ use crate::block::fstab::Fstab;
 use crate::block::mounted::Mounts;
 use crate::block::sentinel;
 use crate::block::units::MountUnit;
-use crate::model::{ByteSize, Owner};
+use crate::model::{ByteSize, Owner, VolumeName};
 
 /// All that a plan to mount a volume is made from.
 #[derive(Debug, Clone)]
@@ -59,6 +60,8 @@ pub struct UndoSeen {
     pub ours: bool,
     /// Rehome's units for it.
     pub pieces: Vec<Piece>,
+    /// The volumes of Docker whose data is below it, whether they are mounted now or not; or why Docker was not asked.
+    pub definitions: Looked<Vec<DefinitionSeen>>,
     /// `/etc/fstab`.
     pub fstab: Fstab,
     /// What the paths are called that are named in it, symlinks followed.
@@ -67,6 +70,17 @@ pub struct UndoSeen {
     pub flag: Option<Flag>,
     /// Whether systemd runs.
     pub systemd: bool,
+}
+
+/// A volume of Docker that is a directory of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DefinitionSeen {
+    /// Its name.
+    pub name: VolumeName,
+    /// The directory.
+    pub dir: PathBuf,
+    /// No container has it, not even one that is stopped.
+    pub unused: bool,
 }
 
 /// The volume's device.

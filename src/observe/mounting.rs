@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::machine::{BareSeen, Candidate, ContentSeen, DeviceSeen, MachineSeen, UndoSeen};
+use super::Looked;
+use super::machine::{BareSeen, Candidate, ContentSeen, DefinitionSeen, DeviceSeen, MachineSeen, UndoSeen};
 use crate::block::bare::Bare;
 use crate::block::boot::{self, Piece};
 use crate::block::device::{Attached, Device, Identity, Provider, attached};
@@ -21,8 +22,9 @@ use crate::block::probe::{self, Content, Proof};
 use crate::block::sysroot::Sysroot;
 use crate::block::volume::{Volume, is_of};
 use crate::block::{dirs, sentinel, sysfs, units};
+use crate::engine::Engine;
 use crate::helper::mounts;
-use crate::model::{ByteSize, Failure, Result};
+use crate::model::{ByteSize, Failure, Home, Result};
 
 /// Entries below a mount point that are looked at.
 const HIDDEN: usize = 100;
@@ -318,11 +320,34 @@ async fn twins(uuid: FsUuid) -> (Option<Twins>, Vec<String>) {
     )
 }
 
-/// Looks at what a mount did to the machine.
+/// The volumes of an engine of this machine whose data is below a place.
+///
+/// # Errors
+/// When the engine does not answer.
+pub async fn definitions(engine: &Engine, sysroot: &Sysroot, at: &Path) -> Result<Vec<DefinitionSeen>> {
+    let here = sysroot.at(at);
+    let real = fstab::names(&Sysroot::new(None));
+    let unused = engine.unused_volumes().await?;
+    let all = engine.volumes(None).await?.into_iter();
+    Ok(all
+        .filter_map(|volume| match volume.home() {
+            Home::Block { dir } if dir.starts_with(&here) || real(&dir).starts_with(&here) => {
+                Some(DefinitionSeen {
+                    unused: unused.iter().any(|unused| unused.name == volume.name),
+                    name: volume.name,
+                    dir,
+                })
+            }
+            _ => None,
+        })
+        .collect())
+}
+
+/// Looks at what a mount did to the machine. `definitions` are those of [`definitions`].
 ///
 /// # Errors
 /// When something of it cannot be read.
-pub fn undo(sysroot: &Sysroot, at: &Path) -> Result<UndoSeen> {
+pub fn undo(sysroot: &Sysroot, at: &Path, definitions: Looked<Vec<DefinitionSeen>>) -> Result<UndoSeen> {
     let here = sysroot.at(at);
     let mounts = Mounts::about(&here)?;
     let mut users = Vec::new();
@@ -358,6 +383,7 @@ pub fn undo(sysroot: &Sysroot, at: &Path) -> Result<UndoSeen> {
         mounts,
         users,
         pieces: boot::ours(sysroot, at)?,
+        definitions,
         fstab,
         flag,
         systemd: boot::systemd_runs(sysroot),

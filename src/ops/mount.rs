@@ -14,27 +14,27 @@ use work::Work;
 
 use super::App;
 use super::app::{Options, state_dir};
-use crate::block::bare::Bare;
 use crate::block::boot::{self, Piece};
 use crate::block::device::{Device, Provider, attached, by_path};
 use crate::block::format::{FileSystem, Wanted};
 use crate::block::fsid::FsUuid;
-use crate::block::fstab::{Change, Fstab, names};
+use crate::block::sentinel;
 use crate::block::sysroot::Sysroot;
-use crate::block::{mounted, sentinel};
 use crate::event::{Event, Events};
-use crate::model::{Failure, Kind, Result};
+use crate::model::{Failure, Kind, Result, shell_path};
 use crate::observe::mounting::{self, Held, Holding};
 use crate::observe::{Depth, DeviceSeen, MachineSeen};
 use crate::plan::mount::{
-    MountPlan, MountWanted, Told, Undo, choose, ends_with_the_machine, name_of, plan_mount, plan_undo,
-    uuid_of,
+    MountPlan, MountWanted, Told, choose, ends_with_the_machine, name_of, plan_mount, uuid_of,
 };
 use crate::saga::Interrupt;
 use crate::state::{Lock, LockNote};
 
 mod project;
+mod undo;
 mod work;
+
+pub use undo::{PlannedUndo, unmount};
 
 /// What the command line asks for.
 #[derive(Debug, Clone)]
@@ -370,90 +370,7 @@ impl Steps {
             ))
             .hint(format!(
                 "or take it back: rehome mount --undo --at {}",
-                self.at.display()
+                shell_path(&self.at)
             ))
-    }
-}
-
-/// What takes a mount back, ready to be carried out.
-pub struct PlannedUndo {
-    actions: Vec<Undo>,
-    at: PathBuf,
-    sysroot: Sysroot,
-    events: Arc<dyn Events>,
-    interrupt: Interrupt,
-    _lock: Lock,
-}
-
-/// Looks at what a mount did to the machine, and plans to take it back.
-///
-/// # Errors
-/// Refused while something uses the volume.
-pub fn unmount(options: &Options, at: &Path, sysroot: Option<&Path>) -> Result<PlannedUndo> {
-    as_root()?;
-    let sysroot = Sysroot::new(sysroot);
-    sysroot.prove_straight(at)?;
-    let lock = state_dir(options)?
-        .host()
-        .lock(&LockNote::mine(options.command.as_str(), None))?;
-    let seen = mounting::undo(&sysroot, at)?;
-    Ok(PlannedUndo {
-        actions: plan_undo(&seen)?,
-        at: at.to_owned(),
-        sysroot,
-        events: Arc::clone(&options.events),
-        interrupt: options.interrupt.clone(),
-        _lock: lock,
-    })
-}
-
-impl PlannedUndo {
-    /// The plan as it is told.
-    #[must_use]
-    pub fn told(&self) -> Told {
-        Told::undo(&self.at, &self.actions)
-    }
-
-    /// Carries it out, and says in words what was done.
-    ///
-    /// # Errors
-    /// At the first action that fails. What was done before stays, and is not done again the next time.
-    pub async fn carry_out(self) -> Result<Vec<String>> {
-        let point = self.sysroot.at(&self.at);
-        let mut steps = Steps::new(
-            Arc::clone(&self.events),
-            self.interrupt.clone(),
-            &self.at,
-            self.actions.len(),
-        );
-        for action in &self.actions {
-            steps
-                .run(
-                    action.title(&self.at),
-                    undo(&self.sysroot, &self.at, &point, action),
-                )
-                .await?;
-        }
-        Ok(steps.done)
-    }
-}
-
-async fn undo(sysroot: &Sysroot, at: &Path, point: &Path, action: &Undo) -> Result<Option<String>> {
-    match action {
-        Undo::Unmount => mounted::unmount(point).await.map(|()| None),
-        Undo::RemoveUnit(piece) => boot::remove(sysroot, piece).map(|_| None),
-        // Of the file as it is now: what others wrote since the plan was made stays.
-        Undo::RemoveLine { .. } => {
-            let fstab = Fstab::read(sysroot)?;
-            match fstab.without(at, &names(sysroot)) {
-                Change::New(bytes) => fstab.replace(sysroot, &bytes).map(|()| None),
-                Change::Unchanged => Ok(Some("it was not there any more".to_owned())),
-            }
-        }
-        Undo::Reload => boot::reload(sysroot).await.map(|_| None),
-        Undo::Release => match Bare::open(point)? {
-            Some(bare) => bare.release().map(|_| None),
-            None => Ok(None),
-        },
     }
 }

@@ -98,7 +98,7 @@ fn the_units_say_what_they_do() {
     "##);
     insta::assert_snapshot!(boot::blast_radius(target(), true).join("\n"), @r##"
     while /mnt/kms-data is not mounted, the Docker engine does not start at boot: no container of this host runs
-    `systemctl stop mnt-kms\x2ddata.mount` stops the Docker engine, and all containers with it; `umount /mnt/kms-data` does not
+    `systemctl stop 'mnt-kms\x2ddata.mount'` stops the Docker engine, and all containers with it; `umount /mnt/kms-data` does not
     when /mnt/kms-data is mounted later, the engine is started, and with it every container that restarts by itself
     "##);
 }

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use rehome::block::fsid::FsUuid;
 use rehome::block::mounted::{self, Mounts};
 use rehome::block::present::Present;
+use rehome::block::sentinel::{self, Found};
 use rehome::block::volume::Volume;
 use rehome::model::Kind;
+use rehome::observe::meant;
 
 use super::support::{Disk, Machine, in_own_namespace, sh};
 
@@ -199,4 +201,48 @@ async fn what_became_of_a_mount_is_told_by_the_table_and_not_by_the_program() {
     mounted::unmount(&target).await.unwrap();
     assert_eq!(Mounts::about(&target).unwrap().here, []);
     sh("/usr/bin/umount", &[&programs]);
+}
+
+#[test]
+fn which_volume_rehomes_line_means_and_which_is_there_is_told() {
+    let machine = Machine::new();
+    let (sysroot, target) = (machine.sysroot(), machine.target());
+    let root = target.join("kms");
+    let write = |line: &str| std::fs::write(sysroot.at("/etc/fstab"), format!("{line}\n")).unwrap();
+    // A line of somebody else says nothing about Rehome's volumes.
+    write(&machine.line().to_string().replace(",x-rehome", ""));
+    assert!(meant(&sysroot, &root).unwrap().is_none());
+    write(&machine.line().to_string());
+    assert!(meant(&sysroot, Path::new("/mnt")).unwrap().is_none());
+    let look = || meant(&sysroot, &root).unwrap().unwrap();
+    assert!(look().mounted.is_none());
+
+    let volume = machine.mount();
+    let there = look().mounted.unwrap();
+    assert_eq!(
+        (there.uuid, there.sentinel),
+        (Ok(Some(machine.disk.uuid())), Ok(Found::Missing))
+    );
+    sentinel::make(&volume, &machine.disk.uuid()).unwrap();
+    drop(volume);
+    assert!(matches!(look().mounted.unwrap().sentinel, Ok(Found::Right(_))));
+
+    // Another volume in its place, over it.
+    let other = Disk::new("ext4");
+    sh("mount", &[&other.device, &target]);
+    let seen = look();
+    let there = seen.mounted.unwrap();
+    assert_eq!(seen.uuid, machine.disk.uuid());
+    assert_eq!(
+        (there.source, there.uuid, there.sentinel),
+        (other.device.clone(), Ok(Some(other.uuid())), Ok(Found::Missing))
+    );
+    sh("umount", &[&target]);
+    // A part of it is not the volume that the line mounts.
+    std::fs::create_dir(target.join("part")).unwrap();
+    sh("mount", &[&"--bind", &target.join("part"), &target]);
+    let why = look().mounted.unwrap().sentinel.unwrap_err();
+    sh("umount", &[&target]);
+    sh("umount", &[&target]);
+    assert!(why.contains("/part"), "{why}");
 }

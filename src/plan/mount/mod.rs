@@ -15,12 +15,12 @@ use crate::block::fstab::{Change, Line, refusal};
 use crate::block::sysroot::Sysroot;
 use crate::block::units::Maker;
 use crate::block::{mounted, sentinel};
-use crate::model::{ByteSize, Failure, Owner, Result};
+use crate::model::{ByteSize, Failure, Owner, Result, shell_path};
 use crate::observe::{ContentSeen, DeviceSeen, MachineSeen};
 
 pub use choose::{choose, ends_with_the_machine, name_of};
 pub use text::{Told, ToldAction, render};
-pub use undo::{Undo, plan_undo};
+pub use undo::{Undo, UndoPlan, plan_undo};
 
 /// What is wanted.
 #[derive(Debug, Clone)]
@@ -271,14 +271,14 @@ pub fn plan_mount(seen: &MachineSeen, wanted: &MountWanted) -> Result<MountPlan>
 }
 
 fn stacked(at: &Path, mounts: usize) -> Failure {
-    let at = at.display();
+    let (at, word) = (at.display(), shell_path(at));
     Failure::refused(format!(
         "{mounts} file systems are mounted at {at}, one over the other"
     ))
     .cause("only the last one is seen; what the others hold is hidden")
     .data("nothing was changed")
     .hint(format!(
-        "see them: findmnt {at}; stop what uses them, then umount {at} until one is left"
+        "see them: findmnt {word}; stop what uses them, then umount {word} until one is left"
     ))
 }
 
@@ -297,12 +297,12 @@ fn elsewhere(device: &DeviceSeen, wanted: &MountWanted) -> Result<()> {
         .data("nothing was changed")
         .hint(format!(
             "use it where it is: rehome mount --device {} --at {}",
-            device.name.display(),
-            point.display()
+            shell_path(&device.name),
+            shell_path(point)
         ))
         .hint(format!(
             "or unmount it first, when nothing uses it: umount {}",
-            point.display()
+            shell_path(point)
         ))),
     }
 }
@@ -326,9 +326,10 @@ fn units(seen: &MachineSeen, wanted: &MountWanted) -> Result<()> {
         })
         .data("nothing was changed")
         .hint(format!(
-            "if it is the same volume, let Rehome's line take its place: systemctl disable --now {} && rm {file} && \
+            "if it is the same volume, let Rehome's line take its place: systemctl disable --now {} && rm {} && \
              systemctl daemon-reload, and then the same command again",
-            unit.file.file_name().unwrap_or_default().to_string_lossy()
+            shell_path(Path::new(unit.file.file_name().unwrap_or_default())),
+            shell_path(&unit.file)
         )))
 }
 
@@ -401,7 +402,8 @@ fn guard(
                 .cause(format!("in it lie {names}"))
                 .data("nothing was changed")
                 .hint(format!(
-                    "stop what uses them and move them away, or mount the volume elsewhere: ls -la {at}"
+                    "stop what uses them and move them away, or mount the volume elsewhere: ls -la {}",
+                    shell_path(&wanted.at)
                 )));
             }
             notes.push(format!(
