@@ -3,7 +3,7 @@
 //! There is no journal. Each action can be done again and what is done is not in the next plan, so a run that died is
 //! finished by another one; only a half-made file system needs a record, which is written before it is begun.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -278,7 +278,11 @@ impl PlannedMount {
             names: vec![device.name.clone()],
             mounted: false,
         };
-        let mut steps = Steps::new(events, interrupt, &work.at, plan.actions.len());
+        let or = format!(
+            "or take it back: rehome mount --undo --at {}",
+            shell_path(&work.at)
+        );
+        let mut steps = Steps::new(events, interrupt, or, plan.actions.len());
         for action in &plan.actions {
             let title = action.title(&work.at);
             steps.run(title, work.act(action, &plan)).await?;
@@ -297,17 +301,18 @@ impl PlannedMount {
 struct Steps {
     events: Arc<dyn Events>,
     interrupt: Interrupt,
-    at: PathBuf,
+    /// What else there is to do when it stops half way.
+    or: String,
     of: usize,
     done: Vec<String>,
 }
 
 impl Steps {
-    fn new(events: Arc<dyn Events>, interrupt: Interrupt, at: &Path, of: usize) -> Self {
+    fn new(events: Arc<dyn Events>, interrupt: Interrupt, or: String, of: usize) -> Self {
         Self {
             events,
             interrupt,
-            at: at.to_owned(),
+            or,
             of,
             done: Vec::new(),
         }
@@ -368,9 +373,6 @@ impl Steps {
                 "what was done before stays ({}); run the same command again to go on",
                 self.done.join(", ")
             ))
-            .hint(format!(
-                "or take it back: rehome mount --undo --at {}",
-                shell_path(&self.at)
-            ))
+            .hint(self.or.clone())
     }
 }

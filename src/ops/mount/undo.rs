@@ -12,7 +12,7 @@ use crate::block::mounted;
 use crate::block::sysroot::Sysroot;
 use crate::engine::{self, Engine};
 use crate::event::Events;
-use crate::model::Result;
+use crate::model::{Result, shell_path};
 use crate::observe::{DefinitionSeen, Looked, mounting};
 use crate::ops::app::{Options, state_dir};
 use crate::plan::mount::{Told, Undo, UndoPlan, plan_undo};
@@ -87,7 +87,7 @@ impl PlannedUndo {
         let mut steps = Steps::new(
             Arc::clone(&self.events),
             self.interrupt.clone(),
-            &self.at,
+            format!("or have it as it was: rehome mount --at {}", shell_path(&self.at)),
             self.plan.actions.len(),
         );
         for action in &self.plan.actions {
