@@ -13,6 +13,7 @@ mod image;
 mod page;
 mod passwd;
 mod ports;
+mod spare;
 mod volumes;
 
 use std::sync::Arc;
@@ -25,12 +26,13 @@ use crate::model::{Failure, Result};
 
 pub use connect::{EngineHost, HostSource, Wanted as HostWanted, resolve_host};
 pub use containers::{Container, Health, Mount, MountKind, State, same_path};
-pub use exec::ExecOutput;
+pub use exec::{ExecOutput, Stdin};
 pub use health::{Gate, Meant};
 pub use helper::{HelperJob, HelperMount, Network, Pace};
 pub use image::Image;
 pub use page::Page;
 pub use ports::Published;
+pub use spare::Spare;
 pub use volumes::Volume;
 
 /// Containers, volumes and images that Rehome makes carry the run.
@@ -41,6 +43,8 @@ pub const LABEL_PROJECT: &str = "rehome.project";
 const LABEL_PROCESS: &str = "rehome.process";
 /// The label of a page that answers while services are stopped: it outlives the other helpers of its run.
 const LABEL_PAGE: &str = "rehome.page";
+/// The label of a spare: the id of the container that it is the twin of.
+const LABEL_SPARE: &str = "rehome.spare";
 
 /// What every request but long ones may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);

@@ -1,10 +1,12 @@
-//! The steps of a move, one file each: what it does, how it is proven, how it is taken back.
+//! The steps of runs, one file each: what it does, how it is proven, how it is taken back. Here are those of a move and
+//! what all runs share; `deploy` has its own.
 //!
 //! A step carries out what the plan says and decides nothing. Every step can be repeated, and its undo works whether
 //! the step did nothing, half or all: a crash can come anywhere.
 
 mod check;
 mod delta;
+pub mod deploy;
 mod hook;
 mod keep;
 mod make_homes;

@@ -1,0 +1,45 @@
+//! The steps of a deployment. What they share with a move (making containers, bringing them up, hooks, checks) lies
+//! one folder up.
+
+mod dump;
+mod images;
+mod same_data;
+mod stay_up;
+mod swap;
+mod tidy;
+
+pub use dump::{Dump, Dumping};
+pub use images::{Images, Source};
+pub use same_data::{DataMount, SameData, SameDatabase};
+pub use stay_up::StayUp;
+pub use swap::{Changing, Swap};
+pub use tidy::TidyKept;
+
+use super::{Hook, HttpCheck};
+
+/// Under this repository the images are tagged that a deployment replaced, so that no prune takes them (trap 35):
+/// `rehome-kept/PROJECT/SERVICE:RUN`.
+pub const KEPT: &str = "rehome-kept";
+
+crate::step_set! {
+    /// The steps of a deployment, in the order in which a plan uses them.
+    #[derive(Debug, Clone)]
+    pub enum DeployStep {
+        /// Runs a command.
+        Hook(Hook),
+        /// Fetches and builds images while the old stack serves.
+        Images(Images),
+        /// Dumps a database.
+        Dump(Dump),
+        /// Puts the new containers in the place of the old.
+        Swap(Swap),
+        /// Every container stays up.
+        StayUp(StayUp),
+        /// Asks a service over HTTP.
+        HttpCheck(HttpCheck),
+        /// The data is where it was, and the databases are the same ones.
+        SameData(SameData),
+        /// Lets go of what older deployments kept.
+        TidyKept(TidyKept),
+    }
+}
