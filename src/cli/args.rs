@@ -18,7 +18,7 @@ use self::examples::{
 pub use self::values::{BlockDelta, Destination, Pair, Threads, Verification};
 use self::values::{rate, threads};
 use crate::model::config::{Subdir, absolute_dir};
-use crate::model::{ByteSize, Failure, Owner, RunId, VolumeKey, parse_span};
+use crate::model::{ByteSize, Failure, Owner, RunId, ServiceName, VolumeKey, parse_span};
 
 /// Gives the data of a Docker Compose stack a new home, and proves that it arrived
 ///
@@ -160,6 +160,13 @@ pub enum Command {
     /// proves that they work. If anything fails, the old stack is brought back on its old data. The old data stays where
     /// it is in either case.
     Move(Move),
+    /// Deploy: pull and build, replace what changed, prove it, and go back if anything is wrong
+    ///
+    /// Pulls and builds while the old containers serve, dumps the databases, then replaces the services whose definition
+    /// or image changed, one after the other in the order in which they depend on each other. Databases are only replaced
+    /// when their own definition changed. Hooks and checks follow; if anything fails, the services return to the images
+    /// and the configuration that they had, and the exit code is 10.
+    Deploy(Deploy),
     /// Finish an interrupted run
     Resume(Resume),
     /// Undo an interrupted run
@@ -215,7 +222,9 @@ impl Command {
     #[must_use]
     pub fn when_interrupted(&self) -> WhenInterrupted {
         match self {
-            Self::Move(_) | Self::Resume(_) | Self::Rollback(_) => WhenInterrupted::GoesBack,
+            Self::Move(_) | Self::Deploy(_) | Self::Resume(_) | Self::Rollback(_) => {
+                WhenInterrupted::GoesBack
+            }
             Self::Mount(_) => WhenInterrupted::StopsAtTheNextStep,
             _ => WhenInterrupted::GoesOn,
         }
@@ -298,6 +307,38 @@ pub enum MadeFs {
     Ext4,
     /// Grows while it is mounted, never shrinks
     Xfs,
+}
+
+/// `rehome deploy`.
+#[derive(Debug, Clone, Args)]
+pub struct Deploy {
+    /// Only these services
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<ServiceName>,
+
+    /// Do not pull images
+    #[arg(long)]
+    pub no_pull: bool,
+
+    /// Do not build images
+    #[arg(long)]
+    pub no_build: bool,
+
+    /// Build without the cache
+    #[arg(long, conflicts_with = "no_build")]
+    pub no_cache: bool,
+
+    /// Do not dump the databases first
+    #[arg(long)]
+    pub no_backup: bool,
+
+    /// Do not run hooks
+    #[arg(long)]
+    pub no_hooks: bool,
+
+    /// Print the plan and change nothing
+    #[arg(long, visible_alias = "plan")]
+    pub dry_run: bool,
 }
 
 /// `rehome grow`.

@@ -40,6 +40,8 @@ pub struct Spare {
     pub service: ServiceName,
     /// The image of both.
     pub image: ImageId,
+    /// When it was made, in seconds since 1970.
+    pub made: i64,
 }
 
 impl Engine {
@@ -95,6 +97,7 @@ impl Engine {
                     name: labels.get(LABEL_NAME)?.clone(),
                     service: ServiceName::new(own.get(LABEL_SERVICE)?).ok()?,
                     image: ImageId::new(image).ok()?,
+                    made: summary.created?,
                 })
             };
             spares.push(read().ok_or_else(|| {

@@ -2,6 +2,7 @@
 //!
 //! The doc comments of these types are the descriptions in the JSON Schema.
 
+mod deploy;
 mod lines;
 mod read;
 mod scalar;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::model::{Owner, ServiceName, VolumeKey};
 
+pub use deploy::Deploy;
 pub use lines::line_of;
 pub use read::{ConfigError, parse};
 pub use subdir::{ParseSubdirError, Subdir, absolute_dir, default_subdir};
@@ -57,6 +59,10 @@ pub struct Config {
     #[schemars(schema_with = "schemas::span")]
     pub stop_timeout: Option<Duration>,
 
+    /// How the project is deployed.
+    #[serde(default, skip_serializing_if = "Deploy::is_default")]
+    pub deploy: Deploy,
+
     /// The move of uploads to S3-compatible storage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub s3: Option<serde_json::Value>,
@@ -74,6 +80,7 @@ impl Default for Config {
             hooks: None,
             checks: Vec::new(),
             stop_timeout: None,
+            deploy: Deploy::default(),
             s3: None,
             backup: None,
         }

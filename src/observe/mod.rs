@@ -4,6 +4,7 @@
 pub mod boot;
 mod checkup;
 mod containers;
+pub mod deploy;
 mod destination;
 mod doctor;
 mod machine;

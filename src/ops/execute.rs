@@ -1,4 +1,8 @@
-//! Carries a plan through: opens the run, drives the saga, closes it with a report and a line of history.
+//! Carries a plan through: opens the run, drives the saga, closes it with a report and a line of history. What is said
+//! at the end is in `of_move` and `of_deploy`.
+
+mod of_deploy;
+mod of_move;
 
 use std::sync::Arc;
 
@@ -8,10 +12,12 @@ use serde_json::{Value, json};
 
 use super::App;
 use crate::compose::Located;
+use crate::engine::Published;
 use crate::event::{Event, Outcome};
-use crate::model::{Failure, Kind, ProjectName, Result, RunId, Span, count};
-use crate::plan::{Facts, MovePlan};
-use crate::saga::{Ended, Executor, Plan, Point, Probe, State};
+use crate::model::{Failure, Kind, ProjectName, Result, RunId, ServiceName};
+use crate::plan::Facts;
+use crate::plan::deploy::DeployFacts;
+use crate::saga::{Ended, Executor, Plan, Point, Probe, State, Step};
 use crate::state::{FileStore, HistoryLine, Lock, LockNote, RunDir};
 use crate::steps::{Cx, Downtime, Maintenance, StackFiles};
 
@@ -35,7 +41,17 @@ pub(super) struct Header {
     pub host: String,
     pub before: Located,
     pub after: Located,
-    pub facts: Facts,
+    pub facts: RunFacts,
+}
+
+/// What was said about the plan of a run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum RunFacts {
+    /// Of a move.
+    Move(Facts),
+    /// Of a deployment.
+    Deploy(DeployFacts),
 }
 
 /// How a run ended, for the display and for `--json`.
@@ -67,7 +83,12 @@ impl Probe for CrashPoint {
 
 impl Running {
     /// Begins a run.
-    pub(super) async fn begin(self, app: &App, plan: MovePlan, mut lock: Lock) -> Result<Finish> {
+    pub(super) async fn begin<S: Step<Cx = Cx>>(
+        self,
+        app: &App,
+        (facts, steps): (RunFacts, Vec<S>),
+        mut lock: Lock,
+    ) -> Result<Finish> {
         let dir = app.state.create_run()?;
         lock.write(&LockNote::mine(
             app.options.command.as_str(),
@@ -79,19 +100,16 @@ impl Running {
             host: app.engine.host().url.clone(),
             before: self.before,
             after: self.after,
-            facts: plan.facts,
+            facts,
         };
-        let facts = &header.facts;
-        let names: Vec<_> = facts.volumes.iter().map(|v| v.key.to_string()).collect();
-        let title = format!("move {} to {}", names.join(", "), facts.to);
         let saga = Plan {
             run: dir.id().clone(),
-            project: facts.project.clone(),
-            title: title.clone(),
+            project: header.facts.project().clone(),
+            title: header.facts.title(),
             header: serde_json::to_value(&header)
                 .map_err(|e| Failure::bug("a plan that cannot be written").because(&e))?,
-            steps: plan.steps,
-            // A move can be taken back to its last step.
+            steps,
+            // All of it can be taken back, to its last step.
             point_of_no_return: None,
         };
         if let Some(page) = &self.page {
@@ -119,7 +137,7 @@ pub(super) fn world(app: &App, header: &Header, dir: &RunDir) -> Cx {
     Cx {
         engine: app.engine.clone(),
         compose: app.compose.clone(),
-        project: header.facts.project.clone(),
+        project: header.facts.project().clone(),
         files: StackFiles {
             before: header.before.clone(),
             after: header.after.clone(),
@@ -130,15 +148,7 @@ pub(super) fn world(app: &App, header: &Header, dir: &RunDir) -> Cx {
         interrupt: app.options.interrupt.clone(),
         downtime: Downtime::of_run(dir.path()),
         last_round: std::sync::Mutex::default(),
-        maintenance: Maintenance::of_run(
-            header
-                .facts
-                .answered
-                .iter()
-                .map(|a| (a.service.clone(), a.port.clone()))
-                .collect(),
-            dir.path(),
-        ),
+        maintenance: Maintenance::of_run(header.facts.answered(), dir.path()),
     }
 }
 
@@ -160,7 +170,7 @@ pub(super) async fn finish(
     let verified: Vec<String> = state.reports().into_iter().filter_map(|r| r.detail).collect();
     let report = json!({
         "run": run,
-        "project": header.facts.project,
+        "project": header.facts.project(),
         "command": header.command,
         "outcome": outcome,
         "plan": header.facts,
@@ -179,36 +189,38 @@ pub(super) async fn finish(
         let line = HistoryLine {
             run: run.clone(),
             command: header.command.clone(),
-            project: header.facts.project.clone(),
+            project: header.facts.project().clone(),
             started: state.started(),
             ended: Timestamp::now(),
             outcome,
             downtime_millis: measured.map(|d| d.as_millis() as u64),
-            volumes: header.facts.volumes.iter().map(|v| v.key.to_string()).collect(),
+            volumes: header.facts.volumes(),
             verified: (!verified.is_empty()).then(|| verified.join("; ")),
-            from: header.facts.volumes.first().map(|v| v.from.clone()),
-            to: Some(header.facts.to.clone()),
+            from: header.facts.from(),
+            to: header.facts.to(),
+            commit: header.facts.commit(),
         };
         if let Err(failure) = app.state.append_history(&line) {
             events.warn(failure.to_string());
         }
     }
-    let failure = failure.map(|f| told(f, outcome, &run, &header.facts.project, &state, header));
+    let failure = failure.map(|f| told(f, outcome, &run, &state, header));
     let failure = match (failure, outcome) {
         (None, Outcome::Stuck | Outcome::Interrupted) => Some(told(
             Failure::interrupted("the run was stopped before its end"),
             outcome,
             &run,
-            &header.facts.project,
             &state,
             header,
         )),
         (failure, _) => failure,
     };
-    let summary = if outcome == Outcome::Done {
-        summary(header, &run, &verified, measured)
-    } else {
-        Vec::new()
+    let summary = match &header.facts {
+        RunFacts::Move(facts) if outcome == Outcome::Done => {
+            of_move::summary(facts, &run, &verified, measured)
+        }
+        RunFacts::Deploy(facts) => of_deploy::summary(facts, dir, outcome, &verified, measured),
+        RunFacts::Move(_) => Vec::new(),
     };
     Finish {
         run,
@@ -221,13 +233,13 @@ pub(super) async fn finish(
 
 /// Names the services that ran when the plan was made and do not run now. Those that the run stopped are up again,
 /// or it had not ended; but an engine that was killed meanwhile leaves others down.
-async fn who_is_missing(app: &App, facts: &Facts) {
+async fn who_is_missing(app: &App, facts: &RunFacts) {
     let events = &*app.options.events;
-    let containers = match app.engine.project_containers(&facts.project).await {
+    let containers = match app.engine.project_containers(facts.project()).await {
         Ok(containers) => containers,
         Err(failure) => return events.warn(failure.to_string()),
     };
-    for service in facts.stopped.iter().chain(&facts.untouched) {
+    for service in facts.were_up() {
         let mut its = containers.iter().filter(|c| c.service.as_ref() == Some(service));
         if !its.any(|c| c.state.is_up()) {
             events.warn(format!(
@@ -238,41 +250,17 @@ async fn who_is_missing(app: &App, facts: &Facts) {
 }
 
 /// Adds what became of the data, and what to do.
-fn told(
-    failure: Failure,
-    outcome: Outcome,
-    run: &RunId,
-    project: &ProjectName,
-    state: &State,
-    header: &Header,
-) -> Failure {
-    let stopped = state
-        .reports()
-        .iter()
-        .any(|r| r.undo_millis.is_some() && r.title.starts_with("stop "));
-    let (kind, data) = match outcome {
-        Outcome::RolledBack => (
-            Kind::RolledBack,
-            if stopped {
-                format!(
-                    "run {run} was rolled back; the stack is up on its old homes, and they are as they were"
-                )
-            } else {
-                format!(
-                    "run {run} was rolled back; no service was stopped, and the old homes are as they were"
-                )
-            },
-        ),
-        Outcome::Interrupted => (
-            Kind::Interrupted,
-            format!("the old homes are as they were; run {run} can go on or go back"),
-        ),
-        Outcome::Stuck => (
-            Kind::Stuck,
-            format!("the old homes are as they were; run {run} could neither go on nor go back by itself"),
-        ),
-        Outcome::Refused => (Kind::Refused, "nothing was changed".to_owned()),
-        Outcome::Failed | Outcome::Done => (failure.kind, "nothing was switched".to_owned()),
+fn told(failure: Failure, outcome: Outcome, run: &RunId, state: &State, header: &Header) -> Failure {
+    let data = match &header.facts {
+        RunFacts::Move(_) => of_move::data(outcome, run, state),
+        RunFacts::Deploy(_) => of_deploy::data(outcome, run, state),
+    };
+    let kind = match outcome {
+        Outcome::RolledBack => Kind::RolledBack,
+        Outcome::Interrupted => Kind::Interrupted,
+        Outcome::Stuck => Kind::Stuck,
+        Outcome::Refused => Kind::Refused,
+        Outcome::Failed | Outcome::Done => failure.kind,
     };
     let mut failure = failure.with_kind(kind);
     if failure.data.is_none() {
@@ -290,7 +278,8 @@ fn told(
                 .map(|f| format!("-f {}", f.display()))
                 .collect();
             failure.hint(format!(
-                "or bring the old stack up by hand: docker compose -p {project} {} up -d --force-recreate",
+                "or bring the old stack up by hand: docker compose -p {} {} up -d --force-recreate",
+                header.facts.project(),
                 files.join(" ")
             ))
         }
@@ -298,48 +287,68 @@ fn told(
     }
 }
 
-/// The closing words of a run that is done.
-fn summary(
-    header: &Header,
-    run: &RunId,
-    verified: &[String],
-    downtime: Option<std::time::Duration>,
-) -> Vec<String> {
-    let facts = &header.facts;
-    let mut lines = vec![format!(
-        "{} of {} now live{} {}",
-        count(facts.volumes.len() as u64, "volume"),
-        facts.project,
-        if facts.volumes.len() == 1 { "s" } else { "" },
-        if facts.back {
-            "in Docker's own directory".to_owned()
-        } else {
-            format!("on {}", facts.to)
+impl RunFacts {
+    pub(super) fn project(&self) -> &ProjectName {
+        match self {
+            Self::Move(facts) => &facts.project,
+            Self::Deploy(facts) => &facts.project,
         }
-    )];
-    for volume in &facts.volumes {
-        lines.push(format!("  {}  {} → {}", volume.key, volume.from, volume.to));
     }
-    if !verified.is_empty() {
-        lines.push("Verified:".to_owned());
-        lines.extend(verified.iter().map(|v| format!("  {v}")));
+
+    /// What the run does, in words.
+    fn title(&self) -> String {
+        match self {
+            Self::Move(facts) => format!("move {} to {}", self.volumes().join(", "), facts.to),
+            Self::Deploy(facts) => of_deploy::title(facts),
+        }
     }
-    if let Some(downtime) = downtime {
-        lines.push(format!("Down for {}", Span(downtime)));
+
+    fn volumes(&self) -> Vec<String> {
+        match self {
+            Self::Move(facts) => facts.volumes.iter().map(|v| v.key.to_string()).collect(),
+            Self::Deploy(_) => Vec::new(),
+        }
     }
-    lines.push("The old homes are still there, as they were at the stop.".to_owned());
-    if facts.volumes.iter().any(|v| v.fresh) {
-        lines.push("A fresh database needs its admin user again, for example:".to_owned());
-        lines.push("  rehome compose -- exec api python manage.py createsuperuser".to_owned());
+
+    fn from(&self) -> Option<String> {
+        match self {
+            Self::Move(facts) => facts.volumes.first().map(|v| v.from.clone()),
+            Self::Deploy(_) => None,
+        }
     }
-    lines.push("Next:".to_owned());
-    lines.push("  rehome status               where everything lives now".to_owned());
-    if facts.back {
-        lines.push(format!("  rehome show {run}          what this run did"));
-    } else {
-        lines.push("  rehome move --to volumes    go back, with everything written since".to_owned());
+
+    fn to(&self) -> Option<String> {
+        match self {
+            Self::Move(facts) => Some(facts.to.clone()),
+            Self::Deploy(_) => None,
+        }
     }
-    lines
+
+    fn commit(&self) -> Option<String> {
+        match self {
+            Self::Move(_) => None,
+            Self::Deploy(facts) => facts.commit.clone(),
+        }
+    }
+
+    /// The ports on which a maintenance page answers.
+    fn answered(&self) -> Vec<(ServiceName, Published)> {
+        match self {
+            Self::Move(facts) => {
+                let answered = facts.answered.iter();
+                answered.map(|a| (a.service.clone(), a.port.clone())).collect()
+            }
+            Self::Deploy(_) => Vec::new(),
+        }
+    }
+
+    /// The services that ran when the plan was made.
+    fn were_up(&self) -> Vec<&ServiceName> {
+        match self {
+            Self::Move(facts) => facts.stopped.iter().chain(&facts.untouched).collect(),
+            Self::Deploy(facts) => of_deploy::were_up(facts),
+        }
+    }
 }
 
 impl Finish {

@@ -3,6 +3,7 @@
 
 mod app;
 mod compose;
+mod deploy;
 mod doctor;
 mod execute;
 mod grow;
@@ -19,6 +20,7 @@ mod status;
 
 pub use app::{App, Options};
 pub use compose::{Danger, danger};
+pub use deploy::{DeployRequest, PlannedDeploy, plan_deploy};
 pub use doctor::doctor;
 pub use execute::{CrashPoint, Finish};
 pub use grow::{GrowReport, grow};

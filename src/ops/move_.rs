@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::App;
 use super::app::entropy;
-use super::execute::{Finish, Running};
+use super::execute::{Finish, RunFacts, Running};
 use super::page::PageRequest;
 use crate::compose::override_file::Definition;
 use crate::compose::{Located, Override, Version, compose_file_with, compose_file_without, project};
@@ -64,7 +64,10 @@ impl Planned {
         let lock = self
             .lock
             .ok_or_else(|| Failure::bug("a dry run was asked to run"))?;
-        self.running.begin(app, self.plan, lock).await
+        let MovePlan { facts, steps } = self.plan;
+        self.running
+            .begin(app, (RunFacts::Move(facts), steps), lock)
+            .await
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::App;
 use super::MoveRequest;
-use super::execute::{Finish, Header, executor, finish, world};
+use super::execute::{Finish, Header, RunFacts, executor, finish, world};
 use crate::engine::{HelperJob, HelperMount};
 use crate::event::Outcome;
 use crate::helper::protocol::{Answer, CompareReport, Request};
@@ -12,6 +12,7 @@ use crate::plan::Destination;
 use crate::saga::State;
 use crate::saga::recovery::{Condition, Run, examine, newest, unfinished};
 use crate::state::{FileStore, LockNote, ProjectDir};
+use crate::steps::deploy::DeployStep;
 use crate::steps::{FROM, MoveStep, TO};
 
 /// What there is to do about a run.
@@ -85,9 +86,11 @@ pub async fn recover(app: &App, wanted: Option<&RunId>, back: bool, dry_run: boo
         let cx = world(app, &header, &run.dir);
         let store = FileStore::open(&run.dir.journal())?;
         let executor = executor(app);
-        let mut ended = match way {
-            Way::Forward => executor.resume::<MoveStep>(store, &cx).await?,
-            Way::Back => executor.rollback::<MoveStep>(store, &cx).await?,
+        let mut ended = match (&header.facts, way) {
+            (RunFacts::Move(_), Way::Forward) => executor.resume::<MoveStep>(store, &cx).await?,
+            (RunFacts::Move(_), Way::Back) => executor.rollback::<MoveStep>(store, &cx).await?,
+            (RunFacts::Deploy(_), Way::Forward) => executor.resume::<DeployStep>(store, &cx).await?,
+            (RunFacts::Deploy(_), Way::Back) => executor.rollback::<DeployStep>(store, &cx).await?,
         };
         if way == Way::Back && ended.outcome == Outcome::RolledBack {
             // Whatever made the run go back at first: this command was asked to, and did.
@@ -144,7 +147,8 @@ fn same_engine(app: &App, header: &Header) -> Result<()> {
 async fn closed(app: &App, id: &RunId, state: &State, way: Way) -> Result<Recovery> {
     let outcome = state.outcome().unwrap_or(Outcome::Failed);
     let header = header(state)?;
-    if way == Way::Forward || outcome != Outcome::Done || header.facts.back {
+    let went_back = matches!(&header.facts, RunFacts::Move(facts) if facts.back);
+    if way == Way::Forward || outcome != Outcome::Done || went_back {
         let how = match outcome {
             Outcome::Done => "done",
             Outcome::RolledBack => "rolled back already",

@@ -36,6 +36,8 @@ pub struct Settings {
     pub stop_timeout: Option<Duration>,
     /// What must answer after the start.
     pub checks: Vec<HttpCheck>,
+    /// How the project is deployed.
+    pub deploy: config::Deploy,
     hooks: Option<Vec<Hook>>,
     /// The text of the configuration: knows on which line each value stands.
     text: String,
@@ -84,6 +86,7 @@ impl Settings {
             volumes: block.volumes,
             exclude: block.exclude,
             stop_timeout: config.stop_timeout,
+            deploy: config.deploy,
             checks: config
                 .checks
                 .into_iter()

@@ -1,6 +1,7 @@
 //! Makes a plan out of what was observed and what is wanted. Pure: no I/O, no clock, no randomness; the same world
 //! and wish give the same plan, and tests read it as text.
 
+pub mod deploy;
 pub mod doctor;
 mod facts;
 mod lint;
@@ -351,13 +352,7 @@ fn stopping(world: &World, stack: &Stack, wanted: &Wanted) -> Vec<Vec<Stopping>>
 /// How the containers of a service are stopped that are up.
 fn containers_of(service: &ServiceSeen, wanted: &Wanted) -> Vec<Stopping> {
     let database: Option<Kind> = service.server;
-    let grace = wanted
-        .stop_timeout
-        .or(database
-            .and_then(Kind::grace)
-            .map(|g| g.max(service.stop_grace.unwrap_or_default())))
-        .or(service.stop_grace)
-        .unwrap_or(STOP_GRACE);
+    let grace = grace_of(service, wanted.stop_timeout);
     let stopping = |container: &ContainerSeen| Stopping {
         service: service.name.clone(),
         id: container.id.clone(),
@@ -374,15 +369,23 @@ fn containers_of(service: &ServiceSeen, wanted: &Wanted) -> Vec<Stopping> {
         .collect()
 }
 
+/// How long a service may take to stop.
+fn grace_of(service: &ServiceSeen, said: Option<Duration>) -> Duration {
+    let least = service.server.and_then(Kind::grace);
+    said.or(least.map(|g| g.max(service.stop_grace.unwrap_or_default())))
+        .or(service.stop_grace)
+        .unwrap_or(STOP_GRACE)
+}
+
 fn starting(world: &World, stack: &Stack) -> Vec<Starting> {
     let running: Vec<_> = stack.stopped().rev().cloned().collect();
-    let completes = |name: &ServiceName| {
-        world.services.iter().any(|s| {
-            s.depends_on
-                .iter()
-                .any(|(on, c)| on == name && *c == Condition::CompletedSuccessfully)
-        })
-    };
+    starting_of(world, &running, |service| {
+        service.containers.iter().filter(|c| c.state.is_up()).count()
+    })
+}
+
+/// How services are brought up, each after what it waits for of the others; `up` is how many containers of each.
+fn starting_of(world: &World, running: &[ServiceName], up: impl Fn(&ServiceSeen) -> usize) -> Vec<Starting> {
     let condition = |service: &ServiceSeen, on: &ServiceName| {
         let said = service.depends_on.iter().find(|(name, _)| name == on);
         said.map_or(Condition::Started, |(_, condition)| *condition)
@@ -392,12 +395,12 @@ fn starting(world: &World, stack: &Stack) -> Vec<Starting> {
         .filter_map(|name| world.service(name))
         .map(|service| Starting {
             service: service.name.clone(),
-            after: order::needs(world, service, &running)
+            after: order::needs(world, service, running)
                 .into_iter()
                 .map(|on| (on.clone(), condition(service, on)))
                 .collect(),
-            ends: completes(&service.name),
-            up: service.containers.iter().filter(|c| c.state.is_up()).count(),
+            ends: order::ends(world, &service.name),
+            up: up(service),
         })
         .collect()
 }

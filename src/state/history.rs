@@ -40,6 +40,9 @@ pub struct HistoryLine {
     /// Where it went.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
+    /// What was checked out, of a deployment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
 }
 
 /// What could be read of a history.

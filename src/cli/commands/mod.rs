@@ -2,6 +2,7 @@
 
 mod compose;
 mod config;
+mod deploy;
 mod doctor;
 mod env;
 mod grow;
@@ -43,6 +44,7 @@ pub(super) async fn dispatch(cx: &Cx, command: Command) -> Result<Ending> {
         Command::Override(args) => override_::run(cx, args).await,
         Command::Env(args) => env::run(cx, &args).await,
         Command::Move(args) => move_::run(cx, args).await,
+        Command::Deploy(args) => deploy::run(cx, args).await,
         Command::Resume(args) => recover::run(cx, &args, false).await,
         Command::Rollback(args) => recover::run(cx, &args, true).await,
         Command::History => history::list(cx).await,

@@ -46,6 +46,8 @@ pub struct Service {
     pub image: Option<String>,
     /// Whether it has a `build:`.
     pub build: bool,
+    /// `never`, `build`, `missing`, …: when Compose pulls its image.
+    pub pull_policy: Option<String>,
     /// A fixed container name.
     pub container_name: Option<String>,
     /// Overrides the image's user.

@@ -26,8 +26,6 @@ const MOST: usize = 1000;
 pub struct Dump {
     /// What is dumped.
     pub what: Dumping,
-    /// Where the files go.
-    pub directory: PathBuf,
 }
 
 /// A database server that is dumped.
@@ -55,15 +53,16 @@ impl Step for Dump {
 
     async fn apply(&self, cx: &Cx, (): &()) -> Result<()> {
         let container = self.container(cx).await?;
+        let directory = self.directory(cx);
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
-            .create(&self.directory)
-            .map_err(|e| self.cannot_write(&self.directory, &e))?;
+            .create(&directory)
+            .map_err(|e| self.cannot_write(&directory, &e))?;
         for part in self.parts(cx, &container).await? {
             self.write(cx, &container, &part).await?;
         }
-        crate::state::sync_dir(&self.directory)
+        crate::state::sync_dir(&directory)
     }
 
     async fn verify(&self, cx: &Cx, (): &()) -> Result<Option<String>> {
@@ -77,7 +76,7 @@ impl Step for Dump {
             "{} in {} written and read back: {}",
             ByteSize(bytes),
             count(parts.len() as u64, "file"),
-            self.directory.display()
+            self.directory(cx).display()
         )))
     }
 
@@ -88,6 +87,13 @@ impl Step for Dump {
 }
 
 impl Dump {
+    /// Where the files of a run's dumps are, by service.
+    pub const DIRECTORY: &str = "dumps";
+
+    fn directory(&self, cx: &Cx) -> PathBuf {
+        cx.run_dir.join(Self::DIRECTORY).join(self.what.service.as_str())
+    }
+
     async fn container(&self, cx: &Cx) -> Result<Container> {
         let containers = cx.engine.project_containers(&cx.project).await?;
         let mut up = of_service(&containers, &self.what.service).filter(|c| c.state.is_up());
@@ -131,8 +137,8 @@ impl Dump {
 
     /// Under another name until it is whole.
     async fn write(&self, cx: &Cx, container: &Container, part: &Part) -> Result<()> {
-        let path = self.directory.join(&part.file);
-        let partial = self.directory.join(format!("{}.partial", part.file));
+        let path = self.directory(cx).join(&part.file);
+        let partial = self.directory(cx).join(format!("{}.partial", part.file));
         let mut file = File::options()
             .create(true)
             .truncate(true)
@@ -160,7 +166,7 @@ impl Dump {
 
     /// Whether a file is whole; its size.
     async fn whole(&self, cx: &Cx, container: &Container, part: &Part) -> Result<u64> {
-        let path = self.directory.join(&part.file);
+        let path = self.directory(cx).join(&part.file);
         let unreadable = |e: std::io::Error| {
             Failure::environment(format!("cannot read the dump {}", path.display())).because(&e)
         };

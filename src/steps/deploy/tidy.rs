@@ -1,9 +1,8 @@
 //! Lets go of what older deployments kept: spares, tags and dumps beyond the number that is wanted. The newest stay.
 
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
 
+use super::dump::Dump;
 use super::swap::kept_repository;
 use crate::model::{Failure, Result, RunId, ServiceName};
 use crate::saga::Step;
@@ -16,8 +15,6 @@ pub struct TidyKept {
     pub runs: Vec<RunId>,
     /// The services that may have tags.
     pub services: Vec<ServiceName>,
-    /// The directories with their dumps.
-    pub dumps: Vec<PathBuf>,
 }
 
 impl Step for TidyKept {
@@ -47,8 +44,9 @@ impl Step for TidyKept {
                 }
             }
         }
-        for directory in &self.dumps {
-            match std::fs::remove_dir_all(directory) {
+        for run in &self.runs {
+            let directory = cx.run_dir.with_file_name(run.as_str()).join(Dump::DIRECTORY);
+            match std::fs::remove_dir_all(&directory) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     let what = format!("cannot remove the old dump {}", directory.display());
                     return Err(Failure::environment(what).because(&error));

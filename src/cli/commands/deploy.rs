@@ -1,0 +1,33 @@
+//! `rehome deploy`.
+
+use super::super::args::Deploy;
+use super::super::{Cx, Ending};
+use super::move_;
+use crate::model::{Failure, Result};
+use crate::ops::{DeployRequest, plan_deploy};
+use crate::{plan, ui};
+
+pub(super) async fn run(cx: &Cx, args: Deploy) -> Result<Ending> {
+    let app = cx.open().await?;
+    let request = DeployRequest {
+        only: args.services,
+        no_pull: args.no_pull,
+        no_build: args.no_build,
+        no_cache: args.no_cache,
+        no_backup: args.no_backup,
+        no_hooks: args.no_hooks,
+        dry_run: args.dry_run,
+    };
+    let planned = plan_deploy(&app, &request).await?;
+    let text = plan::deploy::render(&planned.plan);
+    if args.dry_run {
+        cx.answer(&planned.plan, || text)?;
+        return Ok(Ending::Done);
+    }
+    cx.talk(&text);
+    if !ui::confirm("Do this?", cx.global.yes)? {
+        return Err(Failure::refused("not confirmed").data("nothing was changed"));
+    }
+    let finish = planned.run(&app).await?;
+    move_::end(cx, &finish)
+}

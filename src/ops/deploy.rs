@@ -1,0 +1,121 @@
+//! The deployment: looks once, plans, and hands the plan out; what is said yes to is what runs.
+
+
+use super::App;
+use super::execute::{Finish, RunFacts, Running};
+use crate::model::{Failure, Result, RunId, ServiceName};
+use crate::observe::deploy::DeploySeen;
+use crate::plan::deploy::{DeployPlan, DeployWanted, deploy_plan};
+use crate::state::Lock;
+use crate::steps::deploy::Dump;
+
+/// What the command line asks for.
+#[derive(Debug, Clone, Default)]
+pub struct DeployRequest {
+    /// Only these services.
+    pub only: Vec<ServiceName>,
+    /// `--no-pull`.
+    pub no_pull: bool,
+    /// `--no-build`.
+    pub no_build: bool,
+    /// `--no-cache`.
+    pub no_cache: bool,
+    /// `--no-backup`.
+    pub no_backup: bool,
+    /// `--no-hooks`.
+    pub no_hooks: bool,
+    /// Only the plan is wanted: the lock is not needed.
+    pub dry_run: bool,
+}
+
+/// A plan, ready to run. The project stays locked while it exists.
+pub struct PlannedDeploy {
+    /// What will be done.
+    pub plan: DeployPlan,
+    lock: Option<Lock>,
+}
+
+impl PlannedDeploy {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// Only when the run could not be begun; how it ended is in [`Finish`].
+    pub async fn run(self, app: &App) -> Result<Finish> {
+        let lock = self
+            .lock
+            .ok_or_else(|| Failure::bug("a dry run was asked to run"))?;
+        let running = Running {
+            before: app.located.clone(),
+            after: app.located.clone(),
+            page: None,
+        };
+        let DeployPlan { facts, steps } = self.plan;
+        running.begin(app, (RunFacts::Deploy(facts), steps), lock).await
+    }
+}
+
+/// Looks at the world and plans the deployment.
+///
+/// # Errors
+/// Refuses in words whatever can be known beforehand to go wrong.
+pub async fn plan_deploy(app: &App, request: &DeployRequest) -> Result<PlannedDeploy> {
+    let lock = if request.dry_run { None } else { Some(app.lock()?) };
+    app.no_unfinished_run()?;
+    if lock.is_some() {
+        app.engine.remove_left_helpers(&app.project.name).await?;
+    }
+    let settings = &app.settings.deploy;
+    let seen = app
+        .observer(&app.looking())
+        .look_for_deploy(&settings.require)
+        .await?;
+    let wanted = DeployWanted {
+        only: request.only.clone(),
+        pull: settings.pull && !request.no_pull,
+        build: settings.build && !request.no_build,
+        fresh: request.no_cache,
+        dump: !request.no_backup,
+        no_dump: settings.no_dump.clone(),
+        hooks: match request.no_hooks {
+            true => Vec::new(),
+            false => app.settings.hooks(&seen.world),
+        },
+        checks: app.settings.checks.clone(),
+        stop_timeout: app.settings.stop_timeout,
+        stable: settings.stable,
+        limit: settings.limit,
+        keep: settings.keep_images,
+        older: older(app, &seen)?,
+        commit: commit(&app.located.directory).await,
+    };
+    let plan = deploy_plan(&seen, &wanted)?;
+    Ok(PlannedDeploy { plan, lock })
+}
+
+/// The runs that kept something to go back to, oldest first.
+fn older(app: &App, seen: &DeploySeen) -> Result<Vec<RunId>> {
+    let mut runs = app.state.runs()?;
+    runs.retain(|run| seen.kept.contains(run.id()) || run.path().join(Dump::DIRECTORY).is_dir());
+    runs.sort_by_key(crate::state::RunDir::began);
+    let known: Vec<RunId> = runs.iter().map(|run| run.id().clone()).collect();
+    // Spares of runs whose directory is gone are the oldest.
+    let lost = seen.kept.iter().filter(|run| !known.contains(run)).cloned();
+    Ok(lost.chain(known.iter().cloned()).collect())
+}
+
+/// What `git` says is checked out; nothing where there is no git, or no repository.
+async fn commit(directory: &std::path::Path) -> Option<String> {
+    let asked = tokio::process::Command::new("git")
+        .arg("-C")
+        .arg(directory)
+        .args(["describe", "--always", "--dirty", "--tags"])
+        .stdin(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let said = tokio::time::timeout(std::time::Duration::from_secs(10), asked)
+        .await
+        .ok()?
+        .ok()?;
+    let text = String::from_utf8_lossy(&said.stdout).trim().to_owned();
+    (said.status.success() && !text.is_empty()).then_some(text)
+}

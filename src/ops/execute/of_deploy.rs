@@ -1,0 +1,115 @@
+//! What is said at the end of a deployment.
+
+use std::time::Duration;
+
+use crate::event::Outcome;
+use crate::model::{RunId, ServiceName, Span};
+use crate::plan::deploy::{Becomes, DeployFacts};
+use crate::saga::State;
+use crate::state::RunDir;
+use crate::steps::deploy::Dump;
+
+/// What the run does.
+pub(super) fn title(facts: &DeployFacts) -> String {
+    match &facts.commit {
+        Some(commit) => format!("deploy {commit}"),
+        None => "deploy".to_owned(),
+    }
+}
+
+/// The services that ran when the plan was made.
+pub(super) fn were_up(facts: &DeployFacts) -> Vec<&ServiceName> {
+    let ran = |becomes: &Becomes| {
+        matches!(
+            becomes,
+            Becomes::Replaced { .. } | Becomes::ReplacedIfNewImage | Becomes::Kept | Becomes::Unchanged
+        )
+    };
+    facts
+        .services
+        .iter()
+        .filter(|(_, b)| ran(b))
+        .map(|(name, _)| name)
+        .collect()
+}
+
+/// What became of the data, and of the services.
+pub(super) fn data(outcome: Outcome, run: &RunId, state: &State) -> String {
+    let replaced = state
+        .reports()
+        .iter()
+        .any(|r| r.undo_millis.is_some() && r.title.starts_with("replace "));
+    match outcome {
+        Outcome::RolledBack if replaced => format!(
+            "run {run} was rolled back; the services run the images and the configuration that they had, and their data is where it was"
+        ),
+        Outcome::RolledBack => format!("run {run} was rolled back; no service was replaced"),
+        Outcome::Interrupted => format!("the data is where it was; run {run} can go on or go back"),
+        Outcome::Stuck => {
+            format!("the data is where it was; run {run} could neither go on nor go back by itself")
+        }
+        Outcome::Refused | Outcome::Failed | Outcome::Done => "nothing was changed".to_owned(),
+    }
+}
+
+/// The closing words.
+pub(super) fn summary(
+    facts: &DeployFacts,
+    dir: &RunDir,
+    outcome: Outcome,
+    verified: &[String],
+    downtime: Option<Duration>,
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    match outcome {
+        Outcome::Done => {
+            lines.push(format!("{} is deployed", facts.project));
+            if !verified.is_empty() {
+                lines.push("Verified:".to_owned());
+                lines.extend(verified.iter().map(|v| format!("  {v}")));
+            }
+            if let Some(downtime) = downtime {
+                lines.push(format!(
+                    "Services that were replaced were down for {}",
+                    Span(downtime)
+                ));
+            }
+            lines.push("Next:".to_owned());
+            lines.push(format!(
+                "  rehome rollback {}    go back to what ran before",
+                dir.id()
+            ));
+        }
+        Outcome::RolledBack => {
+            if !facts.lasting.is_empty() {
+                lines.push(format!(
+                    "Going back did not undo what ran of: {}",
+                    facts.lasting.join("; ")
+                ));
+            }
+            lines.extend(dumps(facts, dir));
+        }
+        _ => lines.extend(dumps(facts, dir)),
+    }
+    lines
+}
+
+/// Where the dumps of the start are, and how they are restored.
+fn dumps(facts: &DeployFacts, dir: &RunDir) -> Vec<String> {
+    let place = dir.path().join(Dump::DIRECTORY);
+    let there = facts
+        .dumped
+        .iter()
+        .filter(|service| place.join(service.as_str()).is_dir());
+    let there: Vec<_> = there.collect();
+    if there.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = vec!["The databases as they were before are in:".to_owned()];
+    lines.extend(
+        there
+            .iter()
+            .map(|service| format!("  {}", place.join(service.as_str()).display())),
+    );
+    lines
+}

@@ -1,0 +1,72 @@
+//! The plan of a deployment as a careful person reads it before saying yes.
+
+use std::fmt::Write;
+
+use super::{Becomes, DeployPlan};
+use crate::saga::Step;
+use crate::steps::OnFailure;
+use crate::steps::deploy::DeployStep;
+
+/// Renders a plan.
+#[must_use]
+pub fn render(plan: &DeployPlan) -> String {
+    let mut out = String::new();
+    // Writing into a String cannot fail.
+    render_into(plan, &mut out).map_or_else(|_| String::new(), |()| out)
+}
+
+fn render_into(plan: &DeployPlan, out: &mut String) -> std::fmt::Result {
+    let facts = &plan.facts;
+    write!(out, "Deploy {}", facts.project)?;
+    if let Some(commit) = &facts.commit {
+        write!(out, " at {commit}")?;
+    }
+    writeln!(out, "\n")?;
+    let width = facts.services.iter().map(|(name, _)| name.as_str().len()).max();
+    let width = width.unwrap_or_default();
+    for (name, becomes) in &facts.services {
+        writeln!(out, "  {name:width$}  {}", words(becomes))?;
+    }
+    writeln!(out, "\nWhat happens")?;
+    for (i, step) in plan.steps.iter().enumerate() {
+        writeln!(out, "  {:>2}  {}", i + 1, describe(step))?;
+    }
+    writeln!(out)?;
+    writeln!(
+        out,
+        "If anything fails, the services go back to the images and the configuration that run now, and are looked at again."
+    )?;
+    if !facts.lasting.is_empty() {
+        writeln!(out, "Going back does not undo: {}", facts.lasting.join("; "))?;
+    }
+    if !facts.dumped.is_empty() {
+        let names: Vec<_> = facts.dumped.iter().map(ToString::to_string).collect();
+        writeln!(out, "Dumped first, and read back: {}", names.join(", "))?;
+    }
+    for warning in &facts.warnings {
+        writeln!(out, "\n! {warning}")?;
+    }
+    Ok(())
+}
+
+fn words(becomes: &Becomes) -> String {
+    match becomes {
+        Becomes::New => "is new".to_owned(),
+        Becomes::Replaced { why } => format!("is replaced: {}", why.join(", ")),
+        Becomes::ReplacedIfNewImage => "is replaced if there is a new image".to_owned(),
+        Becomes::Kept => "goes on running".to_owned(),
+        Becomes::Unchanged => "does not change".to_owned(),
+        Becomes::RunsAgain => "runs to its end once more".to_owned(),
+        Becomes::StaysStopped => "was stopped, and stays stopped".to_owned(),
+        Becomes::LeftOut => "was not asked for, and stays stopped".to_owned(),
+    }
+}
+
+fn describe(step: &DeployStep) -> String {
+    match step {
+        DeployStep::Hook(hook) if hook.on_failure != OnFailure::Stop => {
+            format!("{} (a failure does not stop the deployment)", hook.title())
+        }
+        other => other.title(),
+    }
+}
