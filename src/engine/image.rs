@@ -67,6 +67,25 @@ impl Engine {
             .map_err(failed(format!("cannot tag image {image} as {repository}:{tag}")))
     }
 
+    /// Gives a reference back to the image that it meant.
+    ///
+    /// # Errors
+    /// When the engine does not have that image.
+    pub async fn let_mean(&self, reference: &str, image: &ImageId) -> Result<()> {
+        if self
+            .find_image(reference)
+            .await?
+            .is_some_and(|now| now.id == *image)
+        {
+            return Ok(());
+        }
+        match split(reference) {
+            (repository, Some(tag)) => self.tag_image(image, repository, tag).await,
+            // What a digest or an id means, nothing can change.
+            (_, None) => Ok(()),
+        }
+    }
+
     /// Takes a name from an image; the image goes only with its last name, when nothing is made of it. Gone already is
     /// fine.
     ///
@@ -161,6 +180,19 @@ impl Engine {
                 "the engine took the helper image and does not have it",
             )),
         }
+    }
+}
+
+/// Repository and tag; no tag where a digest says which image is meant, which nothing can change.
+/// <https://pkg.go.dev/github.com/distribution/reference>
+fn split(reference: &str) -> (&str, Option<&str>) {
+    if reference.contains('@') || reference.starts_with("sha256:") {
+        return (reference, None);
+    }
+    match reference.rsplit_once(':') {
+        // A colon before a slash belongs to the registry's port.
+        Some((repository, tag)) if !tag.contains('/') => (repository, Some(tag)),
+        _ => (reference, Some("latest")),
     }
 }
 
@@ -302,6 +334,21 @@ fn interpreter(program: &Path) -> std::io::Result<Option<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reference_is_taken_apart_as_docker_does() {
+        for (reference, repository, tag) in [
+            ("app", "app", Some("latest")),
+            ("app:1", "app", Some("1")),
+            ("localhost:5000/app", "localhost:5000/app", Some("latest")),
+            ("localhost:5000/a/b:1.2", "localhost:5000/a/b", Some("1.2")),
+            ("sha256:00", "sha256:00", None),
+            ("app@sha256:00", "app@sha256:00", None),
+            ("app:1@sha256:00", "app:1@sha256:00", None),
+        ] {
+            assert_eq!(split(reference), (repository, tag), "{reference}");
+        }
+    }
 
     #[test]
     fn a_dynamic_program_brings_its_loader_and_what_ldd_names() {

@@ -20,6 +20,8 @@ use crate::model::{ContainerId, Failure, ImageId, ProjectName, Result, RunId, Se
 
 /// Its name.
 const LABEL_NAME: &str = "rehome.spare.name";
+/// What its image was called.
+const LABEL_IMAGE: &str = "rehome.spare.image";
 /// Its own labels, as JSON.
 const LABEL_LABELS: &str = "rehome.spare.labels";
 /// Compose's label of a service.
@@ -40,6 +42,8 @@ pub struct Spare {
     pub service: ServiceName,
     /// The image of both.
     pub image: ImageId,
+    /// What it was called when the container was made.
+    pub image_name: String,
     /// When it was made, in seconds since 1970.
     pub made: i64,
 }
@@ -60,6 +64,11 @@ impl Engine {
             .await
             .map_err(failed(format!("cannot inspect container {}", of.short())))?;
         let name = own_name(&inspect);
+        let image = inspect
+            .config
+            .as_ref()
+            .and_then(|c| c.image.clone())
+            .unwrap_or_default();
         let mut twin = twin(inspect)?;
         let labels = twin.body.labels.take().unwrap_or_default();
         let written = serde_json::to_string(&labels)
@@ -69,6 +78,7 @@ impl Engine {
             (LABEL_PROJECT.to_owned(), project.to_string()),
             (LABEL_SPARE.to_owned(), of.to_string()),
             (LABEL_NAME.to_owned(), name.clone()),
+            (LABEL_IMAGE.to_owned(), image),
             (LABEL_LABELS.to_owned(), written),
         ]));
         self.make_twin(&format!("rehome-spare-{run}-{name}"), twin)
@@ -97,6 +107,7 @@ impl Engine {
                     name: labels.get(LABEL_NAME)?.clone(),
                     service: ServiceName::new(own.get(LABEL_SERVICE)?).ok()?,
                     image: ImageId::new(image).ok()?,
+                    image_name: labels.get(LABEL_IMAGE)?.clone(),
                     made: summary.created?,
                 })
             };
@@ -113,7 +124,8 @@ impl Engine {
         Ok(spares)
     }
 
-    /// Makes the container again that a spare is the twin of, under its own name and labels. It is not started.
+    /// Makes the container again that a spare is the twin of, under its own name and labels, and lets the name of its
+    /// image mean that image again: Compose would make it anew otherwise. It is not started.
     ///
     /// # Errors
     /// When the name is taken, or its image or one of its networks is gone.
@@ -129,6 +141,8 @@ impl Engine {
         let own = serde_json::from_str(own)
             .map_err(|e| Failure::bug("a spare without the labels of its twin").because(&e))?;
         twin.body.labels = Some(own);
+        self.let_mean(&spare.image_name, &spare.image).await?;
+        twin.body.image = Some(spare.image_name.clone());
         self.make_twin(&spare.name, twin).await
     }
 

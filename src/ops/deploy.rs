@@ -1,6 +1,5 @@
 //! The deployment: looks once, plans, and hands the plan out; what is said yes to is what runs.
 
-
 use super::App;
 use super::execute::{Finish, RunFacts, Running};
 use crate::model::{Failure, Result, RunId, ServiceName};

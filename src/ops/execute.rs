@@ -219,7 +219,7 @@ pub(super) async fn finish(
         RunFacts::Move(facts) if outcome == Outcome::Done => {
             of_move::summary(facts, &run, &verified, measured)
         }
-        RunFacts::Deploy(facts) => of_deploy::summary(facts, dir, outcome, &verified, measured),
+        RunFacts::Deploy(facts) => of_deploy::summary(facts, dir, (outcome, &state), &verified, measured),
         RunFacts::Move(_) => Vec::new(),
     };
     Finish {

@@ -56,7 +56,7 @@ pub(super) fn data(outcome: Outcome, run: &RunId, state: &State) -> String {
 pub(super) fn summary(
     facts: &DeployFacts,
     dir: &RunDir,
-    outcome: Outcome,
+    (outcome, state): (Outcome, &State),
     verified: &[String],
     downtime: Option<Duration>,
 ) -> Vec<String> {
@@ -81,12 +81,18 @@ pub(super) fn summary(
             ));
         }
         Outcome::RolledBack => {
-            if !facts.lasting.is_empty() {
-                lines.push(format!(
-                    "Going back did not undo what ran of: {}",
-                    facts.lasting.join("; ")
-                ));
+            let ran: Vec<_> = state
+                .reports()
+                .into_iter()
+                .filter(|r| r.undo_millis.is_some() && facts.lasting.contains(&r.title))
+                .map(|r| r.title)
+                .collect();
+            if !ran.is_empty() {
+                lines.push(format!("Going back did not undo: {}", ran.join("; ")));
             }
+            lines.push(
+                "The files still say what was just tried: the next deployment would try it again.".to_owned(),
+            );
             lines.extend(dumps(facts, dir));
         }
         _ => lines.extend(dumps(facts, dir)),

@@ -16,6 +16,7 @@ use crate::datastore::{Kind, dump::can_dump};
 use crate::model::{Failure, ProjectName, Result, RunId, ServiceName, nearest};
 use crate::observe::deploy::{DatabaseSeen, DeploySeen, Elsewhere, ServiceMore};
 use crate::observe::{ServiceSeen, World};
+use crate::saga::Step;
 use crate::steps::deploy::{
     Changing, DeployStep, Dump, Dumping, Images, SameData, SameDatabase, Source, StayUp, Swap, TidyKept,
 };
@@ -219,7 +220,7 @@ pub fn deploy_plan(seen: &DeploySeen, wanted: &DeployWanted) -> Result<DeployPla
             lasting: hooks
                 .iter()
                 .filter(|h| h.on_failure == OnFailure::Stop)
-                .map(|h| format!("{} in {}", h.run.join(" "), h.service))
+                .map(|h| h.title())
                 .collect(),
             mounts,
             warnings,

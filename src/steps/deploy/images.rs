@@ -112,56 +112,17 @@ impl Step for Images {
     async fn undo(&self, cx: &Cx, before: &Before) -> Result<()> {
         cx.engine_answers().await?;
         for (reference, old) in before {
-            let now = cx.engine.find_image(reference).await?.map(|image| image.id);
             let Some(old) = old else { continue };
-            if now.as_ref() == Some(old) {
-                continue;
-            }
-            if cx.engine.find_image(old.as_str()).await?.is_none() {
+            if cx.engine.find_image(old.as_str()).await?.is_some() {
+                cx.engine.let_mean(reference, old).await?;
+            } else {
                 // Nothing runs from it, or it would be there: the next deployment fetches what it needs.
                 cx.events.warn(format!(
                     "the image that {reference} was before ({}) is gone: somebody removed it meanwhile",
                     old.short()
                 ));
-                continue;
-            }
-            let (repository, tag) = split(reference);
-            if let Some(tag) = tag {
-                cx.engine.tag_image(old, repository, tag).await?;
             }
         }
         Ok(())
-    }
-}
-
-/// Repository and tag; no tag where a digest says which image is meant, which nothing can change.
-/// <https://pkg.go.dev/github.com/distribution/reference>
-fn split(reference: &str) -> (&str, Option<&str>) {
-    if reference.contains('@') {
-        return (reference, None);
-    }
-    match reference.rsplit_once(':') {
-        // A colon before a slash belongs to the registry's port.
-        Some((repository, tag)) if !tag.contains('/') => (repository, Some(tag)),
-        _ => (reference, Some("latest")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reference_is_taken_apart_as_docker_does() {
-        for (reference, repository, tag) in [
-            ("app", "app", Some("latest")),
-            ("app:1", "app", Some("1")),
-            ("localhost:5000/app", "localhost:5000/app", Some("latest")),
-            ("localhost:5000/a/b:1.2", "localhost:5000/a/b", Some("1.2")),
-            ("app@sha256:00", "app@sha256:00", None),
-            ("app:1@sha256:00", "app:1@sha256:00", None),
-        ] {
-            assert_eq!(split(reference), (repository, tag), "{reference}");
-        }
     }
 }
