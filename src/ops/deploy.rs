@@ -4,7 +4,7 @@ use super::App;
 use super::execute::{Finish, RunFacts, Running};
 use crate::model::{Failure, Result, RunId, ServiceName};
 use crate::observe::deploy::DeploySeen;
-use crate::plan::deploy::{DeployPlan, DeployWanted, deploy_plan};
+use crate::plan::deploy::{DeployPlan, DeployWanted, back_plan, deploy_plan};
 use crate::state::Lock;
 use crate::steps::deploy::Dump;
 
@@ -63,6 +63,23 @@ pub async fn plan_deploy(app: &App, request: &DeployRequest) -> Result<PlannedDe
     if lock.is_some() {
         app.engine.remove_left_helpers(&app.project.name).await?;
     }
+    let (seen, wanted) = look(app, request).await?;
+    let plan = deploy_plan(&seen, &wanted)?;
+    Ok(PlannedDeploy { plan, lock })
+}
+
+/// Plans the way back to what a finished deployment replaced. The lock is handed on.
+///
+/// # Errors
+/// When it kept nothing, or the world cannot be looked at.
+pub(super) async fn plan_back(app: &App, run: &RunId, lock: Option<Lock>) -> Result<PlannedDeploy> {
+    let (seen, wanted) = look(app, &DeployRequest::default()).await?;
+    let spares = app.engine.spares(&app.project.name).await?;
+    let plan = back_plan(&seen, &wanted, run, &spares)?;
+    Ok(PlannedDeploy { plan, lock })
+}
+
+async fn look(app: &App, request: &DeployRequest) -> Result<(DeploySeen, DeployWanted)> {
     let settings = &app.settings.deploy;
     let seen = app
         .observer(&app.looking())
@@ -87,8 +104,7 @@ pub async fn plan_deploy(app: &App, request: &DeployRequest) -> Result<PlannedDe
         older: older(app, &seen)?,
         commit: commit(&app.located.directory).await,
     };
-    let plan = deploy_plan(&seen, &wanted)?;
-    Ok(PlannedDeploy { plan, lock })
+    Ok((seen, wanted))
 }
 
 /// The runs that kept something to go back to, oldest first.

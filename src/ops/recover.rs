@@ -3,6 +3,7 @@
 
 use super::App;
 use super::MoveRequest;
+use super::deploy::{PlannedDeploy, plan_back};
 use super::execute::{Finish, Header, RunFacts, executor, finish, world};
 use crate::engine::{HelperJob, HelperMount};
 use crate::event::Outcome;
@@ -11,7 +12,7 @@ use crate::model::{ByteSize, Failure, Result, RunId, VolumeKey, VolumeName};
 use crate::plan::Destination;
 use crate::saga::State;
 use crate::saga::recovery::{Condition, Run, examine, newest, unfinished};
-use crate::state::{FileStore, LockNote, ProjectDir};
+use crate::state::{FileStore, Lock, LockNote, ProjectDir};
 use crate::steps::deploy::DeployStep;
 use crate::steps::{FROM, MoveStep, TO};
 
@@ -28,6 +29,8 @@ pub enum Recovery {
         /// The move that goes back and loses nothing.
         back: Box<MoveRequest>,
     },
+    /// It is a finished deployment: this brings back what it replaced.
+    Redeploy(Box<PlannedDeploy>),
     /// What would be done (`--dry-run`).
     WouldDo(String),
 }
@@ -53,7 +56,7 @@ pub async fn recover(app: &App, wanted: Option<&RunId>, back: bool, dry_run: boo
     let id = run.dir.id().clone();
     let state = match run.condition {
         Condition::Open(state) => state,
-        Condition::Closed(state) => return closed(app, &id, &state, way).await,
+        Condition::Closed(state) => return closed(app, &id, &state, way, lock).await,
         Condition::NeverBegan => {
             return Err(
                 Failure::refused(format!("run {id} ended before it began")).data("it changed nothing")
@@ -144,7 +147,7 @@ fn same_engine(app: &App, header: &Header) -> Result<()> {
 }
 
 /// A finished run: what was written since, and the move back.
-async fn closed(app: &App, id: &RunId, state: &State, way: Way) -> Result<Recovery> {
+async fn closed(app: &App, id: &RunId, state: &State, way: Way, lock: Option<Lock>) -> Result<Recovery> {
     let outcome = state.outcome().unwrap_or(Outcome::Failed);
     let header = header(state)?;
     let went_back = matches!(&header.facts, RunFacts::Move(facts) if facts.back);
@@ -160,6 +163,10 @@ async fn closed(app: &App, id: &RunId, state: &State, way: Way) -> Result<Recove
         );
     }
     same_engine(app, &header)?;
+    if matches!(header.facts, RunFacts::Deploy(_)) {
+        let planned = plan_back(app, id, lock).await?;
+        return Ok(Recovery::Redeploy(Box::new(planned)));
+    }
     let mut since = Vec::new();
     let mut only = Vec::new();
     for (key, old, new) in homes(state) {

@@ -4,7 +4,7 @@ use super::super::args::Deploy;
 use super::super::{Cx, Ending};
 use super::move_;
 use crate::model::{Failure, Result};
-use crate::ops::{DeployRequest, plan_deploy};
+use crate::ops::{App, DeployRequest, PlannedDeploy, plan_deploy};
 use crate::{plan, ui};
 
 pub(super) async fn run(cx: &Cx, args: Deploy) -> Result<Ending> {
@@ -19,8 +19,13 @@ pub(super) async fn run(cx: &Cx, args: Deploy) -> Result<Ending> {
         dry_run: args.dry_run,
     };
     let planned = plan_deploy(&app, &request).await?;
+    execute(cx, &app, planned, args.dry_run).await
+}
+
+/// Shows, asks, runs.
+pub(super) async fn execute(cx: &Cx, app: &App, planned: PlannedDeploy, dry_run: bool) -> Result<Ending> {
     let text = plan::deploy::render(&planned.plan);
-    if args.dry_run {
+    if dry_run {
         cx.answer(&planned.plan, || text)?;
         return Ok(Ending::Done);
     }
@@ -28,6 +33,6 @@ pub(super) async fn run(cx: &Cx, args: Deploy) -> Result<Ending> {
     if !ui::confirm("Do this?", cx.global.yes)? {
         return Err(Failure::refused("not confirmed").data("nothing was changed"));
     }
-    let finish = planned.run(&app).await?;
+    let finish = planned.run(app).await?;
     move_::end(cx, &finish)
 }

@@ -11,9 +11,10 @@ use crate::steps::deploy::Dump;
 
 /// What the run does.
 pub(super) fn title(facts: &DeployFacts) -> String {
-    match &facts.commit {
-        Some(commit) => format!("deploy {commit}"),
-        None => "deploy".to_owned(),
+    match (&facts.back_to, &facts.commit) {
+        (Some(run), _) => format!("go back to what ran before {run}"),
+        (None, Some(commit)) => format!("deploy {commit}"),
+        (None, None) => "deploy".to_owned(),
     }
 }
 
@@ -63,7 +64,10 @@ pub(super) fn summary(
     let mut lines = Vec::new();
     match outcome {
         Outcome::Done => {
-            lines.push(format!("{} is deployed", facts.project));
+            lines.push(match &facts.back_to {
+                Some(run) => format!("{} runs what it ran before {run}", facts.project),
+                None => format!("{} is deployed", facts.project),
+            });
             if !verified.is_empty() {
                 lines.push("Verified:".to_owned());
                 lines.extend(verified.iter().map(|v| format!("  {v}")));

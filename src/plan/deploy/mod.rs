@@ -3,6 +3,7 @@
 //! What an image is once it was pulled or built is not known when the plan is made. The plan says which services may
 //! be replaced for that, and [`Swap`] finds out which are; everything else is decided here.
 
+mod back;
 mod text;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use crate::steps::deploy::{
 };
 use crate::steps::{Hook, HttpCheck, OnFailure};
 
+pub use back::back_plan;
 pub use text::render;
 
 /// What is wanted, with every setting resolved.
@@ -75,6 +77,9 @@ pub struct DeployFacts {
     pub directory: PathBuf,
     /// What is checked out.
     pub commit: Option<String>,
+    /// The run whose replacements are put back.
+    #[serde(default)]
+    pub back_to: Option<RunId>,
     /// The services, and what becomes of each.
     pub services: Vec<(ServiceName, Becomes)>,
     /// The databases that are dumped.
@@ -167,15 +172,10 @@ pub fn deploy_plan(seen: &DeploySeen, wanted: &DeployWanted) -> Result<DeployPla
     steps.push(DeployStep::Swap(Swap {
         services: changing
             .iter()
-            .map(|service| Changing {
-                service: service.name.clone(),
-                count: count(service),
-                signal: service.server.and_then(Kind::stop_signal).map(str::to_owned),
-                grace: grace_of(service, wanted.stop_timeout),
-                never_kill: service.server.is_some(),
-            })
+            .map(|service| changing_of(service, count(service), wanted))
             .collect(),
         starting: starting.clone(),
+        back_to: None,
         definitions: changing
             .iter()
             .map(|s| (s.name.clone(), s.definition.clone()))
@@ -215,6 +215,7 @@ pub fn deploy_plan(seen: &DeploySeen, wanted: &DeployWanted) -> Result<DeployPla
             project: world.project.clone(),
             directory: world.directory.clone(),
             commit: wanted.commit.clone(),
+            back_to: None,
             services,
             dumped: dumped.into_iter().map(|d| d.service).collect(),
             lasting: hooks
@@ -276,6 +277,16 @@ fn becomes(service: &ServiceSeen, more: &ServiceMore, wanted: &DeployWanted, end
         return Becomes::ReplacedIfNewImage;
     }
     Becomes::Unchanged
+}
+
+fn changing_of(service: &ServiceSeen, count: usize, wanted: &DeployWanted) -> Changing {
+    Changing {
+        service: service.name.clone(),
+        count,
+        signal: service.server.and_then(Kind::stop_signal).map(str::to_owned),
+        grace: grace_of(service, wanted.stop_timeout),
+        never_kill: service.server.is_some(),
+    }
 }
 
 fn why(more: &ServiceMore) -> Vec<String> {

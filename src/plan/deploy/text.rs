@@ -17,9 +17,10 @@ pub fn render(plan: &DeployPlan) -> String {
 
 fn render_into(plan: &DeployPlan, out: &mut String) -> std::fmt::Result {
     let facts = &plan.facts;
-    write!(out, "Deploy {}", facts.project)?;
-    if let Some(commit) = &facts.commit {
-        write!(out, " at {commit}")?;
+    match (&facts.back_to, &facts.commit) {
+        (Some(run), _) => write!(out, "Take {} back to what ran before run {run}", facts.project)?,
+        (None, Some(commit)) => write!(out, "Deploy {} at {commit}", facts.project)?,
+        (None, None) => write!(out, "Deploy {}", facts.project)?,
     }
     writeln!(out, "\n")?;
     let width = facts.services.iter().map(|(name, _)| name.as_str().len()).max();

@@ -2,6 +2,7 @@
 //!
 //! Each container that goes leaves a spare (`engine::spare`) and its image a tag. Undo takes the new containers away
 //! and makes the old ones again out of the spares: the same image, environment and mounts, whatever the files say now.
+//! Going back to what an older deployment replaced is the same step, with its spares in the place of the files.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::KEPT;
 use crate::compose::project;
 use crate::engine::{Container, Spare};
-use crate::model::{ContainerId, Failure, ImageId, Result, ServiceName};
+use crate::model::{ContainerId, Failure, ImageId, Result, RunId, ServiceName};
 use crate::saga::Step;
 use crate::steps::spec::{Starting, Stopping};
 use crate::steps::stack::{Making, bring_up, make_containers, of_service};
@@ -26,6 +27,8 @@ pub struct Swap {
     pub services: Vec<Changing>,
     /// What is up afterwards, dependencies first; databases and other services that stay are among them.
     pub starting: Vec<Starting>,
+    /// The containers are made out of the spares of this run instead of the files.
+    pub back_to: Option<RunId>,
     /// The hash of each service's definition when the plan was made.
     pub definitions: BTreeMap<ServiceName, String>,
     /// The limit for each service to come up.
@@ -71,7 +74,10 @@ impl Step for Swap {
 
     fn title(&self) -> String {
         let names: Vec<_> = self.services.iter().map(|c| c.service.as_str()).collect();
-        format!("replace what changed of {}", names.join(", "))
+        match &self.back_to {
+            None => format!("replace what changed of {}", names.join(", ")),
+            Some(run) => format!("put back what run {run} replaced of {}", names.join(", ")),
+        }
     }
 
     async fn prepare(&self, cx: &Cx) -> Result<Outgoing> {
@@ -88,8 +94,11 @@ impl Step for Swap {
                 None => outgoing.new.push(changing.service.clone()),
             }
         }
-        // Asked only now: what an image is, is known once it was pulled or built.
-        let remade = project::would_remake(&cx.compose, &cx.files.after, &made).await?;
+        let remade = match self.back_to {
+            // Asked only now: what an image is, is known once it was pulled or built.
+            None => project::would_remake(&cx.compose, &cx.files.after, &made).await?,
+            Some(_) => containers.iter().map(|c| c.name.clone()).collect(),
+        };
         for changing in &self.services {
             let own = of_service(&containers, &changing.service);
             let goes = own.filter(|c| remade.contains(&c.name));
@@ -124,14 +133,15 @@ impl Step for Swap {
                 ended?;
             }
         }
-        let concerned = |c: &&Changing| outgoing.concerns(&c.service);
-        let making: Vec<_> = self
-            .services
-            .iter()
-            .filter(concerned)
-            .map(Changing::making)
-            .collect();
-        make_containers(cx, &cx.files.after, &making).await?;
+        match &self.back_to {
+            None => {
+                let concerned = |c: &&Changing| outgoing.concerns(&c.service);
+                let concerned = self.services.iter().filter(concerned);
+                let making: Vec<_> = concerned.map(Changing::making).collect();
+                make_containers(cx, &cx.files.after, &making).await?;
+            }
+            Some(run) => self.make_out_of_spares(cx, run, &still).await?,
+        }
         bring_up(cx, &self.starting, self.limit).await?;
         cx.downtime.end(&*cx.events);
         Ok(())
@@ -246,6 +256,9 @@ impl Changing {
 impl Swap {
     /// The files must still say what they said when the plan was made.
     async fn unchanged(&self, cx: &Cx) -> Result<()> {
+        if self.definitions.is_empty() {
+            return Ok(());
+        }
         let now = project::definitions(&cx.compose, &cx.files.after).await?;
         for (service, hash) in &self.definitions {
             if now.get(service) != Some(hash) {
@@ -254,6 +267,21 @@ impl Swap {
                 ))
                 .cause("its Compose file or the environment it is made from is another now")
                 .hint("deploy again: the next plan is made from what the files say then"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the containers that an older run replaced. What is there of them already was made before a crash.
+    async fn make_out_of_spares(&self, cx: &Cx, run: &RunId, still: &[&Old]) -> Result<()> {
+        for old in still {
+            cx.engine.remove_container(old.id.as_str()).await?;
+        }
+        let there = cx.engine.project_containers(&cx.project).await?;
+        for spare in cx.engine.spares(&cx.project).await? {
+            let wanted = spare.run == *run && self.services.iter().any(|c| c.service == spare.service);
+            if wanted && !there.iter().any(|c| c.name == spare.name) {
+                cx.engine.revive(&spare).await?;
             }
         }
         Ok(())
