@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::model::{Owner, ServiceName, VolumeKey};
 
-pub use deploy::Deploy;
+pub use deploy::{Deploy, Strategy};
 pub use lines::line_of;
 pub use read::{ConfigError, parse};
 pub use subdir::{ParseSubdirError, Subdir, absolute_dir, default_subdir};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::{Depth, Observer, World};
-use crate::compose::project::{MountSource, Service, VolumeKind};
+use crate::compose::project::{Mount, MountSource, Service, VolumeKind};
 use crate::datastore::Kind;
 use crate::engine::{Container, Image, MountKind, same_path};
 use crate::model::{Home, Result, RunId, ServiceName};
@@ -45,6 +45,8 @@ pub struct ServiceMore {
     pub image: Option<String>,
     /// How many containers it shall have.
     pub replicas: usize,
+    /// Why two generations of it cannot run side by side; `None` if they can.
+    pub alone: Option<String>,
     /// What of its definition differs from what its containers were made of, by the key in the files. Never a value.
     pub differs: Vec<String>,
 }
@@ -104,6 +106,7 @@ impl Observer<'_> {
                 never_pulled: matches!(service.pull_policy.as_deref(), Some("never" | "build")),
                 image: service.image.clone(),
                 replicas: service.replicas as usize,
+                alone: alone(service),
                 differs,
             };
             services.insert(service.name.clone(), more);
@@ -255,6 +258,23 @@ impl Observer<'_> {
         }
         found
     }
+}
+
+/// Why two containers of a service cannot run side by side. Two must never write to one place.
+fn alone(service: &Service) -> Option<String> {
+    if let Some(name) = &service.container_name {
+        return Some(format!("its container_name is {name}"));
+    }
+    if let Some(port) = service.ports.iter().find_map(|p| p.published.as_ref()) {
+        return Some(format!("it has port {port} of the host"));
+    }
+    if !service.namespaces_of.is_empty() || !service.volumes_from.is_empty() {
+        return Some("it lives in the container of another service".to_owned());
+    }
+    let writes =
+        |m: &&Mount| !m.read_only && !matches!(m.source, MountSource::Tmpfs | MountSource::Anonymous);
+    let mount = service.mounts.iter().find(writes)?;
+    Some(format!("it may write to {}", mount.target))
 }
 
 fn words(kind: &MountKind) -> String {

@@ -2,6 +2,7 @@
 
 use super::App;
 use super::execute::{Finish, RunFacts, Running};
+use crate::model::config::Strategy;
 use crate::model::{Failure, Result, RunId, ServiceName};
 use crate::observe::deploy::DeploySeen;
 use crate::plan::deploy::{DeployPlan, DeployWanted, back_plan, deploy_plan};
@@ -92,6 +93,7 @@ async fn look(app: &App, request: &DeployRequest) -> Result<(DeploySeen, DeployW
         fresh: request.no_cache,
         dump: !request.no_backup,
         no_dump: settings.no_dump.clone(),
+        rolling: (settings.strategy == Strategy::Rolling).then_some(settings.drain),
         hooks: match request.no_hooks {
             true => Vec::new(),
             false => app.settings.hooks(&seen.world),

@@ -17,7 +17,7 @@ use crate::engine::{Container, Gate, Meant, MountKind, same_path};
 use crate::model::{Failure, Result, ServiceName, count};
 
 /// Making containers pulls nothing and builds nothing; many of them take a while all the same.
-const MAKE_LIMIT: Duration = Duration::from_secs(600);
+pub(super) const MAKE_LIMIT: Duration = Duration::from_secs(600);
 
 /// A service whose containers are made anew.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,6 +13,14 @@ use crate::model::ServiceName;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Deploy {
+    /// How a service is replaced.
+    pub strategy: Strategy,
+
+    /// How long proxies have to learn of new containers before the old are stopped, when a service is rolled.
+    #[serde(deserialize_with = "scalar::span", serialize_with = "write_span")]
+    #[schemars(schema_with = "schemas::span")]
+    pub drain: Duration,
+
     /// Pull the images of services that have no `build:`. Databases are never pulled.
     pub pull: bool,
 
@@ -44,9 +52,23 @@ pub struct Deploy {
     pub limit: Duration,
 }
 
+/// How a service is replaced.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// The old containers are stopped, then the new are started.
+    #[default]
+    StopFirst,
+    /// The new containers are started, and the old are stopped once the new are well: only of services that write to no
+    /// volume and have neither a container name nor a port of the host; the others are stopped first.
+    Rolling,
+}
+
 impl Default for Deploy {
     fn default() -> Self {
         Self {
+            strategy: Strategy::StopFirst,
+            drain: Duration::from_secs(3),
             pull: true,
             build: true,
             no_dump: Vec::new(),

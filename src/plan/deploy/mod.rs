@@ -19,7 +19,7 @@ use crate::observe::deploy::{DatabaseSeen, DeploySeen, Elsewhere, ServiceMore};
 use crate::observe::{ServiceSeen, World};
 use crate::saga::Step;
 use crate::steps::deploy::{
-    Changing, DeployStep, Dump, Dumping, Images, SameData, SameDatabase, Source, StayUp, Swap, TidyKept,
+    Changing, DeployStep, Dump, Dumping, Images, Roll, SameData, SameDatabase, Source, StayUp, Swap, TidyKept,
 };
 use crate::steps::{Hook, HttpCheck, OnFailure};
 
@@ -41,6 +41,8 @@ pub struct DeployWanted {
     pub dump: bool,
     /// … but not those of these services.
     pub no_dump: Vec<ServiceName>,
+    /// Services that can be are rolled; so long have proxies to learn of it.
+    pub rolling: Option<Duration>,
     /// What runs after the start.
     pub hooks: Vec<Hook>,
     /// What must answer.
@@ -169,19 +171,32 @@ pub fn deploy_plan(seen: &DeploySeen, wanted: &DeployWanted) -> Result<DeployPla
             .iter()
             .map(|what| DeployStep::Dump(Dump { what: what.clone() })),
     );
+    let (rolled, stopped): (Vec<&ServiceSeen>, Vec<&ServiceSeen>) =
+        changing.iter().partition(|service| rolls(seen, wanted, service));
+    let definitions = |services: &[&ServiceSeen]| {
+        let hashes = services.iter().map(|s| (s.name.clone(), s.definition.clone()));
+        hashes.collect()
+    };
+    let changings = |services: &[&ServiceSeen]| {
+        let changing = services.iter().map(|s| changing_of(s, count(s), wanted));
+        changing.collect()
+    };
     steps.push(DeployStep::Swap(Swap {
-        services: changing
-            .iter()
-            .map(|service| changing_of(service, count(service), wanted))
-            .collect(),
+        services: changings(&stopped),
         starting: starting.clone(),
         back_to: None,
-        definitions: changing
-            .iter()
-            .map(|s| (s.name.clone(), s.definition.clone()))
-            .collect(),
+        definitions: definitions(&stopped),
         limit: wanted.limit,
     }));
+    if let Some(drain) = wanted.rolling.filter(|_| !rolled.is_empty()) {
+        steps.push(DeployStep::Roll(Roll {
+            services: changings(&rolled),
+            definitions: definitions(&rolled),
+            stable: wanted.stable,
+            drain,
+            limit: wanted.limit,
+        }));
+    }
     let runs = |service: &ServiceName| up.contains(service);
     let (hooks, left_out): (Vec<&Hook>, Vec<&Hook>) = wanted.hooks.iter().partition(|h| runs(&h.service));
     steps.extend(hooks.iter().map(|hook| DeployStep::Hook((*hook).clone())));
@@ -295,6 +310,16 @@ fn why(more: &ServiceMore) -> Vec<String> {
     } else {
         more.differs.clone()
     }
+}
+
+/// Whether a service is rolled: it runs already, and two generations of it can run side by side.
+fn rolls(seen: &DeploySeen, wanted: &DeployWanted, service: &ServiceSeen) -> bool {
+    let alone = seen.services.get(&service.name).map(|more| more.alone.is_some());
+    wanted.rolling.is_some()
+        && alone == Some(false)
+        && service.is_up()
+        && service.server.is_none()
+        && !order::ends(&seen.world, &service.name)
 }
 
 /// Where a service's image comes from in this deployment.
@@ -425,6 +450,15 @@ fn warnings(
             warnings.push(format!(
                 "the {kind} of service `{name}` is stopped and made anew, because its own definition changed: {}",
                 why.join(", ")
+            ));
+        }
+    }
+    for (name, becomes) in services.iter().filter(|_| wanted.rolling.is_some()) {
+        let alone = seen.services.get(name).and_then(|more| more.alone.as_ref());
+        let replaced = matches!(becomes, Becomes::Replaced { .. } | Becomes::ReplacedIfNewImage);
+        if let (Some(why), true) = (alone, replaced) {
+            warnings.push(format!(
+                "service `{name}` cannot be rolled and is stopped first: {why}"
             ));
         }
     }

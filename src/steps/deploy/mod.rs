@@ -3,6 +3,8 @@
 
 mod dump;
 mod images;
+mod outgoing;
+mod roll;
 mod same_data;
 mod stay_up;
 mod swap;
@@ -10,9 +12,11 @@ mod tidy;
 
 pub use dump::{Dump, Dumping};
 pub use images::{Images, Source};
+pub use outgoing::{Changing, Outgoing};
+pub use roll::Roll;
 pub use same_data::{DataMount, SameData, SameDatabase};
 pub use stay_up::StayUp;
-pub use swap::{Changing, Swap};
+pub use swap::Swap;
 pub use tidy::TidyKept;
 
 use super::{Hook, HttpCheck};
@@ -33,6 +37,8 @@ crate::step_set! {
         Dump(Dump),
         /// Puts the new containers in the place of the old.
         Swap(Swap),
+        /// Starts new containers beside the old, then stops the old.
+        Roll(Roll),
         /// Every container stays up.
         StayUp(StayUp),
         /// Asks a service over HTTP.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::dump::Dump;
-use super::swap::kept_repository;
+use super::outgoing::kept_repository;
 use crate::model::{Failure, Result, RunId, ServiceName};
 use crate::saga::Step;
 use crate::steps::Cx;
