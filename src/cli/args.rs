@@ -336,6 +336,10 @@ pub struct Deploy {
     #[arg(long)]
     pub no_hooks: bool,
 
+    /// Deploy although the doctor finds this, as `collation-version`; may be repeated
+    #[arg(long, value_name = "FINDING")]
+    pub despite: Vec<String>,
+
     /// Print the plan and change nothing
     #[arg(long, visible_alias = "plan")]
     pub dry_run: bool,

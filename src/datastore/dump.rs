@@ -1,7 +1,10 @@
 //! How a database is dumped: the commands of its own client, run where the server runs, so that client and server are
 //! of one version (trap 24). Words only; `steps` runs them.
 
+use std::path::Path;
+
 use super::Kind;
+use crate::model::{ServiceName, shell_path, shell_word};
 
 /// What tells a PostgreSQL from every other: the system identifier that `initdb` gave it.
 /// <https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-PG-CONTROL-SYSTEM>
@@ -76,6 +79,23 @@ pub fn redis() -> Part {
         write: words(&["redis-cli", "--rdb", "-"]),
         proof: Proof::BeginsWith(b"REDIS"),
     }
+}
+
+/// The command that puts a file of a dump back into the running server, for people: all of it or nothing. `None` where
+/// that is not for one command, or the name of the database cannot be told from the file's.
+/// <https://www.postgresql.org/docs/current/app-pgrestore.html>
+#[must_use]
+pub fn restoring(service: &ServiceName, kind: Kind, user: &str, file: &Path) -> Option<String> {
+    let database = file.file_stem()?.to_str()?;
+    let is_dump = kind == Kind::Postgres && file.extension().is_some_and(|e| e == "dump");
+    if !is_dump || database.contains('%') {
+        return None;
+    }
+    Some(format!(
+        "rehome compose -- exec -T {service} pg_restore -U {} --clean --if-exists --single-transaction -d {database} < {}",
+        shell_word(user),
+        shell_path(file)
+    ))
 }
 
 /// Whether a dump can be made of this kind of database.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::{Depth, Observer, World};
-use crate::compose::project::{Mount, MountSource, Service, VolumeKind};
+use crate::compose::project::{self, Mount, MountSource, Service, VolumeKind};
 use crate::datastore::Kind;
 use crate::engine::{Container, Image, MountKind, same_path};
 use crate::model::{Home, Result, RunId, ServiceName};
@@ -28,6 +28,8 @@ pub struct DeploySeen {
     pub orphans: Vec<String>,
     /// The runs that kept spares, oldest first.
     pub kept: Vec<RunId>,
+    /// Variables of the files that are not set: Compose puts nothing in their place.
+    pub unset: Vec<String>,
     /// Files that must be there and are not.
     pub missing: Vec<PathBuf>,
 }
@@ -88,6 +90,7 @@ impl Observer<'_> {
         let depth = Depth {
             scan: Some(Vec::new()),
             ask_servers: true,
+            docker_disk: true,
             ..Depth::default()
         };
         let world = self.look(&depth).await?;
@@ -129,6 +132,7 @@ impl Observer<'_> {
                 .map(|c| c.name.clone())
                 .collect(),
             kept: kept.into_iter().map(|(_, run)| run).collect(),
+            unset: project::unset(self.compose, self.located).await?,
             missing: missing.filter(|path| !path.exists()).collect(),
             services,
             world,

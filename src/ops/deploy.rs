@@ -1,11 +1,12 @@
 //! The deployment: looks once, plans, and hands the plan out; what is said yes to is what runs.
 
-use super::App;
 use super::execute::{Finish, RunFacts, Running};
+use super::{App, doctor};
 use crate::model::config::Strategy;
 use crate::model::{Failure, Result, RunId, ServiceName};
 use crate::observe::deploy::DeploySeen;
 use crate::plan::deploy::{DeployPlan, DeployWanted, back_plan, deploy_plan};
+use crate::plan::doctor::{Finding, Severity};
 use crate::state::Lock;
 use crate::steps::deploy::Dump;
 
@@ -24,6 +25,8 @@ pub struct DeployRequest {
     pub no_backup: bool,
     /// `--no-hooks`.
     pub no_hooks: bool,
+    /// Findings of the doctor that are known and do not stop it, by their names.
+    pub despite: Vec<String>,
     /// Only the plan is wanted: the lock is not needed.
     pub dry_run: bool,
 }
@@ -66,7 +69,29 @@ pub async fn plan_deploy(app: &App, request: &DeployRequest) -> Result<PlannedDe
     }
     let (seen, wanted) = look(app, request).await?;
     let plan = deploy_plan(&seen, &wanted)?;
+    nothing_at_risk(app, &request.despite).await?;
     Ok(PlannedDeploy { plan, lock })
+}
+
+/// No deployment while data is at risk already.
+async fn nothing_at_risk(app: &App, despite: &[String]) -> Result<()> {
+    let diagnosis = doctor::project(app, None).await?;
+    let stops = |f: &&Finding| f.severity == Severity::Error && !despite.iter().any(|id| id == f.id);
+    let errors: Vec<&Finding> = diagnosis.findings.iter().filter(stops).collect();
+    let Some(first) = errors.first() else {
+        return Ok(());
+    };
+    let failure = errors.iter().fold(
+        Failure::refused("the data of this project is at risk already: no deployment before that is mended"),
+        |failure, finding| failure.cause(format!("{}: {}", finding.id, finding.what)),
+    );
+    Err(failure
+        .data("nothing was changed")
+        .hint("what was seen, and the commands that mend it: rehome doctor")
+        .hint(format!(
+            "to deploy all the same: rehome deploy --despite {}",
+            first.id
+        )))
 }
 
 /// Plans the way back to what a finished deployment replaced. The lock is handed on.

@@ -68,6 +68,23 @@ pub async fn definitions(compose: &Compose, located: &Located) -> Result<BTreeMa
         .collect())
 }
 
+/// The variables that the files need and nobody set: Compose takes them for empty, and says so.
+///
+/// # Errors
+/// As [`load`].
+pub async fn unset(compose: &Compose, located: &Located) -> Result<Vec<String>> {
+    let ended = compose.run(located, Call::new(["config", "--quiet"])).await?;
+    let names: BTreeSet<&str> = ended.stderr.lines().filter_map(unset_in).collect();
+    Ok(names.into_iter().map(str::to_owned).collect())
+}
+
+/// `time="…" level=warning msg="The \"NAME\" variable is not set. Defaulting to a blank string."`
+fn unset_in(line: &str) -> Option<&str> {
+    let (before, _) = line.split_once(" variable is not set")?;
+    let name = before.rsplit("The ").next()?.trim_matches(['\\', '"']);
+    (!name.is_empty()).then_some(name)
+}
+
 /// The containers of these services that Compose would make anew if it were asked to start them now: those that were
 /// made from another definition or image than the files name.
 ///
@@ -236,4 +253,26 @@ async fn written(compose: &Compose, located: &Located) -> Result<String> {
         .run(located, Call::new(args).every_profile())
         .await?
         .stdout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unset_in;
+
+    #[test]
+    fn the_name_of_a_variable_that_is_not_set_is_read_out_of_the_warning() {
+        for (line, name) in [
+            (
+                r#"time="2026-11-22T01:00:00Z" level=warning msg="The \"TOKEN\" variable is not set. Defaulting to a blank string.""#,
+                Some("TOKEN"),
+            ),
+            (
+                r#"WARN[0000] The "A_B" variable is not set. Defaulting to a blank string. "#,
+                Some("A_B"),
+            ),
+            ("Container x  Recreate", None),
+        ] {
+            assert_eq!(unset_in(line), name, "{line}");
+        }
+    }
 }

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{ProjectName, Secret, ServiceName, VolumeKey, VolumeName};
 
 pub use graph::{Nested, Use};
-pub use load::{definitions, load, rehearse, would_remake};
+pub use load::{definitions, load, rehearse, unset, would_remake};
 
 /// A project as Compose resolved it, the services of every profile and unused volumes included.
 #[derive(Debug, Clone)]

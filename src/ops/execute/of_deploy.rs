@@ -1,7 +1,9 @@
 //! What is said at the end of a deployment.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::datastore::dump;
 use crate::event::Outcome;
 use crate::model::{RunId, ServiceName, Span};
 use crate::plan::deploy::{Becomes, DeployFacts};
@@ -107,19 +109,32 @@ pub(super) fn summary(
 /// Where the dumps of the start are, and how they are restored.
 fn dumps(facts: &DeployFacts, dir: &RunDir) -> Vec<String> {
     let place = dir.path().join(Dump::DIRECTORY);
-    let there = facts
-        .dumped
-        .iter()
-        .filter(|service| place.join(service.as_str()).is_dir());
-    let there: Vec<_> = there.collect();
-    if there.is_empty() {
-        return Vec::new();
+    let mut lines = Vec::new();
+    for dumped in &facts.dumped {
+        let directory = place.join(dumped.service.as_str());
+        let Ok(files) = std::fs::read_dir(&directory) else {
+            continue;
+        };
+        lines.push(format!(
+            "  {} of {}: {}",
+            dumped.kind,
+            dumped.service,
+            directory.display()
+        ));
+        let mut files: Vec<PathBuf> = files.filter_map(|file| Some(file.ok()?.path())).collect();
+        files.sort();
+        for file in &files {
+            lines.extend(
+                dump::restoring(&dumped.service, dumped.kind, &dumped.user, file)
+                    .map(|line| format!("    {line}")),
+            );
+        }
     }
-    let mut lines = vec!["The databases as they were before are in:".to_owned()];
-    lines.extend(
-        there
-            .iter()
-            .map(|service| format!("  {}", place.join(service.as_str()).display())),
-    );
+    if !lines.is_empty() {
+        lines.insert(
+            0,
+            "The databases as they were before, and how each is put back:".to_owned(),
+        );
+    }
     lines
 }

@@ -64,7 +64,9 @@ pub fn back_plan(
     steps.extend(checks.map(|check| DeployStep::HttpCheck(check.clone())));
     let data = same_data(seen, &up);
     let mounts = data.mounts.len();
-    steps.push(DeployStep::SameData(data));
+    if mounts > 0 || !data.databases.is_empty() {
+        steps.push(DeployStep::SameData(data));
+    }
     let services = world.services.iter().filter(|s| up.contains(&s.name)).map(|s| {
         let becomes = match of_it.iter().find(|spare| spare.service == s.name) {
             Some(spare) => Becomes::Replaced {

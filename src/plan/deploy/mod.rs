@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{grace_of, order, starting_of};
 use crate::datastore::{Kind, dump::can_dump};
-use crate::model::{Failure, ProjectName, Result, RunId, ServiceName, nearest};
+use crate::model::{ByteSize, Failure, ProjectName, Result, RunId, ServiceName, nearest};
 use crate::observe::deploy::{DatabaseSeen, DeploySeen, Elsewhere, ServiceMore};
 use crate::observe::{ServiceSeen, World};
 use crate::saga::Step;
@@ -25,6 +25,9 @@ use crate::steps::{Hook, HttpCheck, OnFailure};
 
 pub use back::back_plan;
 pub use text::render;
+
+/// With less than this on the disk nothing is pulled or built: a full disk stops databases.
+const LEAST_FREE: u64 = 1 << 30;
 
 /// What is wanted, with every setting resolved.
 #[derive(Debug, Clone)]
@@ -85,7 +88,7 @@ pub struct DeployFacts {
     /// The services, and what becomes of each.
     pub services: Vec<(ServiceName, Becomes)>,
     /// The databases that are dumped.
-    pub dumped: Vec<ServiceName>,
+    pub dumped: Vec<Dumping>,
     /// Hooks that change what going back does not give back.
     pub lasting: Vec<String>,
     /// How many mounts of data stay as they are.
@@ -209,7 +212,9 @@ pub fn deploy_plan(seen: &DeploySeen, wanted: &DeployWanted) -> Result<DeployPla
     steps.extend(checks.map(|check| DeployStep::HttpCheck(check.clone())));
     let data = same_data(seen, &up);
     let mounts = data.mounts.len();
-    steps.push(DeployStep::SameData(data));
+    if mounts > 0 || !data.databases.is_empty() {
+        steps.push(DeployStep::SameData(data));
+    }
     let beyond = wanted.older.len().saturating_sub(wanted.keep.saturating_sub(1));
     if beyond > 0 {
         steps.push(DeployStep::TidyKept(TidyKept {
@@ -232,7 +237,7 @@ pub fn deploy_plan(seen: &DeploySeen, wanted: &DeployWanted) -> Result<DeployPla
             commit: wanted.commit.clone(),
             back_to: None,
             services,
-            dumped: dumped.into_iter().map(|d| d.service).collect(),
+            dumped,
             lasting: hooks
                 .iter()
                 .filter(|h| h.on_failure == OnFailure::Stop)
@@ -403,6 +408,33 @@ fn check(seen: &DeploySeen, wanted: &DeployWanted) -> Result<()> {
         return Err(Failure::refused(format!("{} is not there", path.display()))
             .cause("`deploy.require` in rehome.yml says that it must be")
             .data("nothing was changed"));
+    }
+    if !seen.unset.is_empty() {
+        return Err(Failure::refused(format!(
+            "the Compose files need variables that are not set: {}",
+            seen.unset.join(", ")
+        ))
+        .cause("Compose would put nothing in their place")
+        .data("nothing was changed")
+        .hint("set them in .env; one that may be empty is written as ${NAME:-} in the files"));
+    }
+    let fetches = wanted.pull || wanted.build;
+    if let Some(disk) = world
+        .docker_disk
+        .as_ref()
+        .filter(|disk| fetches && disk.bytes_free < LEAST_FREE)
+    {
+        return Err(Failure::refused("the disk of Docker's images is almost full")
+            .cause(format!(
+                "{} of {} are free, {} are needed to pull and build",
+                ByteSize(disk.bytes_free),
+                ByteSize(disk.bytes_total),
+                ByteSize(LEAST_FREE)
+            ))
+            .data("nothing was changed")
+            .hint(
+                "see what takes it: docker system df; images that nothing uses go with: docker image prune",
+            ));
     }
     if let Some(first) = seen.elsewhere.first() {
         return Err(other_data(first, &seen.elsewhere));

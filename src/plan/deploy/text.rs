@@ -41,7 +41,7 @@ fn render_into(plan: &DeployPlan, out: &mut String) -> std::fmt::Result {
         writeln!(out, "Going back does not undo: {}", facts.lasting.join("; "))?;
     }
     if !facts.dumped.is_empty() {
-        let names: Vec<_> = facts.dumped.iter().map(ToString::to_string).collect();
+        let names: Vec<_> = facts.dumped.iter().map(|d| d.service.to_string()).collect();
         writeln!(out, "Dumped first, and read back: {}", names.join(", "))?;
     }
     for warning in &facts.warnings {
