@@ -5,6 +5,7 @@
 //! support   worlds: the kms-connect stack, and small ones for one question each
 //! texts     whole plans as people read them
 //! doctor    what a check-up finds, check by check
+//! deploy    what a deployment replaces, rolls, keeps and refuses
 //! choice    which volumes move, and where to
 //! order     what is stopped, made anew and started, against an oracle that was written differently
 //! refusals  everything that is refused beforehand, word for word
@@ -17,6 +18,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod choice;
+mod deploy;
 mod doctor;
 mod hooks;
 mod mount;
