@@ -48,17 +48,14 @@ impl Step for SameData {
     type Receipt = ();
 
     fn title(&self) -> String {
-        let mut title = format!(
-            "see that {} of data are as before",
-            count(self.mounts.len() as u64, "mount")
-        );
-        if !self.databases.is_empty() {
-            title.push_str(&format!(
-                ", and {} the same",
-                count(self.databases.len() as u64, "database")
-            ));
+        let mounts = count(self.mounts.len() as u64, "mount");
+        match self.databases.len() as u64 {
+            0 => format!("see that the data is where it was: {mounts}"),
+            databases => {
+                let databases = count(databases, "database");
+                format!("see that the data is where it was: {mounts}, {databases}")
+            }
         }
-        title
     }
 
     async fn prepare(&self, _: &Cx) -> Result<()> {
