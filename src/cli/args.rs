@@ -316,6 +316,11 @@ pub struct Deploy {
     #[arg(value_name = "SERVICE")]
     pub services: Vec<ServiceName>,
 
+    /// The first start on a new server: the data goes to this block volume [default: block.root of rehome.yml] before
+    /// anything is started, so that none of it ever lands on the root disk
+    #[arg(long, value_name = "DIR", value_parser = absolute_dir, num_args = 0..=1, require_equals = true, conflicts_with = "services")]
+    pub first: Option<Option<PathBuf>>,
+
     /// Do not pull images
     #[arg(long)]
     pub no_pull: bool,

@@ -1,12 +1,16 @@
 //! The deployment: looks once, plans, and hands the plan out; what is said yes to is what runs.
 
 use super::execute::{Finish, RunFacts, Running};
-use super::{App, doctor};
+use std::path::PathBuf;
+
+use super::{App, MoveRequest, doctor, move_};
+use crate::compose::{Located, project};
 use crate::model::config::Strategy;
 use crate::model::{Failure, Result, RunId, ServiceName};
 use crate::observe::deploy::DeploySeen;
-use crate::plan::deploy::{DeployPlan, DeployWanted, back_plan, deploy_plan};
+use crate::plan::deploy::{DeployPlan, DeployWanted, First, back_plan, deploy_plan};
 use crate::plan::doctor::{Finding, Severity};
+use crate::plan::{self, Destination};
 use crate::state::Lock;
 use crate::steps::deploy::Dump;
 
@@ -15,6 +19,8 @@ use crate::steps::deploy::Dump;
 pub struct DeployRequest {
     /// Only these services.
     pub only: Vec<ServiceName>,
+    /// `--first`: the project's first start, with its data on this block volume, or that of the configuration.
+    pub first: Option<Option<PathBuf>>,
     /// `--no-pull`.
     pub no_pull: bool,
     /// `--no-build`.
@@ -35,6 +41,8 @@ pub struct DeployRequest {
 pub struct PlannedDeploy {
     /// What will be done.
     pub plan: DeployPlan,
+    /// The project's files afterwards.
+    after: Located,
     lock: Option<Lock>,
 }
 
@@ -49,7 +57,7 @@ impl PlannedDeploy {
             .ok_or_else(|| Failure::bug("a dry run was asked to run"))?;
         let running = Running {
             before: app.located.clone(),
-            after: app.located.clone(),
+            after: self.after,
             page: None,
         };
         let DeployPlan { facts, steps } = self.plan;
@@ -67,10 +75,39 @@ pub async fn plan_deploy(app: &App, request: &DeployRequest) -> Result<PlannedDe
     if lock.is_some() {
         app.engine.remove_left_helpers(&app.project.name).await?;
     }
-    let (seen, wanted) = look(app, request).await?;
+    let (seen, mut wanted) = look(app, request).await?;
+    let mut after = app.located.clone();
+    if let Some(root) = &request.first {
+        let (first, files) = first_homes(app, root.clone()).await?;
+        wanted.first = Some(first);
+        after = files;
+    }
     let plan = deploy_plan(&seen, &wanted)?;
     nothing_at_risk(app, &request.despite).await?;
-    Ok(PlannedDeploy { plan, lock })
+    Ok(PlannedDeploy { plan, after, lock })
+}
+
+/// The homes of a project that has no data yet: on the block volume before anything is started, so that none of it ever
+/// lands on the root disk.
+async fn first_homes(app: &App, root: Option<PathBuf>) -> Result<(First, Located)> {
+    let Some(root) = root.or_else(|| app.settings.block_root.clone()) else {
+        return Err(
+            Failure::usage("where to? neither --first nor `block.root` in rehome.yml says it")
+                .hint("rehome deploy --first=/mnt/DIRECTORY"),
+        );
+    };
+    let to = Destination::Block(root);
+    let request = MoveRequest {
+        without_data: app.project.volumes.keys().cloned().collect(),
+        ..MoveRequest::default()
+    };
+    let wanted = move_::wanted(app, &request, to);
+    let world = app.look(&app.looking(), &move_::depth(app, &wanted)).await?;
+    let base = project::load(&app.compose, &app.base_files()).await?;
+    let names = base.volumes.values().map(|v| (v.key.clone(), v.name.clone()));
+    let volumes = plan::first_homes(&world, &wanted, &names.collect())?;
+    let (switch, after) = move_::switch(app, &world, &volumes, &base)?;
+    Ok((First { volumes, switch }, after))
 }
 
 /// No deployment while data is at risk already.
@@ -102,7 +139,8 @@ pub(super) async fn plan_back(app: &App, run: &RunId, lock: Option<Lock>) -> Res
     let (seen, wanted) = look(app, &DeployRequest::default()).await?;
     let spares = app.engine.spares(&app.project.name).await?;
     let plan = back_plan(&seen, &wanted, run, &spares)?;
-    Ok(PlannedDeploy { plan, lock })
+    let after = app.located.clone();
+    Ok(PlannedDeploy { plan, after, lock })
 }
 
 async fn look(app: &App, request: &DeployRequest) -> Result<(DeploySeen, DeployWanted)> {
@@ -113,6 +151,7 @@ async fn look(app: &App, request: &DeployRequest) -> Result<(DeploySeen, DeployW
         .await?;
     let wanted = DeployWanted {
         only: request.only.clone(),
+        first: None,
         pull: settings.pull && !request.no_pull,
         build: settings.build && !request.no_build,
         fresh: request.no_cache,

@@ -125,7 +125,7 @@ pub async fn plan_move(app: &App, request: &MoveRequest) -> Result<Planned> {
     })
 }
 
-fn wanted(app: &App, request: &MoveRequest, to: Destination) -> Wanted {
+pub(super) fn wanted(app: &App, request: &MoveRequest, to: Destination) -> Wanted {
     let settings = &app.settings;
     let mut exclude: BTreeMap<_, _> = settings
         .exclude
@@ -183,7 +183,7 @@ fn wanted(app: &App, request: &MoveRequest, to: Destination) -> Wanted {
     }
 }
 
-fn depth(app: &App, wanted: &Wanted) -> Depth {
+pub(super) fn depth(app: &App, wanted: &Wanted) -> Depth {
     let keys: BTreeSet<_> = app.project.volumes.values().map(|v| v.key.clone()).collect();
     let scan = if wanted.only.is_empty() {
         keys.iter()
@@ -247,7 +247,7 @@ fn subpaths_are_kept(app: &App, world: &World, volumes: &[Moving]) -> Result<()>
 }
 
 /// What the switch writes, and the project's files afterwards.
-fn switch(
+pub(super) fn switch(
     app: &App,
     world: &World,
     volumes: &[Moving],

@@ -221,6 +221,28 @@ pub fn move_plan(
     Ok(plan)
 }
 
+/// The homes that the volumes of a project get that has none of them yet.
+///
+/// # Errors
+/// Refuses what is there already, and a block volume that is none or is not free.
+pub fn first_homes(
+    world: &World,
+    wanted: &Wanted,
+    base_names: &BTreeMap<VolumeKey, VolumeName>,
+) -> Result<Vec<Moving>> {
+    let chosen: Vec<&VolumeSeen> = world
+        .volumes
+        .iter()
+        .filter(|v| !v.external && v.home == Home::Volume && !wanted.exclude.contains_key(&v.key))
+        .collect();
+    let volumes = chosen
+        .iter()
+        .map(|seen| moving(world, wanted, base_names, seen))
+        .collect::<Result<Vec<_>>>()?;
+    refuse::not_the_first(world, &chosen, &volumes)?;
+    Ok(volumes)
+}
+
 /// Which volumes move.
 fn choose<'a>(world: &'a World, wanted: &Wanted) -> Result<Vec<&'a VolumeSeen>> {
     let known = || world.volumes.iter().map(|v| v.key.as_str());

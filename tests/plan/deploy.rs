@@ -55,6 +55,7 @@ fn seen() -> DeploySeen {
 fn wanted() -> DeployWanted {
     DeployWanted {
         only: Vec::new(),
+        first: None,
         pull: true,
         build: true,
         fresh: false,

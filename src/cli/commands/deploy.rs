@@ -11,6 +11,7 @@ pub(super) async fn run(cx: &Cx, args: Deploy) -> Result<Ending> {
     let app = cx.open().await?;
     let request = DeployRequest {
         only: args.services,
+        first: args.first,
         no_pull: args.no_pull,
         no_build: args.no_build,
         no_cache: args.no_cache,

@@ -53,6 +53,7 @@ pub fn back_plan(
         starting: starting.clone(),
         back_to: Some(run.clone()),
         definitions: BTreeMap::new(),
+        fresh: Vec::new(),
         limit: wanted.limit,
     })];
     steps.push(DeployStep::StayUp(StayUp {

@@ -14,14 +14,16 @@ use serde::{Deserialize, Serialize};
 
 use super::{grace_of, order, starting_of};
 use crate::datastore::{Kind, dump::can_dump};
-use crate::model::{ByteSize, Failure, ProjectName, Result, RunId, ServiceName, nearest};
+use crate::engine::MountKind;
+use crate::model::{ByteSize, Failure, Home, ProjectName, Result, RunId, ServiceName, nearest};
 use crate::observe::deploy::{DatabaseSeen, DeploySeen, Elsewhere, ServiceMore};
 use crate::observe::{ServiceSeen, World};
 use crate::saga::Step;
 use crate::steps::deploy::{
-    Changing, DeployStep, Dump, Dumping, Images, Roll, SameData, SameDatabase, Source, StayUp, Swap, TidyKept,
+    Changing, DataMount, DeployStep, Dump, Dumping, Images, Roll, SameData, SameDatabase, Source, StayUp,
+    Swap, TidyKept,
 };
-use crate::steps::{Hook, HttpCheck, OnFailure};
+use crate::steps::{Hook, HttpCheck, MakeHomes, Moving, OnFailure, Switch, Target, Tidy};
 
 pub use back::back_plan;
 pub use text::render;
@@ -34,6 +36,8 @@ const LEAST_FREE: u64 = 1 << 30;
 pub struct DeployWanted {
     /// Only these services; all if empty.
     pub only: Vec<ServiceName>,
+    /// The homes of a project that has none yet.
+    pub first: Option<First>,
     /// Pull images.
     pub pull: bool,
     /// Build images.
@@ -62,6 +66,15 @@ pub struct DeployWanted {
     pub older: Vec<RunId>,
     /// What `git` says is checked out.
     pub commit: Option<String>,
+}
+
+/// Where a project that has no data yet gets its homes.
+#[derive(Debug, Clone)]
+pub struct First {
+    /// The homes.
+    pub volumes: Vec<Moving>,
+    /// What points the project at them.
+    pub switch: Switch,
 }
 
 /// A plan: what is said, and what is done.
@@ -184,11 +197,18 @@ pub fn deploy_plan(seen: &DeploySeen, wanted: &DeployWanted) -> Result<DeployPla
         let changing = services.iter().map(|s| changing_of(s, count(s), wanted));
         changing.collect()
     };
+    let first = wanted.first.as_ref();
+    if let Some(first) = first {
+        let volumes = first.volumes.clone();
+        steps.push(DeployStep::MakeHomes(MakeHomes { volumes }));
+        steps.push(DeployStep::Switch(first.switch.clone()));
+    }
     steps.push(DeployStep::Swap(Swap {
         services: changings(&stopped),
         starting: starting.clone(),
         back_to: None,
         definitions: definitions(&stopped),
+        fresh: first.map_or_else(Vec::new, |first| first.volumes.clone()),
         limit: wanted.limit,
     }));
     if let Some(drain) = wanted.rolling.filter(|_| !rolled.is_empty()) {
@@ -210,10 +230,16 @@ pub fn deploy_plan(seen: &DeploySeen, wanted: &DeployWanted) -> Result<DeployPla
     }));
     let checks = wanted.checks.iter().filter(|check| runs(&check.service));
     steps.extend(checks.map(|check| DeployStep::HttpCheck(check.clone())));
-    let data = same_data(seen, &up);
+    let mut data = same_data(seen, &up);
+    if let Some(first) = first {
+        data.mounts = first_mounts(world, &first.volumes);
+    }
     let mounts = data.mounts.len();
     if mounts > 0 || !data.databases.is_empty() {
         steps.push(DeployStep::SameData(data));
+    }
+    if first.is_some() {
+        steps.push(DeployStep::Tidy(Tidy::default()));
     }
     let beyond = wanted.older.len().saturating_sub(wanted.keep.saturating_sub(1));
     if beyond > 0 {
@@ -392,6 +418,26 @@ fn same_data(seen: &DeploySeen, up: &[ServiceName]) -> SameData {
             })
             .collect(),
     }
+}
+
+/// Where the data must be mounted after a first deployment.
+fn first_mounts(world: &World, volumes: &[Moving]) -> Vec<DataMount> {
+    let of = |service: &ServiceSeen| {
+        let mounts = service.mounts.iter().filter_map(|mount| {
+            let moving = volumes.iter().find(|m| m.key == mount.volume)?;
+            let Target::Directory { root, sub, name } = &moving.target else {
+                return None;
+            };
+            Some(DataMount {
+                service: service.name.clone(),
+                target: mount.target.clone(),
+                kind: MountKind::Volume(name.clone()),
+                home: Some(Home::Block { dir: root.join(sub) }),
+            })
+        });
+        mounts.collect::<Vec<_>>()
+    };
+    world.services.iter().flat_map(of).collect()
 }
 
 fn check(seen: &DeploySeen, wanted: &DeployWanted) -> Result<()> {

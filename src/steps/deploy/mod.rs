@@ -19,7 +19,7 @@ pub use stay_up::StayUp;
 pub use swap::Swap;
 pub use tidy::TidyKept;
 
-use super::{Hook, HttpCheck};
+use super::{Hook, HttpCheck, MakeHomes, Switch, Tidy};
 
 /// Under this repository the images are tagged that a deployment replaced, so that no prune takes them (trap 35):
 /// `rehome-kept/PROJECT/SERVICE:RUN`.
@@ -35,6 +35,10 @@ crate::step_set! {
         Images(Images),
         /// Dumps a database.
         Dump(Dump),
+        /// Makes the homes of a project that has none yet.
+        MakeHomes(MakeHomes),
+        /// Points the project at them.
+        Switch(Switch),
         /// Puts the new containers in the place of the old.
         Swap(Swap),
         /// Starts new containers beside the old, then stops the old.
@@ -45,6 +49,8 @@ crate::step_set! {
         HttpCheck(HttpCheck),
         /// The data is where it was, and the databases are the same ones.
         SameData(SameData),
+        /// Removes the run's own leftovers.
+        Tidy(Tidy),
         /// Lets go of what older deployments kept.
         TidyKept(TidyKept),
     }

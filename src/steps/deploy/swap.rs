@@ -15,7 +15,8 @@ use crate::compose::project;
 use crate::engine::Container;
 use crate::model::{Failure, Result, RunId, ServiceName};
 use crate::saga::Step;
-use crate::steps::spec::Starting;
+use crate::steps::keep::keep_what_was_written;
+use crate::steps::spec::{Moving, Starting};
 use crate::steps::stack::{Making, bring_up, make_containers, of_service};
 use crate::steps::{Cx, page};
 
@@ -30,6 +31,8 @@ pub struct Swap {
     pub back_to: Option<RunId>,
     /// The hash of each service's definition when the plan was made.
     pub definitions: BTreeMap<ServiceName, String>,
+    /// Homes that this run made: what was written there is kept on the way back.
+    pub fresh: Vec<Moving>,
     /// The limit for each service to come up.
     pub limit: Duration,
 }
@@ -125,6 +128,9 @@ impl Step for Swap {
             for container in new {
                 cx.engine.remove_container(container.id.as_str()).await?;
             }
+        }
+        for moving in &self.fresh {
+            keep_what_was_written(cx, moving).await?;
         }
         outgoing.make_again(cx, &spares).await?;
         bring_up(cx, &self.as_before(outgoing), self.limit).await?;
