@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::datastore::dump;
 use crate::event::Outcome;
 use crate::model::{RunId, ServiceName, Span};
@@ -80,11 +82,13 @@ pub(super) fn summary(
                     Span(downtime)
                 ));
             }
-            lines.push("Next:".to_owned());
-            lines.push(format!(
-                "  rehome rollback {}    go back to what ran before",
-                dir.id()
-            ));
+            if replaced_something(state) {
+                lines.push("Next:".to_owned());
+                lines.push(format!(
+                    "  rehome rollback {}    go back to what ran before",
+                    dir.id()
+                ));
+            }
         }
         Outcome::RolledBack => {
             let ran: Vec<_> = state
@@ -104,6 +108,16 @@ pub(super) fn summary(
         _ => lines.extend(dumps(facts, dir)),
     }
     lines
+}
+
+/// Whether there is something to go back to: containers that went left spares.
+fn replaced_something(state: &State) -> bool {
+    let went = |receipt: &Value| {
+        receipt["containers"]
+            .as_array()
+            .is_some_and(|all| !all.is_empty())
+    };
+    state.receipts().any(|(_, receipt)| went(receipt))
 }
 
 /// Where the dumps of the start are, and how they are restored.

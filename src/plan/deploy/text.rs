@@ -33,9 +33,15 @@ fn render_into(plan: &DeployPlan, out: &mut String) -> std::fmt::Result {
         writeln!(out, "  {:>2}  {}", i + 1, describe(step))?;
     }
     writeln!(out)?;
+    let new = |(_, becomes): &(_, Becomes)| *becomes == Becomes::New;
     writeln!(
         out,
-        "If anything fails, the services go back to the images and the configuration that run now, and are looked at again."
+        "{}",
+        if facts.services.iter().all(new) {
+            "If anything fails, what was made is taken away again; what was written to a new home is kept beside it."
+        } else {
+            "If anything fails, the services go back to the images and the configuration that run now, and are looked at again."
+        }
     )?;
     if !facts.lasting.is_empty() {
         writeln!(out, "Going back does not undo: {}", facts.lasting.join("; "))?;
