@@ -17,7 +17,7 @@ use rustix::mount::{OpenTreeFlags, open_tree};
 
 use super::mounted::Mounts;
 use super::volume::open_beneath;
-use crate::model::{Failure, Result};
+use crate::model::{Failure, Result, shell_path};
 
 const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
@@ -181,7 +181,7 @@ impl Bare {
         .data("nothing was changed; what is mounted there hides these files on the disk below")
         .hint(format!(
             "look at them: mkdir /tmp/below && mount --bind {} /tmp/below, and move away what is needed",
-            self.path.parent().unwrap_or(Path::new("/")).display()
+            shell_path(self.path.parent().unwrap_or(Path::new("/")))
         )))
     }
 

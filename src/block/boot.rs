@@ -21,7 +21,7 @@ use super::fsid::FsUuid;
 use super::sysroot::Sysroot;
 use super::tool::Tool;
 use super::units::{escape, unit_name};
-use crate::model::{Failure, ProjectName, Result, ServiceName};
+use crate::model::{Failure, ProjectName, Result, ServiceName, shell_path, shell_word};
 
 /// What the first line of our files begins with.
 const MARK: &str = "Written by rehome";
@@ -29,6 +29,8 @@ const MARK: &str = "Written by rehome";
 const UNITS: &str = "/etc/systemd/system";
 /// The engine's own unit.
 const ENGINE: &str = "docker.service";
+/// The program itself, as distributions install it.
+const SYSTEMD: [&str; 2] = ["/usr/lib/systemd/systemd", "/lib/systemd/systemd"];
 /// Units that one mount wants.
 const WANTED: usize = 1000;
 /// Units of the administrator.
@@ -39,10 +41,12 @@ const LIMIT: u64 = 64 << 10;
 const DROP_IN: &str = include_str!("../../templates/docker-mounts.conf");
 const STACK: &str = include_str!("../../templates/rehome-stack.service");
 
-/// Whether systemd is what started this machine: sd_booted(3).
+/// Whether systemd is what started this machine: sd_booted(3). An image has not been started: there it is whether it has a
+/// systemd to be started by.
 #[must_use]
 pub fn systemd_runs(sysroot: &Sysroot) -> bool {
-    sysroot.at("/run/systemd/system").is_dir()
+    let has = |path: &str| sysroot.real(path).is_ok_and(|path| path.exists());
+    has("/run/systemd/system") || !sysroot.is_machine() && SYSTEMD.iter().any(|path| has(path))
 }
 
 /// Something that has to be on the machine.
@@ -107,7 +111,7 @@ pub fn engine_comes_up(sysroot: &Sysroot, target: &Path) -> Result<Option<Piece>
     let enabled = Path::new(UNITS).join("multi-user.target.wants").join(ENGINE);
     // One that is there already may lead elsewhere: it does the same.
     for known in [&link, &enabled] {
-        let at = sysroot.at(known);
+        let at = sysroot.entry(known)?;
         match std::fs::read_link(&at) {
             Ok(to) => {
                 return Ok(Some(Piece::Link {
@@ -116,6 +120,8 @@ pub fn engine_comes_up(sysroot: &Sysroot, target: &Path) -> Result<Option<Piece>
                 }));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // No link: whose it is is told by how it stands.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
             Err(error) => {
                 return Err(Failure::environment(format!("cannot read {}", at.display())).because(&error));
             }
@@ -141,13 +147,14 @@ pub fn mounted_when_it_comes(target: &Path, uuid: &FsUuid) -> Piece {
 /// when the volume is mounted later.
 #[must_use]
 pub fn blast_radius(target: &Path, comes_up: bool) -> Vec<String> {
-    let (target, unit) = (target.display(), unit_name(target, "mount"));
+    let unit = shell_word(&unit_name(target, "mount"));
+    let (target, word) = (target.display(), shell_path(target));
     vec![
         format!(
             "while {target} is not mounted, the Docker engine does not start at boot: no container of this host runs"
         ),
         format!(
-            "`systemctl stop {unit}` stops the Docker engine, and all containers with it; `umount {target}` does not"
+            "`systemctl stop {unit}` stops the Docker engine, and all containers with it; `umount {word}` does not"
         ),
         if comes_up {
             format!(
@@ -274,7 +281,7 @@ pub enum Standing {
 /// # Errors
 /// When its place cannot be read.
 pub fn standing(sysroot: &Sysroot, piece: &Piece) -> Result<Standing> {
-    let at = sysroot.at(piece.path());
+    let at = sysroot.entry(piece.path())?;
     let look = || -> io::Result<Standing> {
         let meta = match std::fs::symlink_metadata(&at) {
             Ok(meta) => meta,
@@ -306,7 +313,7 @@ pub fn standing(sysroot: &Sysroot, piece: &Piece) -> Result<Standing> {
 /// # Errors
 /// When something is in its place that Rehome did not make; when it cannot be written.
 pub fn write(sysroot: &Sysroot, piece: &Piece) -> Result<bool> {
-    let at = sysroot.at(piece.path());
+    let at = sysroot.entry(piece.path())?;
     match standing(sysroot, piece)? {
         Standing::There => return Ok(false),
         Standing::Missing | Standing::Outdated => {}
@@ -334,7 +341,7 @@ pub fn write(sysroot: &Sysroot, piece: &Piece) -> Result<bool> {
 /// When systemd's directories cannot be read.
 pub fn ours(sysroot: &Sysroot, target: &Path) -> Result<Vec<Piece>> {
     let read = |path: PathBuf| -> Result<Option<Piece>> {
-        let at = sysroot.at(&path);
+        let at = sysroot.entry(&path)?;
         let failed =
             |error: io::Error| Failure::environment(format!("cannot read {}", at.display())).because(&error);
         let meta = match std::fs::symlink_metadata(&at) {
@@ -365,7 +372,7 @@ pub fn ours(sysroot: &Sysroot, target: &Path) -> Result<Vec<Piece>> {
     found.extend(waits);
     found.extend(devices_that_mount(sysroot, target)?);
     let wants = Path::new(UNITS).join(format!("{}.wants", unit_name(target, "mount")));
-    let entries = match std::fs::read_dir(sysroot.at(&wants)) {
+    let entries = match std::fs::read_dir(sysroot.real(&wants)?) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
         Err(error) => {
@@ -393,7 +400,7 @@ fn devices_that_mount(sysroot: &Sysroot, target: &Path) -> Result<Vec<Piece>> {
     let failed = |error: io::Error| Failure::environment(format!("cannot read {UNITS}")).because(&error);
     let mount = unit_name(target, "mount");
     let mut found = Vec::new();
-    let entries = match std::fs::read_dir(sysroot.at(UNITS)) {
+    let entries = match std::fs::read_dir(sysroot.real(UNITS)?) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
         Err(error) => return Err(failed(error)),
@@ -403,7 +410,7 @@ fn devices_that_mount(sysroot: &Sysroot, target: &Path) -> Result<Vec<Piece>> {
         let bytes = name.as_bytes();
         if bytes.starts_with(br"dev-disk-by\x2duuid-") && bytes.ends_with(b".device.wants") {
             let path = Path::new(UNITS).join(&name).join(&mount);
-            if let Ok(to) = std::fs::read_link(sysroot.at(&path)) {
+            if let Ok(to) = std::fs::read_link(sysroot.entry(&path)?) {
                 found.push(Piece::Link { path, to });
             }
         }
@@ -416,7 +423,7 @@ fn devices_that_mount(sysroot: &Sysroot, target: &Path) -> Result<Vec<Piece>> {
 /// # Errors
 /// When it cannot be removed.
 pub fn remove(sysroot: &Sysroot, piece: &Piece) -> Result<bool> {
-    let at = sysroot.at(piece.path());
+    let at = sysroot.entry(piece.path())?;
     if !matches!(standing(sysroot, piece)?, Standing::There | Standing::Outdated) {
         return Ok(false);
     }

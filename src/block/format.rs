@@ -21,7 +21,7 @@ use super::intent::Intent;
 use super::opened::Opened;
 use super::probe::{Content, Proof, STDIN, around, look, signatures, written_to};
 use super::tool::Tool;
-use crate::model::{ByteSize, Failure, Kind, Result};
+use crate::model::{ByteSize, Failure, Kind, Result, shell_path};
 
 /// A check of a file system that was made just now reads its metadata only.
 const CHECK_LIMIT: Duration = Duration::from_secs(3600);
@@ -112,9 +112,7 @@ impl FileSystem {
     }
 
     fn command(self, uuid: FsUuid, label: Option<&str>, node: &Path) -> String {
-        self.maker(uuid, label)
-            .line()
-            .replace(STDIN, &node.to_string_lossy())
+        self.maker(uuid, label).line().replace(STDIN, &shell_path(node))
     }
 }
 
@@ -368,7 +366,7 @@ async fn progress(opened: &Opened, intent: &Intent) -> Result<Progress> {
     if intent.fs == FileSystem::Xfs && never_mounted {
         return Ok(Progress::Begun);
     }
-    let line = check.line().replace(STDIN, &node.to_string_lossy());
+    let line = check.line().replace(STDIN, &shell_path(node));
     let checked = check.limit(CHECK_LIMIT).with_open(opened.shared()?).ask().await?;
     match (checked.code, never_mounted) {
         (Some(0), _) => Ok(Progress::Ended),

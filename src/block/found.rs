@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use crate::model::{ByteSize, Failure};
+use crate::model::{ByteSize, Failure, shell_path};
 
 /// Something that was found on a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,14 +92,14 @@ impl fmt::Display for Signature {
 /// Why a device that is not empty is left alone, and what a person could do who is sure.
 #[must_use]
 pub fn not_empty(node: &Path, found: &[Found]) -> Failure {
-    let node = node.display();
+    let (node, word) = (node.display(), shell_path(node));
     let mut failure = Failure::refused(format!("{node} is not empty: no file system is made on it"));
     for found in found {
         failure = failure.cause(found.to_string());
     }
     let failure = failure
         .data("nothing was written to it")
-        .hint(format!("look at it first: lsblk -f {node}; wipefs {node}"));
+        .hint(format!("look at it first: lsblk -f {word}; wipefs {word}"));
     let partitions = found.iter().find_map(|found| match found {
         Found::Partitions(names) => names.first(),
         _ => None,
@@ -111,14 +111,14 @@ pub fn not_empty(node: &Path, found: &[Found]) -> Failure {
     }
     failure.hint(format!(
         "Rehome never erases a device; this destroys everything on {node} for ever, and leaves it empty: \
-             wipefs -a {node} && blkdiscard --zeroout {node}"
+             wipefs -a {word} && blkdiscard --zeroout {word}"
     ))
 }
 
 /// Why a device of which it is not known whether it is empty is left alone.
 #[must_use]
 pub fn cannot_tell(node: &Path, doubts: &[String]) -> Failure {
-    let node = node.display();
+    let (node, word) = (node.display(), shell_path(node));
     let mut failure = Failure::refused(format!(
         "it cannot be told whether {node} is empty: no file system is made on it"
     ));
@@ -126,7 +126,7 @@ pub fn cannot_tell(node: &Path, doubts: &[String]) -> Failure {
         failure = failure.cause(doubt);
     }
     failure.data("nothing was written to it").hint(format!(
-        "see what the system says of it: dmesg; lsblk -f {node}; blkid -p {node}"
+        "see what the system says of it: dmesg; lsblk -f {word}; blkid -p {word}"
     ))
 }
 

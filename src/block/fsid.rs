@@ -6,7 +6,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -135,46 +135,13 @@ fn read(device: &File, at: u64, bytes: &mut [u8]) -> io::Result<bool> {
     }
 }
 
-/// Devices with the same file system UUID.
+/// Devices (and partitions) with the same file system UUID.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Twins {
     /// Of all of them.
     pub uuid: FsUuid,
     /// At least two.
     pub devices: Vec<PathBuf>,
-}
-
-/// Which of these devices (and partitions) have the same file system UUID, and which could not be read. Two names of one
-/// device count once.
-#[must_use]
-pub fn twins(devices: &[PathBuf]) -> (Vec<Twins>, Vec<PathBuf>) {
-    let mut seen = std::collections::BTreeSet::new();
-    let mut unread = Vec::new();
-    let mut found: std::collections::BTreeMap<FsUuid, Vec<PathBuf>> = std::collections::BTreeMap::new();
-    for path in devices {
-        let look = || -> io::Result<_> {
-            let file = File::open(path)?;
-            let meta = file.metadata()?;
-            let identity = match meta.rdev() {
-                0 => (meta.dev(), meta.ino()),
-                rdev => (rdev, 0),
-            };
-            Ok((identity, FsUuid::of_device(&file)?))
-        };
-        match look() {
-            Ok((identity, Some(uuid))) if seen.insert(identity) => {
-                found.entry(uuid).or_default().push(path.clone());
-            }
-            Ok(_) => {}
-            Err(_) => unread.push(path.clone()),
-        }
-    }
-    let twins = found
-        .into_iter()
-        .filter(|(_, devices)| devices.len() > 1)
-        .map(|(uuid, devices)| Twins { uuid, devices })
-        .collect();
-    (twins, unread)
 }
 
 #[cfg(test)]

@@ -421,7 +421,7 @@ impl Fstab {
     /// When it cannot be read, or is larger than any was ever written.
     pub fn read(sysroot: &Sysroot) -> Result<Self> {
         use std::io::Read as _;
-        let path = sysroot.at(PATH);
+        let path = sysroot.real(PATH)?;
         let mut bytes = Vec::new();
         let read = std::fs::File::open(&path).and_then(|file| file.take(LIMIT + 1).read_to_end(&mut bytes));
         match read {
@@ -449,7 +449,7 @@ impl Fstab {
                     .hint("run this again"),
             );
         }
-        crate::state::replace_durably(&sysroot.at(PATH), bytes)
+        crate::state::replace_durably(&sysroot.real(PATH)?, bytes)
     }
 
     /// The whole file.

@@ -2,22 +2,23 @@
 //!
 //! Nothing here makes anything smaller. What is already as large as it can be is left alone.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
 
+use super::beneath::{Beneath, beneath};
+use super::partition::{Partition, SECTOR, device_of, number, partition_of};
 use super::tool::Tool;
 use crate::helper::mounts::{self, Mount};
-use crate::model::{ByteSize, Failure, Result};
+use crate::model::{ByteSize, Failure, Result, shell_path};
 
 /// Growing writes the tables of the new part: seconds for a terabyte, more where the storage is slow.
 const LIMIT: Duration = Duration::from_secs(600);
 /// What is not worth a change: alignment and the backup table of GPT; a last group of ext4 that is smaller than its own
 /// tables, which resize2fs leaves out.
 const SLACK: u64 = 16 << 20;
-/// The unit of sysfs, whatever the device's own sectors are.
-const SECTOR: u64 = 512;
 
 /// File systems that grow while they are mounted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -27,17 +28,6 @@ pub enum Grows {
     Ext4,
     /// By xfs_growfs(8).
     Xfs,
-}
-
-/// A partition that a file system is on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Partition {
-    /// The whole device: `/dev/sda`.
-    pub disk: PathBuf,
-    /// Its number.
-    pub number: u32,
-    /// Bytes behind it that nobody has.
-    pub free_behind: u64,
 }
 
 /// A mounted file system, and how far it can grow.
@@ -55,6 +45,8 @@ pub struct Growable {
     pub device_bytes: u64,
     /// The partition, if it is on one.
     pub partition: Option<Partition>,
+    /// What has to know of a larger disk before its device is larger, from the disk up.
+    pub beneath: Vec<Beneath>,
 }
 
 impl Growable {
@@ -67,6 +59,9 @@ impl Growable {
         let mount = mounts::holding(at)
             .map_err(|e| Failure::environment("cannot read the mount table").because(&e))?
             .filter(|mount| mount.point == at.as_os_str().as_encoded_bytes());
+        if let Some(part) = mount.as_ref().filter(|mount| mount.root != b"/") {
+            return Err(part_of(at, part));
+        }
         let Some(mount) = mount else {
             return Err(refuse(format!("nothing is mounted at {}", at.display()))
                 .hint("`findmnt` lists what is mounted where"));
@@ -90,7 +85,8 @@ impl Growable {
             device,
             fs,
             device_bytes,
-            partition: partition_of(&sys, device_bytes)?,
+            partition: partition_of(&sys, device_bytes, SLACK).await?,
+            beneath: beneath(&sys)?,
         })
     }
 
@@ -100,10 +96,7 @@ impl Growable {
     pub fn commands(&self, keep: &Path) -> Vec<String> {
         let mut commands = Vec::new();
         if let Some(partition) = self.growing_partition() {
-            let copy = partition.copy(keep);
-            commands.push(format!("{} > {}", partition.dump().line(), copy.display()));
-            commands.push(format!("echo ', +' | {}", partition.resize().line()));
-            commands.push(partition.tell_kernel().line().to_owned());
+            commands.extend(partition.commands(keep));
         }
         if self.fs_grows() {
             commands.push(self.resize().line().to_owned());
@@ -129,7 +122,7 @@ impl Growable {
 
     /// An online resize goes on in steps: what became of it is looked at and not guessed.
     async fn refused(&self, failure: Failure) -> Failure {
-        let (at, device) = (self.at.display(), self.device.display());
+        let at = self.at.display();
         let data = match Self::look(&self.at).await {
             Ok(now) if now.fs_bytes == self.fs_bytes => {
                 format!("it is as it was, {}, and in use", ByteSize(self.fs_bytes))
@@ -145,13 +138,40 @@ impl Growable {
             .inside(format!("cannot grow the file system at {at} while it is mounted"))
             .data(data);
         match self.fs {
-            Grows::Ext4 => failure
-                .hint("stop everything that uses it, then offline:")
-                .hint(format!(
-                    "umount {at} && e2fsck -f {device} && resize2fs {device} && mount {at}"
-                )),
+            Grows::Ext4 => {
+                let (at, device) = (shell_path(&self.at), shell_path(&self.device));
+                failure
+                    .hint("stop everything that uses it, then offline:")
+                    .hint(format!(
+                        "umount {at} && e2fsck -f {device} && resize2fs {device} && mount {at}"
+                    ))
+            }
             Grows::Xfs => failure.hint("xfs grows only while it is mounted; `dmesg` may say what is wrong"),
         }
+    }
+
+    /// Whether its partition table is why it cannot be larger.
+    #[must_use]
+    pub fn stopped(&self) -> bool {
+        self.partition
+            .as_ref()
+            .is_some_and(|partition| partition.stop.is_some())
+    }
+
+    /// What a person should know: why it cannot be larger, and where nothing is free, what may have to be told first.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes: Vec<String> = self.partition.iter().filter_map(Partition::note).collect();
+        if self.growing_partition().is_none() && !self.fs_grows() && notes.is_empty() {
+            let commands: Vec<String> = self.beneath.iter().flat_map(Beneath::commands).collect();
+            if !commands.is_empty() {
+                notes.push(format!(
+                    "if it was made larger and the server does not know of it: {}; then run this again",
+                    commands.join(" && ")
+                ));
+            }
+        }
+        notes
     }
 
     fn growing_partition(&self) -> Option<&Partition> {
@@ -172,80 +192,25 @@ impl Growable {
     }
 }
 
-impl Partition {
-    /// Its end alone moves. The table is not re-read, as that fails while a partition is in use; the kernel is told of
-    /// this one by [`Self::tell_kernel`].
-    fn resize(&self) -> Tool {
-        let number = self.number.to_string();
-        let disk = self.disk.to_string_lossy();
-        Tool::new(
-            "sfdisk",
-            ["--no-reread", "--no-tell-kernel", "-N", &number, &disk],
-        )
+/// A part of a file system that is mounted by itself is not it: where the whole is, is said.
+fn part_of(at: &Path, part: &Mount) -> Failure {
+    let failure = Failure::refused(format!(
+        "only the directory {} of a file system is mounted at {}",
+        String::from_utf8_lossy(&part.root),
+        at.display()
+    ))
+    .data("nothing was changed");
+    let table = mounts::table("self").unwrap_or_default();
+    let whole = table
+        .iter()
+        .find(|mount| mount.device == part.device && mount.root == b"/");
+    match whole {
+        Some(whole) => failure.hint(format!("rehome grow --at {}", shell_path(whole.point()))),
+        None => failure.hint(format!(
+            "`findmnt --source {}` lists where it is mounted",
+            shell_path(Path::new(std::ffi::OsStr::from_bytes(&part.source)))
+        )),
     }
-
-    fn dump(&self) -> Tool {
-        Tool::new("sfdisk", ["--dump".as_ref(), self.disk.as_os_str()])
-    }
-
-    /// Where the table is kept as it was.
-    fn copy(&self, keep: &Path) -> PathBuf {
-        let disk = self.disk.file_name().unwrap_or_default().to_string_lossy();
-        keep.join(format!("partitions-{disk}.sfdisk"))
-    }
-
-    fn tell_kernel(&self) -> Tool {
-        let number = self.number.to_string();
-        let disk = self.disk.to_string_lossy();
-        Tool::new("partx", ["--update", "--nr", &number, &disk])
-    }
-
-    async fn grow(&self, keep: &Path) -> Result<()> {
-        let inside = |failure: Failure| {
-            failure.inside(format!(
-                "cannot grow partition {} of {}",
-                self.number,
-                self.disk.display()
-            ))
-        };
-        let copy = self.copy(keep);
-        let table = self.dump().run().await.map_err(inside)?;
-        crate::state::write_durably(&copy, table.as_bytes()).map_err(inside)?;
-        let back = format!("the table as it was is in {}", copy.display());
-        self.resize().with_text(", +\n")?.run().await.map_err(|failure| {
-            inside(failure)
-                .data("the file system on it is as it was")
-                .hint(back.clone())
-        })?;
-        self.tell_kernel().run().await.map_err(|failure| {
-            inside(failure)
-                .data("the table on the disk has the new end, and the file system is as it was")
-                .hint(format!(
-                    "the kernel is told at the next boot, or by: {}",
-                    self.tell_kernel().line()
-                ))
-                .hint(back)
-        })?;
-        Ok(())
-    }
-}
-
-/// `/dev/sda1` of `/sys/dev/block/8:1`.
-fn device_of(sys: &Path) -> Result<PathBuf> {
-    let cannot =
-        |e: std::io::Error| Failure::environment(format!("cannot read {}", sys.display())).because(&e);
-    let real = std::fs::canonicalize(sys).map_err(cannot)?;
-    let name = real.file_name().unwrap_or_default();
-    // The kernel writes the slash of `cciss/c0d0` as `!`.
-    Ok(Path::new("/dev").join(name.to_string_lossy().replace('!', "/")))
-}
-
-fn number(path: &Path) -> Result<u64> {
-    let cannot = |e: &dyn std::fmt::Display| {
-        Failure::environment(format!("cannot read {}", path.display())).cause(e.to_string())
-    };
-    let text = std::fs::read_to_string(path).map_err(|e| cannot(&e))?;
-    text.trim().parse().map_err(|e| cannot(&e))
 }
 
 /// The size that the file system itself knows, without what a device may have more.
@@ -266,7 +231,6 @@ async fn size_of(fs: Grows, device: &Path, mount: &Mount) -> Result<u64> {
             }
         }
         Grows::Xfs => {
-            use std::os::unix::ffi::OsStrExt as _;
             let said = Tool::new("xfs_info", [std::ffi::OsStr::from_bytes(&mount.point)])
                 .run()
                 .await?;
@@ -285,31 +249,4 @@ async fn size_of(fs: Grows, device: &Path, mount: &Mount) -> Result<u64> {
             }
         }
     }
-}
-
-/// The partition that a device is, if it is one.
-fn partition_of(sys: &Path, bytes: u64) -> Result<Option<Partition>> {
-    if !sys.join("partition").exists() {
-        return Ok(None);
-    }
-    let cannot =
-        |e: std::io::Error| Failure::environment(format!("cannot read {}", sys.display())).because(&e);
-    let real = std::fs::canonicalize(sys).map_err(cannot)?;
-    let disk = real.parent().unwrap_or(&real).to_owned();
-    let end = number(&sys.join("start"))? * SECTOR + bytes;
-    let mut next = number(&disk.join("size"))? * SECTOR;
-    for entry in std::fs::read_dir(&disk).map_err(cannot)? {
-        let other = entry.map_err(cannot)?.path();
-        if other.join("partition").exists() {
-            let start = number(&other.join("start"))? * SECTOR;
-            if start >= end {
-                next = next.min(start);
-            }
-        }
-    }
-    Ok(Some(Partition {
-        disk: device_of(&disk)?,
-        number: u32::try_from(number(&sys.join("partition"))?).unwrap_or(u32::MAX),
-        free_behind: next.saturating_sub(end),
-    }))
 }

@@ -4,6 +4,7 @@
 //! e2fsprogs and xfsprogs are the libraries: their programs are run through [`tool`].
 
 pub mod bare;
+pub mod beneath;
 pub mod boot;
 pub mod device;
 pub mod dirs;
@@ -15,6 +16,7 @@ pub mod grow;
 pub mod intent;
 pub mod mounted;
 pub mod opened;
+pub mod partition;
 pub mod present;
 pub mod probe;
 pub mod provider;

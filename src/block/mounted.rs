@@ -9,7 +9,7 @@ use super::sysroot::Sysroot;
 use super::tool::Tool;
 use super::volume::Volume;
 use crate::helper::mounts::{self, Mount};
-use crate::model::{Failure, Result};
+use crate::model::{Failure, Result, shell_path};
 
 /// A journal of a server that crashed is replayed, gigabytes are written back: minutes, where the storage is slow.
 const LIMIT: Duration = Duration::from_secs(3600);
@@ -87,7 +87,16 @@ pub fn command(sysroot: &Sysroot, line: &Line, device: &Path) -> Tool {
 pub async fn mount(sysroot: &Sysroot, line: &Line, device: &Path) -> Result<Volume> {
     let target = sysroot.at(line.target());
     if Mounts::about(&target)?.here.is_empty() {
-        command(sysroot, line, device).limit(LIMIT).run().await?;
+        let told = command(sysroot, line, device).limit(LIMIT).run().await;
+        // A mount(8) that was stopped or complains may have mounted it all the same: the table says what became of it.
+        if let Err(failure) = told
+            && Mounts::about(&target)?.here.is_empty()
+        {
+            return Err(failure.data("it is not mounted").hint(format!(
+                "what the kernel says of it: dmesg | tail; one that took too long may be mounted yet: findmnt {}",
+                shell_path(&target)
+            )));
+        }
     }
     Volume::open(&target, device)
 }
@@ -95,25 +104,20 @@ pub async fn mount(sysroot: &Sysroot, line: &Line, device: &Path) -> Result<Volu
 /// Unmounts what is seen at a path, politely: never lazily, never by force.
 ///
 /// # Errors
-/// When it is in use, or something is still to be seen of it afterwards.
+/// When it is still to be seen afterwards: it is in use, or has more to write back than could be waited for.
 pub async fn unmount(target: &Path) -> Result<()> {
     let Some(top) = Mounts::about(target)?.here.pop() else {
         return Ok(());
     };
-    Tool::new("umount", [target])
-        .limit(LIMIT)
-        .run()
-        .await
-        .map_err(|failure| {
-            failure
-                .data("it is still mounted")
-                .hint(format!("see who uses it: fuser -vm {}", target.display()))
-        })?;
-    if Mounts::about(target)?.here.iter().any(|mount| mount.id == top.id) {
-        return Err(Failure::environment(format!(
-            "{} is still mounted",
-            target.display()
-        )));
+    let told = Tool::new("umount", [target]).limit(LIMIT).run().await;
+    // Whatever it said: what it was stopped at may have been done.
+    if !Mounts::about(target)?.here.iter().any(|mount| mount.id == top.id) {
+        return Ok(());
     }
-    Ok(())
+    let failure = told
+        .err()
+        .unwrap_or_else(|| Failure::environment(format!("{} was not unmounted", target.display())));
+    Err(failure
+        .data("it is still mounted")
+        .hint(format!("see who uses it: fuser -vm {}", shell_path(target))))
 }

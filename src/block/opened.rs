@@ -1,5 +1,6 @@
 //! A device that is held: nobody else mounts it, makes something of it or probes it, as long as it is.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -16,7 +17,7 @@ use super::sysfs;
 use super::sysroot::Sysroot;
 use super::tool::Tool;
 use crate::helper::mounts::{self, Mount};
-use crate::model::{Failure, Result, Span};
+use crate::model::{Failure, Result, Span, shell_path};
 
 /// udev holds its lock while it probes, which takes it milliseconds, and after each close of a writer.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
@@ -271,7 +272,7 @@ fn in_use(device: &Device) -> Failure {
         Ok(users) => users.into_iter().fold(failure, Failure::cause),
         Err(error) => failure.because(&error),
     }
-    .hint(format!("see what uses it: lsblk {shown}; grep -l {} /proc/*/mountinfo", device.number))
+    .hint(format!("see what uses it: lsblk {}; grep -l {} /proc/*/mountinfo", shell_path(&device.node), device.number))
 }
 
 /// What uses a device or a partition of it, in words.
@@ -324,16 +325,18 @@ fn mounted(mountinfo: &Path, numbers: &[Number]) -> io::Result<Vec<String>> {
 /// A sentence each, of so many as are worth reading. `own` is the mount table of this process.
 ///
 /// Services with a `PrivateTmp=` and the like have a namespace that follows the machine's: what is unmounted here is
-/// unmounted there.
+/// unmounted there, wherever it is seen from there (a snap sees the machine below `/var/lib/snapd/hostfs`), and also where
+/// one follows another that follows the machine. The mount it lies on decides, and the place on that:
+/// <https://docs.kernel.org/filesystems/sharedsubtree.html>
 #[must_use]
 pub fn others_with(top: &Mount, own: &[Mount]) -> Vec<String> {
     const NAMED: usize = 5;
-    let mut found = Vec::new();
-    let mut spaces = Vec::new();
-    let Ok(space) = std::fs::read_link("/proc/self/ns/mnt") else {
-        return found;
+    let parent = |table: &[Mount], mount: &Mount| table.iter().find(|m| m.id == mount.parent).cloned();
+    let Some(under) = parent(own, top) else {
+        return vec!["what it is mounted on is not in the mount table".to_owned()];
     };
-    spaces.push(space);
+    let mut spaces: Vec<PathBuf> = std::fs::read_link("/proc/self/ns/mnt").into_iter().collect();
+    let (mut seen, mut links) = (Vec::new(), Vec::new());
     for process in std::fs::read_dir("/proc")
         .into_iter()
         .flatten()
@@ -344,32 +347,66 @@ pub fn others_with(top: &Mount, own: &[Mount]) -> Vec<String> {
         let Ok(space) = std::fs::read_link(process.path().join("ns/mnt")) else {
             continue;
         };
-        if found.len() >= NAMED || spaces.contains(&space) {
+        if spaces.contains(&space) {
             continue;
         }
         spaces.push(space);
         let id = process.file_name().to_string_lossy().into_owned();
         let table = mounts::table(&id).unwrap_or_default();
-        let parent = |table: &[Mount], mount: &Mount| table.iter().find(|m| m.id == mount.parent).cloned();
-        let goes_along = |mount: &Mount| {
-            let on = parent(&table, mount).zip(parent(own, top));
-            mount.point == top.point
-                && mount.follows(top)
-                && on.is_some_and(|(there, here)| there.follows(&here))
-        };
-        let stays = |mount: &&Mount| mount.device == top.device && !goes_along(mount);
-        if let Some(mount) = table.iter().find(stays) {
-            let name = sysfs::attribute(&process.path().join("comm"))
-                .ok()
-                .flatten()
-                .unwrap_or_default();
-            found.push(format!(
-                "process {id} ({name}) has it mounted at {}, in a container or another mount namespace",
-                mount.point().display()
-            ));
+        for mount in &table {
+            if mount.device == under.device {
+                links.push((mount.master, mount.shared));
+            }
+            if mount.device == top.device {
+                seen.push((id.clone(), parent(&table, mount), mount.clone()));
+            }
         }
     }
-    found
+    let groups = following(under.shared, &links);
+    let goes_along = |on: &Mount, mount: &Mount| {
+        let follows = [on.shared, on.master]
+            .iter()
+            .flatten()
+            .any(|group| groups.contains(group));
+        follows
+            && on.device == under.device
+            && mount.root == top.root
+            && mount
+                .place_on(on)
+                .is_some_and(|place| Some(place) == top.place_on(&under))
+    };
+    let mut named = Vec::new();
+    seen.retain(|(id, on, mount)| {
+        let stays = !on.as_ref().is_some_and(|on| goes_along(on, mount));
+        let first = stays && !named.contains(id);
+        named.extend(first.then(|| id.clone()));
+        first
+    });
+    let found = seen.iter().take(NAMED).map(|(id, _, mount)| {
+        let name = sysfs::attribute(&Path::new("/proc").join(id).join("comm"));
+        format!(
+            "process {id} ({}) has it mounted at {}, in a container or another mount namespace",
+            name.ok().flatten().unwrap_or_default(),
+            mount.point().display()
+        )
+    });
+    found.collect()
+}
+
+/// The groups of mounts that take from a group, directly or by way of others. A link is a mount's master and its own group.
+fn following(first: Option<u64>, links: &[(Option<u64>, Option<u64>)]) -> BTreeSet<u64> {
+    let mut groups: BTreeSet<u64> = first.into_iter().collect();
+    loop {
+        let more: Vec<u64> = links
+            .iter()
+            .filter(|(master, _)| master.is_some_and(|master| groups.contains(&master)))
+            .filter_map(|(_, shared)| shared.filter(|shared| !groups.contains(shared)))
+            .collect();
+        if more.is_empty() {
+            return groups;
+        }
+        groups.extend(more);
+    }
 }
 
 /// As [`writers`], of those that do not let go for some time.

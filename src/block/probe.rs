@@ -4,8 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::FileExt as _;
 
 use rustix::fs::{Advice, Mode, OFlags, fadvise, open};
 use rustix::io::{Errno, pread};
@@ -347,6 +349,25 @@ fn first_not_zero(bytes: &[u8]) -> Option<usize> {
         let within = page.iter().position(|byte| *byte != 0)?;
         Some(number * ZERO.len() + within)
     })
+}
+
+/// Whether an ext file system has a journal that is to be replayed: it was not unmounted where it was mounted last, or is
+/// mounted there. `INCOMPAT_RECOVER`: <https://docs.kernel.org/filesystems/ext4/super.html>
+///
+/// # Errors
+/// When the device cannot be read.
+pub fn needs_recovery(opened: &Opened) -> Result<bool> {
+    const RECOVER: u8 = 4;
+    let read = |at: u64, bytes: &mut [u8]| match opened.file().read_exact_at(bytes, at) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => {
+            Err(Failure::environment(format!("cannot read {}", opened.node().display())).because(&error))
+        }
+    };
+    let (mut magic, mut incompatible) = ([0; 2], [0; 4]);
+    let ext = read(0x438, &mut magic)? && magic == [0x53, 0xef] && read(0x460, &mut incompatible)?;
+    Ok(ext && incompatible[0] & RECOVER != 0)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fsid::FsUuid;
 use super::volume::Volume;
-use crate::model::{Failure, Result};
+use crate::model::{Failure, Result, shell_path};
 
 /// What its name begins with.
 const PREFIX: &str = ".rehome-";
@@ -42,7 +42,9 @@ pub enum Found {
     Right(Sentinel),
     /// None.
     Missing,
-    /// One of another file system, or one that does not say what its name says; its name.
+    /// One of this file system that says nothing, or not all, as after a crash of the server; its name.
+    Torn(String),
+    /// One of another file system; its name.
     Anothers(String),
 }
 
@@ -75,7 +77,8 @@ fn look(volume: &Volume, uuid: &FsUuid) -> io::Result<Found> {
             File::from(file).take(LIMIT).read_to_end(&mut text)?;
             return Ok(match serde_json::from_slice::<Sentinel>(&text) {
                 Ok(sentinel) if sentinel.uuid == *uuid => Found::Right(sentinel),
-                Ok(_) | Err(_) => Found::Anothers(own),
+                Ok(_) => Found::Anothers(own),
+                Err(_) => Found::Torn(own),
             });
         }
         Err(Errno::NOENT) => {}
@@ -93,7 +96,7 @@ fn look(volume: &Volume, uuid: &FsUuid) -> io::Result<Found> {
     Ok(Found::Missing)
 }
 
-/// Makes it, durably, unless it is there. False if it was.
+/// Makes it, durably, unless it is there. False if it was. A torn one is written again.
 ///
 /// # Errors
 /// When the volume is not where it was, has the sentinel of another file system, or cannot be written to.
@@ -101,7 +104,7 @@ pub fn make(volume: &Volume, uuid: &FsUuid) -> Result<bool> {
     volume.prove()?;
     match check(volume, uuid)? {
         Found::Right(_) => return Ok(false),
-        Found::Missing => {}
+        Found::Missing | Found::Torn(_) => {}
         Found::Anothers(name) => {
             return Err(Failure::refused(format!(
                 "{} has the sentinel of another file system: {name}",
@@ -111,7 +114,7 @@ pub fn make(volume: &Volume, uuid: &FsUuid) -> Result<bool> {
             .data("nothing was written to it")
             .hint(format!(
                 "if this is the volume that you want, remove the old one: rm {}",
-                volume.path().join(&name).display()
+                shell_path(&volume.path().join(&name))
             )));
         }
     }

@@ -117,6 +117,21 @@ pub fn disk_of(number: Number) -> io::Result<Option<PathBuf>> {
     Ok(std::fs::canonicalize(directory)?.parent().map(Path::to_owned))
 }
 
+/// Whether a device is there only since somebody set it up, and is not after the next boot: a loop device, memory, a disk of
+/// a network block server. Also of their partitions.
+///
+/// # Errors
+/// When sysfs cannot be read.
+pub fn is_set_up_by_hand(number: Number) -> io::Result<bool> {
+    let disk = match disk_of(number)? {
+        Some(disk) => disk,
+        None => std::fs::canonicalize(number.directory())?,
+    };
+    let name = disk.file_name().unwrap_or_default().to_string_lossy();
+    let kind = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    Ok(["loop", "ram", "zram", "nbd"].contains(&kind))
+}
+
 /// The names of the partitions that the kernel knows.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::process::Command;
 
 use crate::child::{self, Ended};
-use crate::model::{Failure, Result};
+use crate::model::{Failure, Result, shell_word};
 
 /// Where they are, also for a user whose PATH knows no `sbin`.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -32,7 +32,7 @@ impl Tool {
         let mut line = program.to_owned();
         for arg in args {
             line.push(' ');
-            line.push_str(&arg.as_ref().to_string_lossy());
+            line.push_str(&shell_word(&arg.as_ref().to_string_lossy()));
             command.arg(arg);
         }
         Self {
@@ -123,7 +123,7 @@ mod tests {
             .unwrap_err();
         assert_eq!(
             failure.what,
-            "`sh -c echo so not >&2; exit 3` failed (exit status: 3)"
+            "`sh -c 'echo so not >&2; exit 3'` failed (exit status: 3)"
         );
         assert_eq!(failure.causes, ["so not"]);
         let failure = Tool::new("no-such-program", [""]).ask().await.err().unwrap();

@@ -29,13 +29,13 @@ pub enum Start {
 /// # Errors
 /// When a directory of units is there and cannot be read.
 pub fn start(sysroot: &Sysroot, unit: &MountUnit) -> Result<Start> {
-    let file = sysroot.at(&unit.file);
+    let file = sysroot.entry(&unit.file)?;
     let masked = std::fs::read_link(&file).is_ok_and(|to| to == Path::new("/dev/null"));
     let Some(name) = unit.file.file_name().filter(|_| !masked) else {
         return Ok(Start::Masked);
     };
     for place in PLACES {
-        let dir = sysroot.at(place);
+        let dir = sysroot.real(place)?;
         let failed = |error: std::io::Error| {
             Failure::environment(format!("cannot read {}", dir.display())).because(&error)
         };

@@ -92,7 +92,7 @@ pub fn mounting(sysroot: &Sysroot, target: &Path, device: Option<&Path>) -> Resu
     let target: PathBuf = target.components().collect();
     let (mut found, mut seen) = (Vec::new(), Vec::new());
     for place in PLACES {
-        let dir = sysroot.at(place);
+        let dir = sysroot.real(place)?;
         let failed = |error: std::io::Error| {
             Failure::environment(format!("cannot read {}", dir.display())).because(&error)
         };
@@ -112,7 +112,7 @@ pub fn mounting(sysroot: &Sysroot, target: &Path, device: Option<&Path>) -> Resu
             if !is_mount {
                 continue;
             }
-            let text = match read(&entry.path()) {
+            let text = match read(sysroot, &entry.path()) {
                 Ok(text) => text,
                 // A symlink to nowhere, a directory: systemd does not read it either.
                 Err(error) => {
@@ -138,7 +138,14 @@ pub fn mounting(sysroot: &Sysroot, target: &Path, device: Option<&Path>) -> Resu
     Ok(found)
 }
 
-fn read(file: &Path) -> std::io::Result<String> {
+/// As `systemctl link` and `systemctl mask` make them, units are absolute links; of an image they are meant in it.
+fn read(sysroot: &Sysroot, file: &Path) -> std::io::Result<String> {
+    let file = match std::fs::read_link(file) {
+        Ok(to) if to == Path::new("/dev/null") => Ok(to),
+        Ok(to) if to.is_absolute() => sysroot.real(&to),
+        _ => sysroot.real(sysroot.inside(file)),
+    };
+    let file = file.map_err(|failure| std::io::Error::other(failure.to_string()))?;
     let mut bytes = Vec::new();
     std::fs::File::open(file)?.take(LIMIT).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())

@@ -285,12 +285,13 @@ pub struct Mount {
     #[arg(long)]
     pub no_systemd: bool,
 
-    /// The machine's files are below DIR: an image that is being made
+    /// The machine's files are below DIR: an image that is being made. The device is this machine's, and so is the mount,
+    /// at DIR and the path of --at below it
     #[arg(long, value_name = "DIR", value_parser = absolute_dir)]
     pub sysroot: Option<PathBuf>,
 
     /// Take back what a mount did: the units, the line of /etc/fstab, the immutable mount point. What is on the volume
-    /// stays
+    /// stays. Refused while a container or a volume of Docker has its data there
     #[arg(long, conflicts_with_all = ["fs", "label", "options", "full", "no_systemd"])]
     pub undo: bool,
 

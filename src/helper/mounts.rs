@@ -4,7 +4,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
@@ -93,10 +93,11 @@ pub fn unescape(field: &[u8]) -> Vec<u8> {
 }
 
 impl Mount {
-    /// Whether it comes and goes with another mount: as its peer, or as one that takes from it.
+    /// Where on the file system of the mount that it lies on; `None` if it does not lie below that.
     #[must_use]
-    pub fn follows(&self, other: &Mount) -> bool {
-        other.shared.is_some() && (self.shared == other.shared || self.master == other.shared)
+    pub fn place_on(&self, on: &Mount) -> Option<PathBuf> {
+        let below = self.point().strip_prefix(on.point()).ok()?;
+        Some(Path::new(std::ffi::OsStr::from_bytes(&on.root)).join(below))
     }
 
     /// Where, as a path.

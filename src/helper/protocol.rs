@@ -313,6 +313,14 @@ pub struct Scan {
     pub datastores: Vec<DatastoreSign>,
 }
 
+impl Scan {
+    /// What has an inode of its own: further names of a file have none.
+    #[must_use]
+    pub fn entries(&self) -> u64 {
+        self.files + self.dirs + self.symlinks + self.special
+    }
+}
+
 /// A datastore recognised by its files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatastoreSign {

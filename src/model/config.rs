@@ -21,7 +21,7 @@ use crate::model::{Owner, ServiceName, VolumeKey};
 pub use deploy::{Deploy, Strategy};
 pub use lines::line_of;
 pub use read::{ConfigError, parse};
-pub use subdir::{ParseSubdirError, Subdir, absolute_dir, default_subdir};
+pub use subdir::{ParseSubdirError, Subdir, absolute_dir, default_subdir, meeting};
 pub use write::write_commented;
 
 /// The one version of the format that this Rehome reads and writes.

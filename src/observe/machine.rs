@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::Looked;
 use crate::block::bare::{Flag, Hidden};
 use crate::block::boot::{Piece, Standing};
 use crate::block::device::{Attached, Provider};
@@ -13,7 +14,7 @@ use crate::block::fstab::Fstab;
 use crate::block::mounted::Mounts;
 use crate::block::sentinel;
 use crate::block::units::MountUnit;
-use crate::model::{ByteSize, Owner};
+use crate::model::{ByteSize, Owner, VolumeName};
 
 /// All that a plan to mount a volume is made from.
 #[derive(Debug, Clone)]
@@ -31,7 +32,7 @@ pub struct MachineSeen {
     /// Units that mount something there.
     pub units: Vec<MountUnit>,
     /// Other devices with the same file system's UUID.
-    pub twins: Vec<Twins>,
+    pub twins: Option<Twins>,
     /// Devices that could not be read, so that it is not known whether they are twins.
     pub unread: Vec<String>,
     /// The sentinel, if the volume is mounted there.
@@ -59,6 +60,8 @@ pub struct UndoSeen {
     pub ours: bool,
     /// Rehome's units for it.
     pub pieces: Vec<Piece>,
+    /// The volumes of Docker whose data is below it, whether they are mounted now or not; or why Docker was not asked.
+    pub definitions: Looked<Vec<DefinitionSeen>>,
     /// `/etc/fstab`.
     pub fstab: Fstab,
     /// What the paths are called that are named in it, symlinks followed.
@@ -67,6 +70,17 @@ pub struct UndoSeen {
     pub flag: Option<Flag>,
     /// Whether systemd runs.
     pub systemd: bool,
+}
+
+/// A volume of Docker that is a directory of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DefinitionSeen {
+    /// Its name.
+    pub name: VolumeName,
+    /// The directory.
+    pub dir: PathBuf,
+    /// No container has it, not even one that is stopped.
+    pub unused: bool,
 }
 
 /// The volume's device.
@@ -86,6 +100,8 @@ pub struct DeviceSeen {
     pub mounted: Vec<PathBuf>,
     /// Whether the kernel lets nobody write to it.
     pub read_only: bool,
+    /// Whether it is gone after a boot unless something sets it up again before, as a loop device is. Not asked of an image.
+    pub set_up_by_hand: bool,
 }
 
 /// A volume that is attached.
@@ -128,6 +144,8 @@ pub enum ContentSeen {
         uuid: FsUuid,
         /// Its label.
         label: Option<String>,
+        /// Whether it is not mounted here, and was not unmounted where it was mounted last.
+        unclean: bool,
     },
     /// Something else.
     NotEmpty(Vec<Found>),

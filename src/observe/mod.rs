@@ -27,9 +27,11 @@ pub use checkup::{
     AnonymousSeen, BindSeen, Checkup, ContainerMore, EngineVolume, HomeSeen, Known, Looked, OverrideState,
     PostgresSeen, SecretFile, Write,
 };
-pub use machine::{BareSeen, Candidate, ContentSeen, DeviceSeen, MachineSeen, UndoSeen};
+pub use destination::meant;
+pub use machine::{BareSeen, Candidate, ContentSeen, DefinitionSeen, DeviceSeen, MachineSeen, UndoSeen};
 pub use world::{
-    ContainerSeen, DestinationSeen, ForeignUse, OverrideSeen, ServiceSeen, VolumeMount, VolumeSeen, World,
+    ContainerSeen, DestinationSeen, ForeignUse, MeantSeen, MountedSeen, OverrideSeen, ServiceSeen,
+    VolumeMount, VolumeSeen, World,
 };
 
 /// What is needed to look.

@@ -5,23 +5,26 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::machine::{BareSeen, Candidate, ContentSeen, DeviceSeen, MachineSeen, UndoSeen};
+use super::Looked;
+use super::machine::{BareSeen, Candidate, ContentSeen, DefinitionSeen, DeviceSeen, MachineSeen, UndoSeen};
 use crate::block::bare::Bare;
 use crate::block::boot::{self, Piece};
 use crate::block::device::{Attached, Device, Identity, Provider, attached};
 use crate::block::format::{shows, unfinished};
 use crate::block::found::Found;
-use crate::block::fsid::{FsUuid, twins};
+use crate::block::fsid::{FsUuid, Twins};
 use crate::block::fstab::{self, Fstab};
 use crate::block::intent::Intent;
 use crate::block::mounted::Mounts;
 use crate::block::opened::{self, Opened};
+use crate::block::present::Present;
 use crate::block::probe::{self, Content, Proof};
 use crate::block::sysroot::Sysroot;
 use crate::block::volume::{Volume, is_of};
 use crate::block::{dirs, sentinel, sysfs, units};
+use crate::engine::Engine;
 use crate::helper::mounts;
-use crate::model::{ByteSize, Failure, Result};
+use crate::model::{ByteSize, Failure, Home, Result};
 
 /// Entries below a mount point that are looked at.
 const HIDDEN: usize = 100;
@@ -128,9 +131,12 @@ pub async fn device(
     progress: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<(DeviceSeen, Held)> {
     let mounted = mounted(sysroot, &device)?;
-    let read_only = sysfs::numeric(&device.number.directory().join("ro"))
-        .map_err(|error| Failure::environment("cannot read what the kernel says of it").because(&error))?
-        .is_some_and(|said| said != 0);
+    let failed = |error: std::io::Error| {
+        Failure::environment("cannot read what the kernel says of it").because(&error)
+    };
+    let read_only = sysfs::numeric(&device.number.directory().join("ro")).map_err(failed)?;
+    let read_only = read_only.is_some_and(|said| said != 0);
+    let set_up_by_hand = sysroot.is_machine() && sysfs::is_set_up_by_hand(device.number).map_err(failed)?;
     let node = device.node.clone();
     let name = name.to_owned();
     if let Some(point) = mounted.first() {
@@ -143,6 +149,7 @@ pub async fn device(
             content,
             mounted,
             read_only,
+            set_up_by_hand,
         };
         return Ok((seen, None));
     }
@@ -173,7 +180,8 @@ pub async fn device(
                         since: intent.since.to_string(),
                     });
                 }
-                (content(found), Holding::AsItIs)
+                let unclean = probe::needs_recovery(&opened)?;
+                (content(found, unclean), Holding::AsItIs)
             }
             Content::CannotTell(doubts) => (ContentSeen::CannotTell(doubts), Holding::AsItIs),
         },
@@ -186,6 +194,7 @@ pub async fn device(
         content,
         mounted,
         read_only,
+        set_up_by_hand,
     };
     Ok((seen, Some((opened, holding))))
 }
@@ -206,6 +215,7 @@ fn in_place(device: &Device, point: &Path) -> Result<(ByteSize, ContentSeen)> {
             fs_type,
             uuid,
             label: None,
+            unclean: false,
         },
         None => ContentSeen::CannotTell(vec![format!("{fs_type} has no UUID that Rehome can read")]),
     };
@@ -213,7 +223,7 @@ fn in_place(device: &Device, point: &Path) -> Result<(ByteSize, ContentSeen)> {
 }
 
 /// One file system that can be mounted, and nothing else; or whatever it is.
-fn content(found: Vec<Found>) -> ContentSeen {
+fn content(found: Vec<Found>, unclean: bool) -> ContentSeen {
     let [Found::Signature(only)] = found.as_slice() else {
         return ContentSeen::NotEmpty(found);
     };
@@ -224,6 +234,7 @@ fn content(found: Vec<Found>) -> ContentSeen {
                 fs_type: only.kind.clone(),
                 uuid,
                 label: only.label.clone(),
+                unclean,
             }
         }
         _ => ContentSeen::NotEmpty(found),
@@ -275,18 +286,14 @@ pub async fn place(
         .into_iter()
         .map(|piece| Ok((piece.clone(), boot::standing(sysroot, &piece)?)))
         .collect::<Result<_>>()?;
-    // Every device, whatever its name: whoever attaches a clone does not ask how it is called.
-    let nodes = sysfs::nodes()
-        .map_err(|error| Failure::environment("cannot read which devices there are").because(&error))?;
-    let (twins, unread) = twins(&nodes);
-    let twins = twins.into_iter().filter(|twins| twins.uuid == uuid).collect();
+    let (twins, unread) = twins(uuid).await;
     Ok(MachineSeen {
         mounts: Mounts::about(&here)?,
         bare,
         names,
         units: units::mounting(sysroot, at, Some(&device.node))?,
         twins,
-        unread: unread.iter().map(|node| node.display().to_string()).collect(),
+        unread,
         sentinel,
         systemd: boot::systemd_runs(sysroot),
         outdated: boot::outdated(sysroot, at).await?,
@@ -297,11 +304,50 @@ pub async fn place(
     })
 }
 
-/// Looks at what a mount did to the machine.
+/// The devices that have the same file system, and what could not be read so that it may be one: that is told, and ends
+/// nothing.
+async fn twins(uuid: FsUuid) -> (Option<Twins>, Vec<String>) {
+    let looked = tokio::task::spawn_blocking(Present::look).await;
+    let present = match looked.map_err(std::io::Error::from).flatten() {
+        Ok(present) => present,
+        Err(error) => return (None, vec![format!("/sys/class/block ({error})")]),
+    };
+    let devices = present.with(&uuid).to_vec();
+    let unread = present.unread.iter().map(|node| node.display().to_string());
+    (
+        (devices.len() > 1).then_some(Twins { uuid, devices }),
+        unread.collect(),
+    )
+}
+
+/// The volumes of an engine of this machine whose data is below a place.
+///
+/// # Errors
+/// When the engine does not answer.
+pub async fn definitions(engine: &Engine, sysroot: &Sysroot, at: &Path) -> Result<Vec<DefinitionSeen>> {
+    let here = sysroot.at(at);
+    let real = fstab::names(&Sysroot::new(None));
+    let unused = engine.unused_volumes().await?;
+    let all = engine.volumes(None).await?.into_iter();
+    Ok(all
+        .filter_map(|volume| match volume.home() {
+            Home::Block { dir } if dir.starts_with(&here) || real(&dir).starts_with(&here) => {
+                Some(DefinitionSeen {
+                    unused: unused.iter().any(|unused| unused.name == volume.name),
+                    name: volume.name,
+                    dir,
+                })
+            }
+            _ => None,
+        })
+        .collect())
+}
+
+/// Looks at what a mount did to the machine. `definitions` are those of [`definitions`].
 ///
 /// # Errors
 /// When something of it cannot be read.
-pub fn undo(sysroot: &Sysroot, at: &Path) -> Result<UndoSeen> {
+pub fn undo(sysroot: &Sysroot, at: &Path, definitions: Looked<Vec<DefinitionSeen>>) -> Result<UndoSeen> {
     let here = sysroot.at(at);
     let mounts = Mounts::about(&here)?;
     let mut users = Vec::new();
@@ -337,6 +383,7 @@ pub fn undo(sysroot: &Sysroot, at: &Path) -> Result<UndoSeen> {
         mounts,
         users,
         pieces: boot::ours(sysroot, at)?,
+        definitions,
         fstab,
         flag,
         systemd: boot::systemd_runs(sysroot),

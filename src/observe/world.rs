@@ -6,6 +6,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Looked;
+use crate::block::fsid::FsUuid;
+use crate::block::fstab::Entry;
+use crate::block::sentinel;
 use crate::compose::Override;
 use crate::compose::project::Condition;
 use crate::datastore::{Datastore, Kind};
@@ -189,6 +193,32 @@ pub struct DestinationSeen {
     pub is_mount: bool,
     /// What is at the sub-directories that the plan may use.
     pub places: BTreeMap<PathBuf, Place>,
+    /// What the line says that Rehome wrote into fstab for this place; only known on the engine's own host.
+    pub meant: Option<MeantSeen>,
+}
+
+/// A place of which Rehome's line in fstab says which volume is mounted there.
+#[derive(Debug, Clone)]
+pub struct MeantSeen {
+    /// The line.
+    pub line: Entry,
+    /// The UUID that it says.
+    pub uuid: FsUuid,
+    /// Where, without symlinks.
+    pub at: PathBuf,
+    /// What is mounted there; `None` if nothing is.
+    pub mounted: Option<MountedSeen>,
+}
+
+/// What is mounted at such a place.
+#[derive(Debug, Clone)]
+pub struct MountedSeen {
+    /// Its device: `/dev/sdb`.
+    pub source: PathBuf,
+    /// Its UUID, if it has one that Rehome knows and whoever calls may read the device.
+    pub uuid: Looked<Option<FsUuid>>,
+    /// Its sentinel against the UUID of the line.
+    pub sentinel: Looked<sentinel::Found>,
 }
 
 /// What lies where the override would be written.

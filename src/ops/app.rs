@@ -10,7 +10,7 @@ use crate::block::sysroot::Sysroot;
 use crate::compose::{self, Compose, Located, Project};
 use crate::engine::{self, Engine};
 use crate::event::Events;
-use crate::model::{Failure, ProjectName, Result, RunId};
+use crate::model::{Failure, ProjectName, Result, RunId, shell_path};
 use crate::observe::{Depth, Observer, World};
 use crate::saga::Interrupt;
 use crate::saga::recovery::unfinished;
@@ -167,13 +167,13 @@ fn name_volumes(failure: Failure, fstab: &Fstab, missing: impl Fn(&Path) -> bool
     let ours = fstab.entries().filter(Entry::is_ours);
     ours.filter(|entry| missing(&entry.target))
         .fold(failure, |failure, entry| {
-            let at = entry.target.display();
+            let (at, word) = (entry.target.display(), shell_path(&entry.target));
             failure
                 .cause(format!(
                     "{at} is not mounted, and the engine does not start without it"
                 ))
                 .hint(format!(
-                    "is the volume attached? lsblk -f; then: mount {at} && systemctl start docker"
+                    "is the volume attached? lsblk -f; then: mount {word} && systemctl start docker"
                 ))
         })
 }

@@ -20,6 +20,8 @@ pub struct GrowReport {
     /// As it is now; nothing with `--dry-run`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<Growable>,
+    /// What a person should know.
+    pub notes: Vec<String>,
 }
 
 /// Grows what is mounted at a directory as far as its device goes.
@@ -49,6 +51,7 @@ pub async fn grow(options: &Options, at: &Path, dry_run: bool) -> Result<GrowRep
         after = Some(grown);
     }
     Ok(GrowReport {
+        notes: before.notes(),
         before,
         commands,
         after,

@@ -3,7 +3,7 @@
 //! There is no journal. Each action can be done again and what is done is not in the next plan, so a run that died is
 //! finished by another one; only a half-made file system needs a record, which is written before it is begun.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,27 +14,27 @@ use work::Work;
 
 use super::App;
 use super::app::{Options, state_dir};
-use crate::block::bare::Bare;
 use crate::block::boot::{self, Piece};
 use crate::block::device::{Device, Provider, attached, by_path};
 use crate::block::format::{FileSystem, Wanted};
 use crate::block::fsid::FsUuid;
-use crate::block::fstab::{Change, Fstab, names};
+use crate::block::sentinel;
 use crate::block::sysroot::Sysroot;
-use crate::block::{mounted, sentinel};
 use crate::event::{Event, Events};
-use crate::model::{Failure, Kind, Result};
+use crate::model::{Failure, Kind, Result, shell_path};
 use crate::observe::mounting::{self, Held, Holding};
 use crate::observe::{Depth, DeviceSeen, MachineSeen};
 use crate::plan::mount::{
-    MountPlan, MountWanted, Told, Undo, choose, ends_with_the_machine, name_of, plan_mount, plan_undo,
-    uuid_of,
+    MountPlan, MountWanted, Told, choose, ends_with_the_machine, name_of, plan_mount, uuid_of,
 };
 use crate::saga::Interrupt;
 use crate::state::{Lock, LockNote};
 
 mod project;
+mod undo;
 mod work;
+
+pub use undo::{PlannedUndo, unmount};
 
 /// What the command line asks for.
 #[derive(Debug, Clone)]
@@ -94,6 +94,7 @@ pub struct MountReport {
 pub async fn mount(options: &Options, app: Option<&App>, request: &MountRequest) -> Result<PlannedMount> {
     as_root()?;
     let sysroot = Sysroot::new(request.sysroot.as_deref());
+    sysroot.prove_straight(&request.at)?;
     let host = state_dir(options)?.host();
     let lock = host.lock(&LockNote::mine(options.command.as_str(), None))?;
     let (device, name, provider) = which(&sysroot, request).await?;
@@ -277,7 +278,11 @@ impl PlannedMount {
             names: vec![device.name.clone()],
             mounted: false,
         };
-        let mut steps = Steps::new(events, interrupt, &work.at, plan.actions.len());
+        let or = format!(
+            "or take it back: rehome mount --undo --at {}",
+            shell_path(&work.at)
+        );
+        let mut steps = Steps::new(events, interrupt, or, plan.actions.len());
         for action in &plan.actions {
             let title = action.title(&work.at);
             steps.run(title, work.act(action, &plan)).await?;
@@ -296,17 +301,18 @@ impl PlannedMount {
 struct Steps {
     events: Arc<dyn Events>,
     interrupt: Interrupt,
-    at: PathBuf,
+    /// What else there is to do when it stops half way.
+    or: String,
     of: usize,
     done: Vec<String>,
 }
 
 impl Steps {
-    fn new(events: Arc<dyn Events>, interrupt: Interrupt, at: &Path, of: usize) -> Self {
+    fn new(events: Arc<dyn Events>, interrupt: Interrupt, or: String, of: usize) -> Self {
         Self {
             events,
             interrupt,
-            at: at.to_owned(),
+            or,
             of,
             done: Vec::new(),
         }
@@ -367,91 +373,6 @@ impl Steps {
                 "what was done before stays ({}); run the same command again to go on",
                 self.done.join(", ")
             ))
-            .hint(format!(
-                "or take it back: rehome mount --undo --at {}",
-                self.at.display()
-            ))
-    }
-}
-
-/// What takes a mount back, ready to be carried out.
-pub struct PlannedUndo {
-    actions: Vec<Undo>,
-    at: PathBuf,
-    sysroot: Sysroot,
-    events: Arc<dyn Events>,
-    interrupt: Interrupt,
-    _lock: Lock,
-}
-
-/// Looks at what a mount did to the machine, and plans to take it back.
-///
-/// # Errors
-/// Refused while something uses the volume.
-pub fn unmount(options: &Options, at: &Path, sysroot: Option<&Path>) -> Result<PlannedUndo> {
-    as_root()?;
-    let sysroot = Sysroot::new(sysroot);
-    let lock = state_dir(options)?
-        .host()
-        .lock(&LockNote::mine(options.command.as_str(), None))?;
-    let seen = mounting::undo(&sysroot, at)?;
-    Ok(PlannedUndo {
-        actions: plan_undo(&seen)?,
-        at: at.to_owned(),
-        sysroot,
-        events: Arc::clone(&options.events),
-        interrupt: options.interrupt.clone(),
-        _lock: lock,
-    })
-}
-
-impl PlannedUndo {
-    /// The plan as it is told.
-    #[must_use]
-    pub fn told(&self) -> Told {
-        Told::undo(&self.at, &self.actions)
-    }
-
-    /// Carries it out, and says in words what was done.
-    ///
-    /// # Errors
-    /// At the first action that fails. What was done before stays, and is not done again the next time.
-    pub async fn carry_out(self) -> Result<Vec<String>> {
-        let point = self.sysroot.at(&self.at);
-        let mut steps = Steps::new(
-            Arc::clone(&self.events),
-            self.interrupt.clone(),
-            &self.at,
-            self.actions.len(),
-        );
-        for action in &self.actions {
-            steps
-                .run(
-                    action.title(&self.at),
-                    undo(&self.sysroot, &self.at, &point, action),
-                )
-                .await?;
-        }
-        Ok(steps.done)
-    }
-}
-
-async fn undo(sysroot: &Sysroot, at: &Path, point: &Path, action: &Undo) -> Result<Option<String>> {
-    match action {
-        Undo::Unmount => mounted::unmount(point).await.map(|()| None),
-        Undo::RemoveUnit(piece) => boot::remove(sysroot, piece).map(|_| None),
-        // Of the file as it is now: what others wrote since the plan was made stays.
-        Undo::RemoveLine { .. } => {
-            let fstab = Fstab::read(sysroot)?;
-            match fstab.without(at, &names(sysroot)) {
-                Change::New(bytes) => fstab.replace(sysroot, &bytes).map(|()| None),
-                Change::Unchanged => Ok(Some("it was not there any more".to_owned())),
-            }
-        }
-        Undo::Reload => boot::reload(sysroot).await.map(|_| None),
-        Undo::Release => match Bare::open(point)? {
-            Some(bare) => bare.release().map(|_| None),
-            None => Ok(None),
-        },
+            .hint(self.or.clone())
     }
 }

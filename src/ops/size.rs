@@ -78,7 +78,7 @@ pub async fn size(app: &App, growth: u32) -> Result<SizeReport> {
         .map(|(volume, scan)| Held {
             name: volume.key.to_string(),
             allocated: scan.allocated,
-            entries: scan.files + scan.dirs + scan.symlinks + scan.special,
+            entries: scan.entries(),
             has_wal: has_wal(volume),
         })
         .collect();
@@ -102,7 +102,15 @@ pub async fn size(app: &App, growth: u32) -> Result<SizeReport> {
         .iter()
         .map(|(volume, scan)| (volume.key.clone(), scan.allocated))
         .collect();
-    let kept = app.state.append_sizes(&Measured { at: now, bytes });
+    let entries = seen
+        .iter()
+        .map(|(volume, scan)| (volume.key.clone(), scan.entries()))
+        .collect();
+    let kept = app.state.append_sizes(&Measured {
+        at: now,
+        bytes,
+        entries,
+    });
     Ok(SizeReport {
         project: world.project.clone(),
         volumes,
@@ -141,6 +149,7 @@ mod tests {
         let measured = |at: &str, bytes: &[(&str, u64)]| Measured {
             at: at.parse().unwrap(),
             bytes: bytes.iter().map(|(name, bytes)| (key(name), *bytes)).collect(),
+            entries: BTreeMap::new(),
         };
         let before = [
             measured("2001-01-01T00:00:00Z", &[("db", 10)]),

@@ -3,11 +3,13 @@
 use std::path::{Component, Path};
 
 use super::{Destination, Stack, Wanted};
+use crate::block::sentinel;
 use crate::datastore::{Kind, PostgresVersion};
 use crate::engine::{Health, State};
 use crate::helper::protocol::{Place, Probe};
-use crate::model::{ByteSize, Failure, Home, Result};
-use crate::observe::{DestinationSeen, OverrideSeen, ServiceSeen, VolumeSeen, World};
+use crate::model::config::meeting;
+use crate::model::{ByteSize, Failure, Home, Result, shell_path};
+use crate::observe::{DestinationSeen, MeantSeen, OverrideSeen, ServiceSeen, VolumeSeen, World};
 use crate::steps::{Moving, Target};
 
 /// Beyond the data itself: directories, metadata, and what is written while the move runs.
@@ -193,10 +195,10 @@ fn places(volumes: &[Moving]) -> Result<()> {
     }
     for (i, (a, sub_a)) in subs.iter().enumerate() {
         for (b, sub_b) in &subs[i + 1..] {
-            if sub_a.starts_with(sub_b) || sub_b.starts_with(sub_a) {
+            if let Some(dir) = meeting(sub_a, sub_b) {
                 return Err(Failure::refused(format!(
                     "volumes `{a}` and `{b}` would meet in {}",
-                    if sub_a.starts_with(sub_b) { sub_b } else { sub_a }.display()
+                    dir.display()
                 ))
                 .hint(format!("give one of them another directory: --map {b}=DIRECTORY")));
             }
@@ -207,8 +209,11 @@ fn places(volumes: &[Moving]) -> Result<()> {
 
 /// The block volume is one, and the directories on it are free.
 fn place(destination: &DestinationSeen, chosen: &[&VolumeSeen], volumes: &[Moving]) -> Result<()> {
-    let root = destination.root.display();
+    let (root, word) = (destination.root.display(), shell_path(&destination.root));
     let probe = &destination.probe;
+    if let Some(meant) = &destination.meant {
+        right_volume(meant)?;
+    }
     if !destination.is_mount {
         return Err(Failure::refused(format!("nothing is mounted at {root}"))
             .cause(format!(
@@ -216,7 +221,7 @@ fn place(destination: &DestinationSeen, chosen: &[&VolumeSeen], volumes: &[Movin
                 probe.source, probe.fs_type
             ))
             .hint(format!(
-                "mount the block volume there first (`mount | grep {root}` shows whether it is)"
+                "mount the block volume there first (`findmnt {word}` shows whether it is)"
             )));
     }
     if let Some(same) = chosen
@@ -231,7 +236,7 @@ fn place(destination: &DestinationSeen, chosen: &[&VolumeSeen], volumes: &[Movin
     }
     if probe.read_only {
         return Err(Failure::refused(format!("{root} is read-only")).hint(format!(
-            "`mount -o remount,rw {root}`, and look at `dmesg` for why it became so"
+            "`mount -o remount,rw {word}`, and look at `dmesg` for why it became so"
         )));
     }
     for moving in volumes {
@@ -263,6 +268,64 @@ fn place(destination: &DestinationSeen, chosen: &[&VolumeSeen], volumes: &[Movin
     Ok(())
 }
 
+/// Where Rehome's line in fstab says which volume is mounted, that one is: by its UUID and by its sentinel (trap 1).
+fn right_volume(meant: &MeantSeen) -> Result<()> {
+    let (at, word) = (meant.at.display(), shell_path(&meant.at));
+    let expected = format!(
+        "line {} of /etc/fstab: {}",
+        meant.line.number,
+        meant.line.text.trim()
+    );
+    let looking = |failure: Failure| {
+        failure
+            .cause(expected.clone())
+            .hint(format!("see what is mounted there: findmnt {word}"))
+            .hint("and what is wrong with it: rehome doctor")
+    };
+    let Some(there) = &meant.mounted else {
+        return Err(Failure::refused(format!("nothing is mounted at {at}"))
+            .cause(expected)
+            .hint(format!(
+                "mount it first: mount {word}; if it cannot be: rehome doctor"
+            )));
+    };
+    let source = there.source.display();
+    match (&there.uuid, &there.sentinel) {
+        (Ok(Some(uuid)), _) if *uuid != meant.uuid => Err(looking(
+            Failure::refused(format!("another volume than it should be is mounted at {at}"))
+                .cause(format!("{source} has UUID {uuid}")),
+        )),
+        (Err(why), _) | (_, Err(why)) => Err(looking(
+            Failure::refused(format!(
+                "whether the right volume is mounted at {at} cannot be told"
+            ))
+            .cause(why.clone()),
+        )),
+        (Ok(_), Ok(sentinel::Found::Right(_))) => Ok(()),
+        (Ok(_), Ok(sentinel::Found::Anothers(name))) => Err(looking(
+            Failure::refused(format!("the volume at {at} has the sentinel of another")).cause(format!(
+                "{source} has {name}, which is not its own: it is a copy, or the wrong one"
+            )),
+        )),
+        (Ok(uuid), Ok(sentinel @ (sentinel::Found::Missing | sentinel::Found::Torn(_)))) => {
+            let has = match sentinel {
+                sentinel::Found::Torn(name) => format!("a torn sentinel ({name})"),
+                _ => "no sentinel".to_owned(),
+            };
+            let failure = looking(
+                Failure::refused(format!("the volume at {at} has {has}")).cause(format!(
+                    "Rehome wrote one on the volume that it mounted there; {source} may be another"
+                )),
+            );
+            Err(match uuid {
+                // It is the right one, as far as its UUID says.
+                Some(_) => failure.hint(format!("to write it again: rehome mount --at {word}")),
+                None => failure,
+            })
+        }
+    }
+}
+
 /// What is copied fits, in bytes and in inodes.
 fn room(to: &str, probe: &Probe, chosen: &[&VolumeSeen], volumes: &[Moving]) -> Result<()> {
     let copied = chosen
@@ -271,7 +334,7 @@ fn room(to: &str, probe: &Probe, chosen: &[&VolumeSeen], volumes: &[Moving]) -> 
     let (mut bytes, mut entries) = (0_u64, 0_u64);
     for scan in copied.filter_map(|v| v.scan.as_ref()) {
         bytes += scan.allocated.max(scan.bytes.min(scan.allocated + (1 << 20)));
-        entries += scan.files + scan.dirs + scan.symlinks + scan.special;
+        entries += scan.entries();
     }
     let needed = bytes + bytes / 20 + HEADROOM_BYTES;
     if probe.bytes_free < needed {

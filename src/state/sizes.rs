@@ -17,6 +17,9 @@ pub struct Measured {
     pub at: Timestamp,
     /// Bytes that each occupied on its disk.
     pub bytes: BTreeMap<VolumeKey, u64>,
+    /// Files, directories and what else has an inode in each; nothing where an older version measured.
+    #[serde(default)]
+    pub entries: BTreeMap<VolumeKey, u64>,
 }
 
 impl ProjectDir {

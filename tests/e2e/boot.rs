@@ -123,3 +123,34 @@ fn the_projects_directories_are_made_with_their_owners() {
     assert!(run.err.contains("is in use"), "{}", run.err);
     stack.rehome("move --to volumes -y").exits(0);
 }
+
+#[test]
+fn volumes_that_would_meet_get_no_directory_and_the_others_do() {
+    let block = Block::by_rehome(300);
+    let stack = Stack::up(&format!(
+        r#"services:
+  app:
+    image: {BUSYBOX}
+    command: ["sh", "-c", "touch /one/x /two/x /other/x && exec sleep 1000000"]
+    init: true
+    volumes: ["media_data:/one", "media_volume:/two", "other:/other"]
+volumes:
+  media_data:
+  media_volume:
+  other:
+"#
+    ));
+    wait_for("the files", || stack.volume_dir("other").join("x").exists());
+    let said = here(&stack, &block, "");
+    for words in [
+        "no directory is made for media_data: it would meet `media_volume` in media",
+        "no directory is made for media_volume: it would meet `media_data` in media",
+        "make /mnt/data/other",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert_eq!(sh(&format!("ls {}", block.path())), "lost+found\nother");
+    // As the move refuses it.
+    let run = stack.rehome(&format!("move --to {} -y", block.path())).exits(3);
+    assert!(run.err.contains("would meet in media"), "{}", run.err);
+}

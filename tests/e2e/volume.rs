@@ -139,3 +139,120 @@ volumes:
     }
     stack.assert_tidy();
 }
+
+#[test]
+fn trap_01_a_move_onto_another_volume_than_fstab_says_is_refused() {
+    let (block, other) = (Block::by_rehome(300), Block::attached(300));
+    let stack = crate::stacks::small();
+    stack.compose("up -d");
+    let (root, sysroot) = (block.path(), block.sysroot.as_ref().unwrap().display());
+    // For this command alone fstab is what `rehome mount` wrote, of the real paths.
+    let fstab = stack.dir.join("fstab");
+    sh(&format!(
+        "sed 's| /mnt/data | {root} |' {sysroot}/etc/fstab >{}",
+        fstab.display()
+    ));
+    let there = |arguments: &str| {
+        let rehome = stack.command(arguments, &[]);
+        let mut command = std::process::Command::new("unshare");
+        command
+            .args(["--mount", "--propagation", "slave", "sh", "-c"])
+            .arg("mount --bind \"$0\" /etc/fstab && exec \"$@\"")
+            .arg(&fstab)
+            .arg(rehome.get_program())
+            .args(rehome.get_args())
+            .current_dir(&stack.dir);
+        crate::support::Run::of(command.output().unwrap())
+    };
+    let planned = format!("move --to {root} --dry-run");
+    let go = format!("move --to {root} --yes");
+    there(&planned).exits(0);
+
+    // A volume without content stands in its place after a boot.
+    sh(&format!(
+        "umount {root}; mkfs.ext4 -q {0}; mount {0} {root}",
+        other.device
+    ));
+    let before = stack.shape();
+    there(&go)
+        .exits(3)
+        .says("another volume than it should be is mounted")
+        .says("nothing was changed")
+        .says(&sh(&format!("blkid -p -o value -s UUID {}", other.device)))
+        .says(&sh(&format!("blkid -p -o value -s UUID {}", block.device)));
+    assert_eq!(stack.shape(), before);
+    assert_eq!(sh(&format!("ls -A {root}")), "lost+found");
+
+    // The right one, and its sentinel is gone.
+    sh(&format!(
+        "umount {root}; mount {} {root}; mv {root}/.rehome-* {}",
+        block.device,
+        stack.dir.display()
+    ));
+    there(&go).exits(3).says("has no sentinel");
+    sh(&format!("mv {}/.rehome-* {root}", stack.dir.display()));
+    there(&go).exits(0);
+    stack.rehome("move --to volumes -y").exits(0);
+}
+
+#[test]
+fn a_mount_is_not_taken_back_while_docker_has_volumes_there() {
+    let block = Block::by_rehome(300);
+    let stack = crate::stacks::small();
+    stack.compose("up -d");
+    let root = block.path();
+    stack.rehome(&format!("move --to {root} --yes")).exits(0);
+    // Nothing uses the volume, and no container has its definition: the next `up` does.
+    stack.compose("down");
+    let name = sh(&format!(
+        "docker volume ls -q --filter name={}_data_block_",
+        stack.name
+    ));
+    let sysroot = block.sysroot.as_ref().unwrap().display();
+    let undo = format!("mount --undo --at /mnt/data --yes --sysroot {sysroot}");
+    // Containers of other tests that start this moment have every mount for a blink.
+    let mut run = stack.rehome(&undo);
+    crate::support::wait_for("others to start", || {
+        run = stack.rehome(&undo);
+        !run.err.contains("runc:")
+    });
+    let run = run.exits(3);
+    let words = [
+        format!("{name} is {root}/data, and no container has it"),
+        "rehome move --to volumes".to_owned(),
+        "nothing was changed".to_owned(),
+    ];
+    for words in words {
+        assert!(run.err.contains(&words), "{words}: {}", run.err);
+    }
+    sh(&format!("mountpoint -q {root}"));
+    // An engine that does not answer is said not to have been asked.
+    let nowhere = [("DOCKER_HOST", "unix:///nowhere")];
+    let run = stack.rehome_env(&format!("{undo} --dry-run"), &nowhere).exits(0);
+    assert!(run.out.contains("Docker was not asked"), "{}", run.out);
+
+    // The way that was named.
+    stack.compose("up -d");
+    stack.rehome("move --to volumes --yes").exits(0);
+    let run = stack.rehome(&undo).exits(3);
+    let command = run
+        .err
+        .lines()
+        .find_map(|line| line.split_once(": docker volume rm "));
+    let (_, names) = command.unwrap();
+    assert_eq!(names, name);
+    let written = sh(&format!("sha256sum {root}/data/log"));
+    sh(&format!("docker volume rm {names}"));
+    assert_eq!(
+        sh(&format!("sha256sum {root}/data/log")),
+        written,
+        "the files stay"
+    );
+    stack.rehome(&undo).exits(0);
+    assert!(
+        !crate::support::try_sh(&format!("mountpoint -q {root}"))
+            .status
+            .success()
+    );
+    assert_eq!(stack.running(), ["app", "side", "web"]);
+}

@@ -98,7 +98,7 @@ fn the_units_say_what_they_do() {
     "##);
     insta::assert_snapshot!(boot::blast_radius(target(), true).join("\n"), @r##"
     while /mnt/kms-data is not mounted, the Docker engine does not start at boot: no container of this host runs
-    `systemctl stop mnt-kms\x2ddata.mount` stops the Docker engine, and all containers with it; `umount /mnt/kms-data` does not
+    `systemctl stop 'mnt-kms\x2ddata.mount'` stops the Docker engine, and all containers with it; `umount /mnt/kms-data` does not
     when /mnt/kms-data is mounted later, the engine is started, and with it every container that restarts by itself
     "##);
 }
@@ -238,4 +238,22 @@ fn a_template_without_a_value_is_a_bug() {
     assert_eq!(boot::fill("{{b}}", &values).unwrap_err().kind, Kind::Bug);
     assert_eq!(boot::fill("{{a", &values).unwrap_err().kind, Kind::Bug);
     assert!(boot::engine_waits(Path::new("/mnt/a\nb")).is_err());
+}
+
+#[test]
+fn a_file_where_the_link_of_the_engine_belongs_is_somebody_elses() {
+    let root = tempdir();
+    let sysroot = Sysroot::new(Some(root.path()));
+    let wants = |name: &str| {
+        let dir = sysroot.at(format!("/etc/systemd/system/{name}.wants"));
+        std::fs::create_dir_all(&dir).unwrap();
+        dir.join("docker.service")
+    };
+    std::fs::write(wants(r"mnt-kms\x2ddata.mount"), "[Service]\n").unwrap();
+    assert_eq!(boot::engine_comes_up(&sysroot, target()), Ok(None));
+    let unit = "/lib/systemd/system/docker.service";
+    std::os::unix::fs::symlink(unit, wants("multi-user.target")).unwrap();
+    let link = boot::engine_comes_up(&sysroot, target()).unwrap().unwrap();
+    assert_eq!(boot::standing(&sysroot, &link), Ok(Standing::Foreign));
+    assert_eq!(boot::write(&sysroot, &link).unwrap_err().kind, Kind::Refused);
 }

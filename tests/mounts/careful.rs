@@ -1,5 +1,6 @@
 //! `rehome mount` when something is not as it should be: a Ctrl-C, options that do not work, clones, other namespaces.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::server::{FSTAB, Server};
@@ -277,10 +278,11 @@ fn what_services_of_the_machine_see_of_the_volume_does_not_stop_the_way_back_and
     sh("mount", &[&"--make-rshared", &"/"]);
     let server = Server::new();
     server.mounts(&[]);
-    let other = |propagation: &str| {
+    // In a namespace of its own, after some commands there.
+    let other = |propagation: &str, commands: &str| {
         let mut child = Command::new("unshare")
             .args(["--mount", "--propagation", propagation])
-            .args(["sh", "-c", "echo ready >&2; read line"])
+            .args(["sh", "-ec", commands])
             .stdin(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -288,21 +290,135 @@ fn what_services_of_the_machine_see_of_the_volume_does_not_stop_the_way_back_and
         until(&mut child, "ready\n");
         child
     };
-    // As a container, which keeps what it has.
-    let mut container = other("private");
-    let (code, said) = server.mount(&["--undo"]);
-    drop(container.stdin.take());
-    container.wait().unwrap();
-    assert_eq!(code, Some(3), "{said}");
+    const STAYS: &str = "echo ready >&2; read line";
+    let elsewhere = server.at("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    let (point, elsewhere) = (server.point(), elsewhere.display().to_string());
+    let bound = format!("mount --bind {} {elsewhere}; {STAYS}", point.display());
+    // A container keeps what it has, and so does whoever has it at a place of its own.
+    for (propagation, commands) in [("private", STAYS), ("slave", &bound)] {
+        let mut container = other(propagation, commands);
+        let (code, said) = server.mount(&["--undo"]);
+        drop(container.stdin.take());
+        container.wait().unwrap();
+        assert_eq!(code, Some(3), "{propagation}: {said}");
+        assert!(
+            said.contains("in a container or another mount namespace"),
+            "{said}"
+        );
+    }
+    // As systemd's PrivateTmp= and others; one that another one follows; a snap, which sees the machine below a directory.
+    let chain = format!("mount --make-rshared /; unshare --mount --propagation slave sh -c '{STAYS}'");
+    let snap = format!("mount --rbind / {elsewhere}; {STAYS}");
+    let mut services = [STAYS, &chain, &snap].map(|commands| other("slave", commands));
+    server.mounts(&["--undo"]);
+    let tables: Vec<_> = services
+        .iter_mut()
+        .map(|service| {
+            let table = std::fs::read_to_string(format!("/proc/{}/mountinfo", service.id())).unwrap();
+            drop(service.stdin.take());
+            service.wait().unwrap();
+            table
+        })
+        .collect();
+    for table in tables {
+        assert!(!table.contains(point.to_str().unwrap()), "{table}");
+    }
+}
+
+#[test]
+fn another_disk_that_cannot_be_read_is_a_note() {
+    let server = Server::with(2);
+    sh("mkfs.ext4", &[&"-q", &server.volumes[0]]);
+    sh("truncate", &[&"-s", &"0", &server.image(1)]);
+    sh("blockdev", &[&"--flushbufs", &server.volumes[1]]);
+    let said = server.mounts(&["--device", "/dev/disk/by-id/scsi-0DO_Volume_data-0"]);
+    let note = said
+        .lines()
+        .find(|line| line.contains("could not be read: whether a clone of this volume is among them"));
     assert!(
-        said.contains("in a container or another mount namespace"),
+        note.is_some_and(|note| note.contains(server.volumes[1].to_str().unwrap())),
         "{said}"
     );
-    // As systemd's PrivateTmp= and others.
-    let mut service = other("slave");
-    server.mounts(&["--undo"]);
-    let table = std::fs::read_to_string(format!("/proc/{}/mountinfo", service.id())).unwrap();
-    drop(service.stdin.take());
-    service.wait().unwrap();
-    assert!(!table.contains(server.point().to_str().unwrap()), "{table}");
+    server.is_done();
+}
+
+#[test]
+fn a_second_mount_of_the_volume_is_a_note_where_it_is_mounted_as_wanted() {
+    let server = Server::new();
+    server.mounts(&[]);
+    let fstab = server.fstab();
+    let other = server.at("srv");
+    std::fs::create_dir(&other).unwrap();
+    sh("mount", &[&"--bind", &server.point(), &other]);
+    let (code, said) = server.mount(&[]);
+    sh("umount", &[&other]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("it is mounted at /srv too") && said.contains("nothing was left to do"),
+        "{said}"
+    );
+    assert_eq!(server.fstab(), fstab);
+    server.is_done();
+}
+
+#[test]
+fn a_copy_of_a_volume_in_use_is_mounted_with_a_warning() {
+    let mut server = Server::new();
+    sh("mkfs.ext4", &[&"-q", &server.volumes[0]]);
+    let point = server.at("other");
+    std::fs::create_dir(&point).unwrap();
+    sh("mount", &[&server.volumes[0], &point]);
+    std::fs::write(point.join("kept"), "data").unwrap();
+    sh("sync", &[&"-f", &point]);
+    let copy = server.dir.path().join("copy");
+    sh("cp", &[&server.image(0), &copy]);
+    sh("umount", &[&point]);
+    const NOTE: &str = "it was not unmounted: its server crashed";
+    let said = server.mounts(&["--dry-run"]);
+    assert!(!said.contains(NOTE), "{said}");
+    let device = PathBuf::from(sh("losetup", &[&"-f", &"--show", &copy]));
+    let link = server.at("dev/disk/by-id/scsi-0DO_Volume_data-0");
+    std::fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(&device, &link).unwrap();
+    let original = std::mem::replace(&mut server.volumes[0], device);
+    sh("losetup", &[&"-d", &original]);
+    let said = sh("dumpe2fs", &[&"-h", &server.volumes[0]]);
+    assert!(said.contains("needs_recovery"), "{said}");
+    let said = server.mounts(&[]);
+    assert!(said.contains(NOTE), "{said}");
+    assert_eq!(
+        std::fs::read_to_string(server.point().join("kept")).unwrap(),
+        "data"
+    );
+    server.is_done();
+}
+
+#[test]
+fn that_a_loop_device_is_gone_after_a_boot_is_said_of_this_machine_and_not_of_an_image() {
+    let server = Server::new();
+    let device = server.volumes[0].to_str().unwrap();
+    let before = server.sum(0);
+    const NOTE: &str = "is not there after a reboot unless something sets it up before";
+    let said = server.mounts(&["--dry-run", "--device", device]);
+    assert!(!said.contains(NOTE), "{said}");
+    // The machine itself is only looked at.
+    let output = Command::new(env!("CARGO_BIN_EXE_rehome"))
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .current_dir(server.dir.path())
+        .args(["mount", "--dry-run", "--device", device, "--at"])
+        .arg(server.point())
+        .arg("--state-dir")
+        .arg(server.dir.path().join("state"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(
+        said.contains(NOTE) && said.contains("mkfs.ext4") && !said.contains("RequiresMountsFor"),
+        "{said}"
+    );
+    assert_eq!(server.sum(0), before);
+    assert!(!server.point().exists());
 }

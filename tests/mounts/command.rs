@@ -1,6 +1,6 @@
 //! `rehome mount` as a whole, on a make-believe machine with real loop devices.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::server::{FSTAB, Server};
@@ -205,4 +205,86 @@ fn what_lies_in_the_mount_point_is_not_hidden() {
     assert!(said.contains("PG_VERSION"), "{said}");
     assert_eq!((server.sum(0), server.fstab()), (before, FSTAB.to_owned()));
     assert_eq!(server.source(), "");
+}
+
+#[test]
+fn links_of_an_image_that_lead_out_of_it_are_refused_and_the_machine_is_left_alone() {
+    let server = Server::new();
+    let theirs = server.dir.path().join("fstab of the machine");
+    std::fs::rename(server.at("etc/fstab"), &theirs).unwrap();
+    std::os::unix::fs::symlink(&theirs, server.at("etc/fstab")).unwrap();
+    let before = server.sum(0);
+    let (code, said) = server.mount(&[]);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(
+        said.contains("leads out of") && said.contains(theirs.to_str().unwrap()),
+        "{said}"
+    );
+    assert_eq!(
+        (server.sum(0), std::fs::read_to_string(&theirs).unwrap()),
+        (before.clone(), FSTAB.to_owned())
+    );
+    // Units as well, and what is to be made in a directory that is one of the machine's.
+    std::fs::remove_file(server.at("etc/fstab")).unwrap();
+    std::fs::rename(&theirs, server.at("etc/fstab")).unwrap();
+    let units = server.dir.path().join("units");
+    std::fs::rename(server.at("etc/systemd"), &units).unwrap();
+    std::os::unix::fs::symlink(&units, server.at("etc/systemd")).unwrap();
+    let (code, said) = server.mount(&[]);
+    assert_eq!(code, Some(3), "{said}");
+    assert_eq!((server.sum(0), server.fstab()), (before, FSTAB.to_owned()));
+    assert_eq!(sh("find", &[&units, &"-type", &"f"]), "");
+    // One that leads to another place in it is followed.
+    std::fs::remove_file(server.at("etc/systemd")).unwrap();
+    std::fs::rename(&units, server.at("etc/of systemd")).unwrap();
+    std::os::unix::fs::symlink("of systemd", server.at("etc/systemd")).unwrap();
+    server.mounts(&[]);
+    server.is_done();
+}
+
+#[test]
+fn an_image_that_was_never_started_gets_its_units_when_it_has_a_systemd() {
+    let server = Server::new();
+    std::fs::remove_dir_all(server.at("run")).unwrap();
+    let said = server.mounts(&["--dry-run"]);
+    assert!(said.contains("systemd does not run here"), "{said}");
+    std::fs::create_dir_all(server.at("usr/lib/systemd")).unwrap();
+    std::fs::write(server.at("usr/lib/systemd/systemd"), "").unwrap();
+    server.mounts(&[]);
+    server.is_done();
+}
+
+#[test]
+fn a_mount_point_behind_a_symlink_and_a_file_are_refused_with_what_works() {
+    let server = Server::new();
+    std::os::unix::fs::symlink("mnt", server.at("data")).unwrap();
+    std::fs::write(server.at("file"), "").unwrap();
+    let before = server.sum(0);
+    for (at, words) in [
+        ("/data/kms-data", "--at /mnt/kms-data"),
+        ("/file", "is no directory"),
+        ("/file/below", "is no directory"),
+    ] {
+        for more in [&[][..], &["--undo"]] {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_rehome"));
+            let output = command
+                .env_clear()
+                .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+                .current_dir(server.dir.path())
+                .args(["mount", "--yes", "--at", at, "--sysroot"])
+                .arg(server.at(""))
+                .arg("--state-dir")
+                .arg(server.dir.path().join("state"))
+                .args(more)
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(3), "{said}");
+            assert!(
+                said.contains(words) && said.contains("nothing was changed"),
+                "{said}"
+            );
+        }
+    }
+    assert_eq!((server.sum(0), server.fstab()), (before, FSTAB.to_owned()));
 }

@@ -126,3 +126,28 @@ fn the_sentinel_is_right_missing_or_anothers() {
     assert!(!sentinel::remove(&volume, &other).unwrap());
     assert_eq!(sentinel::check(&volume, &uuid).unwrap(), Found::Missing);
 }
+
+#[test]
+fn a_torn_sentinel_is_not_taken_for_anothers_and_is_written_again() {
+    let machine = Machine::new();
+    let volume = machine.mount();
+    let uuid = machine.disk.uuid();
+    let name = sentinel::name(&uuid);
+    let file = machine.target().join(&name);
+    sentinel::make(&volume, &uuid).unwrap();
+    let whole = std::fs::read(&file).unwrap();
+    for torn in [&b""[..], &whole[..whole.len() / 2], &[0; 100]] {
+        std::fs::write(&file, torn).unwrap();
+        assert_eq!(
+            sentinel::check(&volume, &uuid).unwrap(),
+            Found::Torn(name.clone())
+        );
+        assert!(sentinel::make(&volume, &uuid).unwrap());
+        let said = sh("python3", &[&"-m", &"json.tool", &file]);
+        assert!(said.contains(&uuid.to_string()), "{said}");
+    }
+    assert!(matches!(
+        sentinel::check(&volume, &uuid).unwrap(),
+        Found::Right(_)
+    ));
+}

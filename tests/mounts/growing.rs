@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rehome::block::partition::{Partition, Stop};
+
 use super::support::{Disk, ask, sh, tempdir};
 
 /// A mounted file system with a file in it, on a device that can be made larger.
@@ -31,6 +33,18 @@ impl Grown {
         let tell = "[ -e $0p1 ] || addpart $0 1 2048 634880";
         sh("sh", &[&"-c", &tell, &disk.device]);
         let device = PathBuf::from(format!("{}p1", disk.device.display()));
+        sh("mkfs.xfs", &[&"-q", &device]);
+        Self::mount(disk, device)
+    }
+
+    /// On one partition of a table of MBR; sectors.
+    fn on_mbr(disk: &str, table: &str, number: u32, start: u64, size: u64) -> Self {
+        let disk = Disk::empty(disk);
+        let table = format!("printf '{table}' | sfdisk -q --label dos $0");
+        sh("sh", &[&"-c", &table, &disk.device]);
+        let tell = format!("[ -e $0p{number} ] || addpart $0 {number} {start} {size}");
+        sh("sh", &[&"-c", &tell, &disk.device]);
+        let device = PathBuf::from(format!("{}p{number}", disk.device.display()));
         sh("mkfs.xfs", &[&"-q", &device]);
         Self::mount(disk, device)
     }
@@ -71,21 +85,6 @@ impl Grown {
 impl Drop for Grown {
     fn drop(&mut self) {
         while ask("umount", &[&self.at.path()]).0 {}
-        // Where the kernel was told of a partition by hand, it does not forget it by itself.
-        if self.device != self.disk.device {
-            for number in ["1", "2"] {
-                let part = format!("/sys/class/block/{}p{number}", self.disk.device.display());
-                let part = part.replace("/dev/", "");
-                // Busy while somebody else reads it, as other tests look at all disks.
-                for _ in 0..100 {
-                    ask("delpart", &[&self.disk.device, &number]);
-                    if !Path::new(&part).exists() {
-                        break;
-                    }
-                    std::thread::sleep(std::time::Duration::from_millis(50));
-                }
-            }
-        }
     }
 }
 
@@ -257,4 +256,104 @@ fn where_nothing_is_mounted_nothing_is_grown() {
     let (code, said) = grow(Path::new("/proc"), grown.state.path(), &[]);
     assert_eq!(code, Some(3), "{said}");
     assert!(said.contains("Rehome grows ext4 and xfs"), "{said}");
+}
+
+#[test]
+fn a_partition_of_an_mbr_table_ends_at_2_tib_and_the_rest_needs_gpt() {
+    const GIB: u64 = 1 << 21;
+    let (start, size) = ((1 << 32) - GIB, 620_000);
+    let table = format!("start={start}, size={size}\\n");
+    let grown = Grown::on_mbr("3T", &table, 1, start, size);
+    let (before, sum) = (grown.bytes(), grown.sum());
+    let (code, said) = grown.grow(&[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains(" grew from ") && said.contains("is MBR"), "{said}");
+    assert!(grown.bytes() > before, "{said}");
+    let sectors: u64 = sh("blockdev", &[&"--getsz", &grown.device]).parse().unwrap();
+    assert_eq!(
+        start + sectors,
+        u64::from(u32::MAX),
+        "no sector has a higher number"
+    );
+    let (after, dump) = (grown.bytes(), sh("sfdisk", &[&"--dump", &grown.disk.device]));
+    // Nothing more can be done, and that is no failure.
+    let (code, said) = grown.grow(&[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("is as large as") && said.contains("needs a GPT table"),
+        "{said}"
+    );
+    assert!(!said.contains("Was the volume made larger"), "{said}");
+    assert_eq!(
+        (grown.bytes(), sh("sfdisk", &[&"--dump", &grown.disk.device])),
+        (after, dump)
+    );
+    assert_eq!(grown.sum(), sum);
+    sh("umount", &[&grown.at.path()]);
+    sh("xfs_repair", &[&"-n", &grown.device]);
+}
+
+#[test]
+fn a_logical_partition_ends_with_the_extended_one() {
+    let table = "start=2048, size=880000, type=5\\nstart=4096, size=640000\\n";
+    let grown = Grown::on_mbr("900M", table, 5, 4096, 640_000);
+    // The disk has more than the extended partition.
+    let (code, said) = grown.grow(&[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains(" grew from ") && said.contains("an extended partition"),
+        "{said}"
+    );
+    let sectors = sh("blockdev", &[&"--getsz", &grown.device]);
+    assert_eq!(sectors, (2048 + 880_000 - 4096).to_string());
+    let (code, said) = grown.grow(&[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("needs a GPT table"), "{said}");
+    assert_eq!(sh("blockdev", &[&"--getsz", &grown.device]), sectors);
+}
+
+#[tokio::test]
+async fn a_table_that_would_be_smaller_is_not_told_to_the_kernel_and_can_be_put_back() {
+    // `, +` of sfdisk counts in 32 bits here: of 3 TiB it makes one.
+    let disk = Disk::empty("3T");
+    let table = "printf 'start=2048, size=3221225472\\n' | sfdisk -q --label dos $0";
+    sh("sh", &[&"-c", &table, &disk.device]);
+    let dump = || sh("sfdisk", &[&"--dump", &disk.device]);
+    let before = dump();
+    let keep = tempdir();
+    let mut partition = Partition {
+        disk: disk.device.clone(),
+        number: 1,
+        free_behind: 1 << 40,
+        stop: None,
+    };
+    let failure = partition.grow(keep.path()).await.unwrap_err();
+    let said = failure.data.unwrap();
+    assert!(said.contains("the kernel was not told"), "{said}");
+    assert_ne!(dump(), before);
+    let (_, back) = failure.hints[0].split_once(": ").unwrap();
+    sh("sh", &[&"-c", &back]);
+    assert_eq!(dump(), before);
+    // Told in numbers it is as large as it can be.
+    partition.stop = Some(Stop::Mbr {
+        sectors: u64::from(u32::MAX) - 2048,
+    });
+    partition.grow(keep.path()).await.unwrap();
+    assert!(dump().contains("size=  4294965247"), "{}", dump());
+}
+
+#[test]
+fn a_part_of_a_file_system_is_not_grown_by_its_own_name() {
+    let grown = Grown::new("ext4");
+    let (part, bind) = (grown.at.path().join("part"), tempdir());
+    std::fs::create_dir(&part).unwrap();
+    sh("mount", &[&"--bind", &part, &bind.path()]);
+    let (code, said) = grow(bind.path(), grown.state.path(), &[]);
+    sh("umount", &[&bind.path()]);
+    assert_eq!(code, Some(3), "{said}");
+    let whole = format!("rehome grow --at {}", grown.at.path().display());
+    assert!(
+        said.contains("only the directory /part") && said.contains(&whole),
+        "{said}"
+    );
 }

@@ -1,11 +1,15 @@
 //! Mounting, proving what is mounted, unmounting; clones.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use rehome::block::fsid::{self, FsUuid};
+use rehome::block::fsid::FsUuid;
 use rehome::block::mounted::{self, Mounts};
+use rehome::block::present::Present;
+use rehome::block::sentinel::{self, Found};
 use rehome::block::volume::Volume;
 use rehome::model::Kind;
+use rehome::observe::meant;
 
 use super::support::{Disk, Machine, in_own_namespace, sh};
 
@@ -119,25 +123,31 @@ fn clones_are_found_by_their_uuid() {
         let file = std::fs::File::open(&disk.device).unwrap();
         assert_eq!(FsUuid::of_device(&file).unwrap(), Some(disk.uuid()));
     }
-    // A second name of a device is no second device.
-    let dir = tempfile::tempdir().unwrap();
-    let link = dir.path().join("by-id");
-    std::os::unix::fs::symlink(&other.device, &link).unwrap();
     let all = [&ext4, &xfs, &other, &ext4_clone, &xfs_clone].map(|disk| disk.device.clone());
-    let nowhere = Path::new("/nowhere").to_owned();
-    let (twins, unread) = fsid::twins(&[&all[..], &[link, nowhere.clone()]].concat());
-    assert_eq!(unread, [nowhere]);
-    let mut told: Vec<_> = twins
-        .into_iter()
-        .map(|twins| (twins.uuid, twins.devices))
-        .collect();
-    told.sort();
-    let mut expected = vec![
-        (ext4.uuid(), vec![ext4.device.clone(), ext4_clone.device.clone()]),
-        (xfs.uuid(), vec![xfs.device.clone(), xfs_clone.device.clone()]),
-    ];
-    expected.sort();
-    assert_eq!(told, expected);
+    let present = Present::of(all.to_vec());
+    assert_eq!(present.unread, [] as [PathBuf; 0]);
+    let both = |one: &Disk, two: &Disk| {
+        let mut nodes = [one, two].map(|disk| disk.device.clone());
+        nodes.sort();
+        nodes
+    };
+    assert_eq!(present.with(&ext4.uuid()), both(&ext4, &ext4_clone));
+    assert_eq!(present.with(&xfs.uuid()), both(&xfs, &xfs_clone));
+    assert_eq!(present.with(&other.uuid()), std::slice::from_ref(&other.device));
+}
+
+#[test]
+fn a_device_that_never_answers_is_told_and_nobody_waits_for_it() {
+    let disk = Disk::new("ext4");
+    let dir = tempfile::tempdir().unwrap();
+    // Opening it takes until somebody writes, as a dead path to a disk does.
+    let silent = dir.path().join("silent");
+    sh("mkfifo", &[&silent]);
+    let began = Instant::now();
+    let present = Present::of(vec![silent.clone(), disk.device.clone()]);
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    assert_eq!(present.with(&disk.uuid()), std::slice::from_ref(&disk.device));
+    assert_eq!(present.unread, [silent]);
 }
 
 #[tokio::test]
@@ -158,4 +168,81 @@ async fn of_two_clones_the_one_that_is_meant_is_mounted() {
         assert_eq!(found.trim(), disk.device.to_str().unwrap());
         mounted::unmount(&target).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn what_became_of_a_mount_is_told_by_the_table_and_not_by_the_program() {
+    if !in_own_namespace("mounting::what_became_of_a_mount_is_told_by_the_table_and_not_by_the_program") {
+        return;
+    }
+    let machine = Machine::new();
+    let (line, target) = (machine.line(), machine.target());
+    // Found before the real ones, here alone.
+    let programs = Path::new("/usr/local/sbin");
+    sh("mount", &[&"-t", &"tmpfs", &"programs", &programs]);
+    let program = |name: &str, text: &str| {
+        let file = programs.join(name);
+        std::fs::write(&file, format!("#!/bin/sh\n{text}\n")).unwrap();
+        sh("chmod", &[&"+x", &file]);
+    };
+    let mount = async || mounted::mount(&machine.sysroot(), &line, &machine.disk.device).await;
+    // As when it is stopped: before it did anything, and after.
+    program("mount", "echo so not >&2; exit 32");
+    let failure = mount().await.unwrap_err();
+    assert_eq!(failure.data.as_deref(), Some("it is not mounted"), "{failure}");
+    program("mount", "/usr/bin/mount \"$@\"; kill -TERM $$");
+    mount().await.unwrap();
+    program("umount", "echo so not >&2; exit 32");
+    let failure = mounted::unmount(&target).await.unwrap_err();
+    assert_eq!(failure.data.as_deref(), Some("it is still mounted"), "{failure}");
+    program("umount", "exit 0");
+    mounted::unmount(&target).await.unwrap_err();
+    program("umount", "/usr/bin/umount \"$@\"; kill -TERM $$");
+    mounted::unmount(&target).await.unwrap();
+    assert_eq!(Mounts::about(&target).unwrap().here, []);
+    sh("/usr/bin/umount", &[&programs]);
+}
+
+#[test]
+fn which_volume_rehomes_line_means_and_which_is_there_is_told() {
+    let machine = Machine::new();
+    let (sysroot, target) = (machine.sysroot(), machine.target());
+    let root = target.join("kms");
+    let write = |line: &str| std::fs::write(sysroot.at("/etc/fstab"), format!("{line}\n")).unwrap();
+    // A line of somebody else says nothing about Rehome's volumes.
+    write(&machine.line().to_string().replace(",x-rehome", ""));
+    assert!(meant(&sysroot, &root).unwrap().is_none());
+    write(&machine.line().to_string());
+    assert!(meant(&sysroot, Path::new("/mnt")).unwrap().is_none());
+    let look = || meant(&sysroot, &root).unwrap().unwrap();
+    assert!(look().mounted.is_none());
+
+    let volume = machine.mount();
+    let there = look().mounted.unwrap();
+    assert_eq!(
+        (there.uuid, there.sentinel),
+        (Ok(Some(machine.disk.uuid())), Ok(Found::Missing))
+    );
+    sentinel::make(&volume, &machine.disk.uuid()).unwrap();
+    drop(volume);
+    assert!(matches!(look().mounted.unwrap().sentinel, Ok(Found::Right(_))));
+
+    // Another volume in its place, over it.
+    let other = Disk::new("ext4");
+    sh("mount", &[&other.device, &target]);
+    let seen = look();
+    let there = seen.mounted.unwrap();
+    assert_eq!(seen.uuid, machine.disk.uuid());
+    assert_eq!(
+        (there.source, there.uuid, there.sentinel),
+        (other.device.clone(), Ok(Some(other.uuid())), Ok(Found::Missing))
+    );
+    sh("umount", &[&target]);
+    // A part of it is not the volume that the line mounts.
+    std::fs::create_dir(target.join("part")).unwrap();
+    sh("mount", &[&"--bind", &target.join("part"), &target]);
+    let why = look().mounted.unwrap().sentinel.unwrap_err();
+    sh("umount", &[&target]);
+    sh("umount", &[&target]);
+    assert!(why.contains("/part"), "{why}");
 }

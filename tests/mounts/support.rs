@@ -94,6 +94,28 @@ impl Disk {
         Self { image, device }
     }
 
+    /// Where the kernel was told of a partition by hand, it does not forget it by itself.
+    fn forget_partitions(&self) {
+        let name = self.device.file_name().unwrap().to_string_lossy().into_owned();
+        let known = || {
+            let entries = std::fs::read_dir(format!("/sys/class/block/{name}")).unwrap();
+            let names = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+            let numbers = names.filter_map(|part| part.strip_prefix(&format!("{name}p"))?.parse().ok());
+            numbers.collect::<Vec<u32>>()
+        };
+        // Busy while somebody else reads it, as other tests look at all disks.
+        for _ in 0..100 {
+            let known = known();
+            if known.is_empty() {
+                return;
+            }
+            for number in known {
+                ask("delpart", &[&self.device, &number.to_string()]);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    }
+
     /// As blkid reads it.
     pub fn uuid(&self) -> FsUuid {
         sh("blkid", &[&"-p", &"-o", &"value", &"-s", &"UUID", &self.device])
@@ -106,6 +128,7 @@ impl Drop for Disk {
     fn drop(&mut self) {
         // Whatever a failed test left mounted, however often.
         while ask("umount", &[&self.device]).0 {}
+        self.forget_partitions();
         sh("losetup", &[&"-d", &self.device]);
     }
 }
@@ -155,11 +178,15 @@ impl Machine {
 /// Runs a test again in a mount name space of its own; true in there.
 pub fn in_own_namespace(test: &str) -> bool {
     const INSIDE: &str = "REHOME_TEST_NAMESPACE";
+    // The copies of what other tests have mounted at this moment would keep it in use.
+    const ALONE: &str =
+        "for at in $(findmnt -rno TARGET | grep -F \"$0\" | tac); do umount -l \"$at\"; done; exec \"$@\"";
     if std::env::var_os(INSIDE).is_some() {
         return true;
     }
     let output = Command::new("unshare")
-        .args(["--mount", "--propagation", "private"])
+        .args(["--mount", "--propagation", "private", "sh", "-c", ALONE])
+        .arg(env!("CARGO_TARGET_TMPDIR"))
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
         .env(INSIDE, "1")

@@ -9,6 +9,7 @@
 //! choice    which volumes move, and where to
 //! order     what is stopped, made anew and started, against an oracle that was written differently
 //! refusals  everything that is refused beforehand, word for word
+//! right_volume  which volume is mounted where the move goes
 //! space     bytes and inodes at their borders
 //! mount     what it takes to mount a block volume, and to take that back
 //! hooks     what runs after the start, and what is left out
@@ -25,6 +26,7 @@ mod mount;
 mod order;
 mod page;
 mod refusals;
+mod right_volume;
 mod space;
 mod support;
 mod texts;

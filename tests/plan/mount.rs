@@ -14,7 +14,7 @@ use rehome::block::sentinel::{self, Sentinel};
 use rehome::block::units::{Maker, MountUnit};
 use rehome::helper::mounts::Mount;
 use rehome::model::{ByteSize, Failure, Owner};
-use rehome::observe::{BareSeen, Candidate, ContentSeen, DeviceSeen, MachineSeen, UndoSeen};
+use rehome::observe::{BareSeen, Candidate, ContentSeen, DefinitionSeen, DeviceSeen, MachineSeen, UndoSeen};
 use rehome::plan::mount::{
     Action, DirWanted, MountPlan, MountWanted, Told, choose, plan_mount, plan_undo, render,
 };
@@ -37,6 +37,7 @@ fn machine() -> MachineSeen {
             content: ContentSeen::Empty { read: 64 << 20 },
             mounted: Vec::new(),
             read_only: false,
+            set_up_by_hand: false,
         },
         mounts: Mounts {
             here: Vec::new(),
@@ -47,7 +48,7 @@ fn machine() -> MachineSeen {
         fstab: Fstab::parse(FSTAB),
         names: [].into(),
         units: Vec::new(),
-        twins: Vec::new(),
+        twins: None,
         unread: Vec::new(),
         sentinel: None,
         systemd: true,
@@ -111,6 +112,7 @@ fn file_system(fs_type: &str, uuid: FsUuid) -> ContentSeen {
         fs_type: fs_type.to_owned(),
         uuid,
         label: None,
+        unclean: false,
     }
 }
 
@@ -263,10 +265,10 @@ fn what_is_in_the_way_is_named() {
         }];
     });
     say(&|m| {
-        m.twins = vec![Twins {
+        m.twins = Some(Twins {
             uuid: uuid(),
             devices: vec!["/dev/sda".into(), "/dev/sdc".into()],
-        }];
+        });
     });
     say(&|m| m.fstab = Fstab::parse(b"/dev/sdz /mnt/kms-data ext4 defaults 0 2\n"));
     say(&|m| m.pieces[0].1 = Standing::Foreign);
@@ -419,6 +421,7 @@ fn the_way_back_takes_back_what_is_there_and_nothing_in_use() {
         mounts: machine.mounts,
         users: Vec::new(),
         pieces: vec![boot::engine_waits(at).unwrap()],
+        definitions: Ok(Vec::new()),
         fstab: machine.fstab,
         names: [].into(),
         flag: Some(Flag::Immutable),
@@ -427,13 +430,44 @@ fn the_way_back_takes_back_what_is_there_and_nothing_in_use() {
     assert_snapshot!(render(&Told::undo(at, &plan_undo(&seen).unwrap())));
     let back = plan_undo(&seen).unwrap();
     assert!(
-        back.iter().any(
+        back.actions.iter().any(
             |undo| matches!(undo, rehome::plan::mount::Undo::RemoveLine { bytes, .. } if bytes == FSTAB)
         ),
         "fstab is as it was before, to the byte"
     );
     seen.users = vec!["process 7 (postgres) has it mounted at /var/lib/postgresql/data".to_owned()];
     assert_snapshot!(words(&plan_undo(&seen).unwrap_err()));
+    // A stack that is down uses nothing, and is started again one day.
+    seen.users.clear();
+    let defined = |name: &str, unused| DefinitionSeen {
+        name: rehome::model::VolumeName::new(name).unwrap(),
+        dir: at.join("postgres"),
+        unused,
+    };
+    seen.definitions = Ok(vec![defined("kms_postgres_data_block_5f3a", false)]);
+    assert_snapshot!(words(&plan_undo(&seen).unwrap_err()), @r"
+        error: volumes of Docker have their data at /mnt/kms-data
+        caused by: kms_postgres_data_block_5f3a is /mnt/kms-data/postgres
+        data: nothing was changed
+        hint: if a stack needs them, move their data back first, in its directory: rehome move --to volumes
+    ");
+    seen.definitions = Ok(vec![defined("a", false), defined("b", true), defined("c", true)]);
+    assert_snapshot!(words(&plan_undo(&seen).unwrap_err()), @r"
+        error: volumes of Docker have their data at /mnt/kms-data
+        caused by: a is /mnt/kms-data/postgres
+        caused by: b is /mnt/kms-data/postgres, and no container has it
+        caused by: c is /mnt/kms-data/postgres, and no container has it
+        data: nothing was changed
+        hint: if a stack needs them, move their data back first, in its directory: rehome move --to volumes
+        hint: if nobody needs them, as after a move back, you may take their definitions away, which leaves the files: docker volume rm b c
+    ");
+    // An engine that does not answer keeps nobody.
+    seen.definitions = Err("it did not answer within 30 s".to_owned());
+    let plan = plan_undo(&seen).unwrap();
+    assert_eq!(plan.actions, back.actions);
+    assert_snapshot!(plan.notes.join("\n"), @r"
+        Docker was not asked whether volumes have their data at /mnt/kms-data (it did not answer within 30 s): without the mount they would be looked for on the root disk
+    ");
     // What somebody else mounted is not unmounted.
     let foreign = UndoSeen {
         ours: false,
@@ -445,4 +479,92 @@ fn the_way_back_takes_back_what_is_there_and_nothing_in_use() {
     assert!(!foreign.mounts.here.is_empty());
     let refused = plan_undo(&foreign).unwrap_err();
     assert!(refused.what.contains("was not mounted by Rehome"), "{refused:?}");
+}
+
+#[test]
+fn a_torn_sentinel_is_written_again() {
+    let mut machine = machine();
+    for action in plan(&machine).actions {
+        done(&mut machine, &action);
+    }
+    machine.sentinel = Some(sentinel::Found::Torn(sentinel::name(&uuid())));
+    assert_eq!(plan(&machine).actions, [Action::Sentinel]);
+}
+
+#[test]
+fn the_engine_does_not_wait_for_a_device_that_a_boot_does_not_bring_back() {
+    let mut machine = machine();
+    machine.device.set_up_by_hand = true;
+    let plan = plan(&machine);
+    assert!(
+        !plan
+            .actions
+            .iter()
+            .any(|action| matches!(action, Action::Unit(_)))
+    );
+    assert!(
+        plan.notes
+            .iter()
+            .any(|note| note.contains("is not there after a reboot")),
+        "{:?}",
+        plan.notes
+    );
+}
+
+/// What a shell takes for words of the commands that a plan names, one a line.
+fn words_of_a_shell(line: &str) -> String {
+    let printing: String = ["mkdir", "chown", "chattr", "mount", "umount", "ln", "rm"]
+        .map(|name| format!("{name}() {{ printf '%s\\n' \"$@\"; }}\n"))
+        .concat();
+    let output = std::process::Command::new("sh")
+        .args(["-c", &format!("{printing}{line}")])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{line}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_path_with_a_blank_is_one_word_of_every_command() {
+    const BLANK: &str = "/mnt/it's my disk";
+    let at = Path::new(BLANK);
+    let mut machine = machine();
+    machine.pieces = vec![(boot::engine_waits(at).unwrap(), Standing::Missing)];
+    machine.dirs = vec![("my media".into(), None)];
+    let mut wanted = wanted();
+    wanted.at = BLANK.into();
+    wanted.dirs.truncate(1);
+    wanted.dirs[0].path = "my media".into();
+    let plan = plan_mount(&machine, &wanted).unwrap();
+    let mut named = 0;
+    for action in &plan.actions {
+        let command = matches!(
+            action,
+            Action::MakePoint | Action::Protect | Action::Mount { .. } | Action::MakeDir(_)
+        );
+        for line in action.lines(at, &plan.uuid).iter().filter(|_| command) {
+            let said = words_of_a_shell(line);
+            let path = |word: &str| word == BLANK || word == format!("{BLANK}/my media");
+            assert!(said.lines().any(path), "{line}: {said}");
+            named += 1;
+        }
+    }
+    assert_eq!(named, 4);
+    for undo in [
+        rehome::plan::mount::Undo::Unmount,
+        rehome::plan::mount::Undo::Release,
+    ] {
+        let [line] = &undo.lines(at)[..] else {
+            panic!("one line")
+        };
+        assert!(words_of_a_shell(line).lines().any(|word| word == BLANK), "{line}");
+    }
+    // The ways on of a refusal.
+    machine.mounts.here = vec![mount("8:1", BLANK, "/dev/sda"), mount("8:2", BLANK, "/dev/sdb")];
+    let refused = plan_mount(&machine, &wanted).unwrap_err();
+    let quoted = rehome::model::shell_word(BLANK);
+    assert!(
+        refused.hints[0].contains(&format!("umount {quoted}")),
+        "{refused:?}"
+    );
 }

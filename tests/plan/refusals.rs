@@ -307,7 +307,7 @@ fn nothing_is_mounted_there() {
         error: nothing is mounted at /mnt/kms-data
         caused by: it is a directory of /dev/sda1 (ext4): the data would stay on that disk
         data: nothing was changed
-        hint: mount the block volume there first (`mount | grep /mnt/kms-data` shows whether it is)
+        hint: mount the block volume there first (`findmnt /mnt/kms-data` shows whether it is)
     ");
 }
 

@@ -173,6 +173,7 @@ pub fn destination() -> DestinationSeen {
         probe: probe("8:16", "/dev/sdb"),
         is_mount: true,
         places: BTreeMap::new(),
+        meant: None,
     }
 }
 

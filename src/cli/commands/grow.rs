@@ -21,11 +21,15 @@ fn text(report: &GrowReport) -> String {
             size(after.fs_bytes)
         ),
         None if report.commands.is_empty() => {
-            return format!(
-                "{at} is as large as {}: {}. Was the volume made larger at the provider, and does the server know of it?\n",
+            let question = match report.before.stopped() {
+                true => "",
+                false => " Was the volume made larger at the provider, and does the server know of it?",
+            };
+            format!(
+                "{at} is as large as {}: {}.{question}\n",
                 report.before.device.display(),
                 size(report.before.fs_bytes)
-            );
+            )
         }
         None => format!(
             "{at} has {} of the {} of its device. This would be run:\n",
@@ -35,6 +39,9 @@ fn text(report: &GrowReport) -> String {
     };
     for command in &report.commands {
         out.push_str(&format!("  {command}\n"));
+    }
+    for note in &report.notes {
+        out.push_str(&format!("! {note}\n"));
     }
     out
 }

@@ -4,7 +4,7 @@ use super::super::args::{MadeFs, Mount};
 use super::super::{Cx, Ending};
 use crate::block::format::FileSystem;
 use crate::event::{Event, Outcome};
-use crate::model::{Failure, Kind, Result};
+use crate::model::{Failure, Kind, Result, shell_path};
 use crate::ops::{App, MountReport, MountRequest, mount, unmount};
 use crate::plan::mount::{Told, render};
 use crate::ui;
@@ -38,7 +38,7 @@ pub(super) async fn run(cx: &Cx, args: Mount) -> Result<Ending> {
 }
 
 async fn undo(cx: &Cx, args: &Mount) -> Result<Ending> {
-    let planned = unmount(&cx.options()?, &args.at, args.sysroot.as_deref())?;
+    let planned = unmount(&cx.options()?, &args.at, args.sysroot.as_deref()).await?;
     if show(cx, &planned.told(), args.dry_run)? {
         return Ok(Ending::Done);
     }
@@ -101,5 +101,8 @@ fn ending(report: &MountReport) -> String {
     if report.done.is_empty() {
         return format!("{at} is mounted already, and nothing was left to do.");
     }
-    format!("{at} is mounted. Move the data there: rehome move --to {at}")
+    format!(
+        "{at} is mounted. Move the data there: rehome move --to {}",
+        shell_path(&report.at)
+    )
 }

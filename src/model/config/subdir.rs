@@ -104,6 +104,16 @@ pub fn default_subdir(key: &VolumeKey) -> String {
         .map_or_else(|| format!("volume{name}"), |text| (*text).to_owned())
 }
 
+/// Where the directories of two volumes would meet, if one is the other or lies in it.
+#[must_use]
+pub fn meeting<'a>(one: &'a Path, other: &'a Path) -> Option<&'a Path> {
+    if one.starts_with(other) {
+        Some(other)
+    } else {
+        other.starts_with(one).then_some(one)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,5 +161,14 @@ mod tests {
         ] {
             assert_eq!(default_subdir(&VolumeKey::new(key).unwrap()), wanted);
         }
+    }
+
+    #[test]
+    fn directories_meet_when_one_is_or_holds_the_other() {
+        let meet = |one, other| meeting(Path::new(one), Path::new(other)).map(Path::to_owned);
+        assert_eq!(meet("media", "media"), Some("media".into()));
+        assert_eq!(meet("media/site", "media"), Some("media".into()));
+        assert_eq!(meet("media", "media/site"), Some("media".into()));
+        assert_eq!(meet("media", "media-2"), None);
     }
 }

@@ -1,9 +1,11 @@
 //! What of a project a mount makes: the directories of its volumes, and the unit that brings it up.
 
+use std::path::PathBuf;
+
 use crate::block::boot;
 use crate::compose::FoundBy;
 use crate::datastore::Kind as Database;
-use crate::model::config::default_subdir;
+use crate::model::config::{default_subdir, meeting};
 use crate::model::{Home, Owner, Result};
 use crate::observe::World;
 use crate::ops::App;
@@ -18,7 +20,7 @@ const OTHERS: u32 = 0o755;
 /// the user of a container that mounts it.
 pub(super) async fn directories(app: &App, world: &World, notes: &mut Vec<String>) -> Result<Vec<DirWanted>> {
     let (maps, owners) = (app.settings.maps(), app.settings.owners());
-    let mut found = Vec::new();
+    let (mut places, mut found) = (Vec::new(), Vec::new());
     for volume in &world.volumes {
         let settings = &app.settings;
         let stays = settings.exclude.contains(&volume.key)
@@ -26,10 +28,24 @@ pub(super) async fn directories(app: &App, world: &World, notes: &mut Vec<String
         if volume.external || stays || matches!(volume.home, Home::Other { .. }) {
             continue;
         }
-        let path = match maps.get(&volume.key) {
+        let path: PathBuf = match maps.get(&volume.key) {
             Some(path) => path.clone(),
             None => default_subdir(&volume.key).into(),
         };
+        places.push((volume, path));
+    }
+    for (volume, path) in &places {
+        let others = places.iter().filter(|(other, _)| other.key != volume.key);
+        let mut met = others.filter_map(|(other, theirs)| Some((&other.key, meeting(path, theirs)?)));
+        if let Some((other, dir)) = met.next() {
+            // As the move refuses it; there it can be said with --map too.
+            notes.push(format!(
+                "no directory is made for {}: it would meet `{other}` in {} (give one of them another path in rehome.yml)",
+                volume.key,
+                dir.display()
+            ));
+            continue;
+        }
         let server = volume
             .datastores
             .iter()
@@ -57,7 +73,7 @@ pub(super) async fn directories(app: &App, world: &World, notes: &mut Vec<String
         };
         match owner {
             Some(owner) => found.push(DirWanted {
-                path,
+                path: path.clone(),
                 owner,
                 mode,
                 source,

@@ -11,7 +11,7 @@ use crate::block::fstab::{Change, Fstab, names};
 use crate::block::sysroot::Sysroot;
 use crate::block::volume::Volume;
 use crate::block::{dirs, mounted, opened, sentinel};
-use crate::model::{Failure, Result};
+use crate::model::{Failure, Result, shell_path};
 use crate::observe::mounting::{Held, Holding};
 use crate::plan::mount::{Action, MountPlan};
 
@@ -84,8 +84,8 @@ impl Work {
             .data(format!("the volume is not mounted, and {line}"))
             .hint(format!(
                 "to look at it: mount {} {}",
-                self.node.display(),
-                self.at.display()
+                shell_path(&self.node),
+                shell_path(&self.at)
             )))
     }
 

@@ -272,6 +272,17 @@ pub(super) fn sentinels(seen: &BootSeen) -> Vec<Finding> {
                 .seen("nothing tells it from another volume that is mounted there by mistake")
                 .mend(mount(at)),
             ),
+            sentinel::Found::Torn(name) => Some(
+                Finding::warning(
+                    "sentinel-torn",
+                    About::Project,
+                    format!("the sentinel of the volume at {} is torn", at.display()),
+                )
+                .seen(format!(
+                    "{name} does not say what it should, as after a crash of the server"
+                ))
+                .mend(mount(at)),
+            ),
             sentinel::Found::Anothers(name) => Some(
                 Finding::error(
                     "other-file-system",

@@ -89,7 +89,7 @@ pub(super) fn inactive_override(seen: &Checkup) -> Vec<Finding> {
                 format!("{path} is where the override would be, and is none that Rehome can use"),
             )
             .seen(failure.to_string())
-            .mend(format!("less {path}")),
+            .mend(format!("less {}", shell_path(&known.override_path))),
         ],
         _ => Vec::new(),
     }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use super::super::size::{Earlier, a_day};
 use super::{About, Finding};
-use crate::helper::protocol::Probe;
-use crate::model::{ByteSize, Home};
+use crate::helper::protocol::{Probe, Scan};
+use crate::model::{ByteSize, Home, VolumeKey, shell_path, shell_word};
 use crate::observe::{Checkup, EngineVolume, HomeSeen, SecretFile, VolumeSeen};
+use crate::state::Measured;
 
 /// Below this share of a file system, in percent, and below [`AMPLE`], it is time to do something.
 const LOW: u64 = 10;
@@ -126,8 +127,72 @@ pub(super) fn space(seen: &Checkup) -> Vec<Finding> {
     found
 }
 
+/// What a disk can run out of.
+#[derive(Clone, Copy)]
+struct Filling {
+    now: fn(&Scan) -> u64,
+    earlier: fn(&Measured) -> &BTreeMap<VolumeKey, u64>,
+    /// `None` where there is no fixed number.
+    free: fn(&Probe) -> Option<u64>,
+}
+
+const BYTES: Filling = Filling {
+    now: |scan| scan.allocated,
+    earlier: |measured| &measured.bytes,
+    free: |probe| Some(probe.bytes_free),
+};
+
+const INODES: Filling = Filling {
+    now: Scan::entries,
+    earlier: |measured| &measured.entries,
+    free: |probe| (probe.inodes_total > 0).then_some(probe.inodes_free),
+};
+
+/// A disk that runs out of something soon.
+struct Soon<'a> {
+    /// A volume on it.
+    volume: &'a VolumeSeen,
+    days: u64,
+    /// What is free.
+    free: u64,
+    /// What is used more by a day.
+    rate: u64,
+}
+
+impl Soon<'_> {
+    fn finding(&self, id: &'static str, what: String) -> Finding {
+        let about = About::Volume(self.volume.key.clone());
+        match self.days < VERY_SOON {
+            true => Finding::error(id, about, what),
+            false => Finding::warning(id, about, what),
+        }
+    }
+}
+
 /// Disks that are full soon, at the rate at which their volumes grew since `rehome size` measured them first.
 pub(super) fn full_soon(seen: &Checkup) -> Vec<Finding> {
+    let bytes = soon(seen, BYTES).into_iter().map(|disk| {
+        let (key, days) = (&disk.volume.key, disk.days);
+        let what = format!("the disk of volume `{key}` is full in {days} days");
+        let (rate, free) = (ByteSize(disk.rate), ByteSize(disk.free));
+        disk.finding("full-soon", what)
+            .seen(format!("it grows by {rate} a day, and {free} are free"))
+            .mend("rehome size")
+    });
+    let inodes = soon(seen, INODES).into_iter().map(|disk| {
+        let (key, days) = (&disk.volume.key, disk.days);
+        let what = format!("the disk of volume `{key}` has no inodes left in {days} days");
+        disk.finding("inodes-soon", what)
+            .seen(format!(
+                "{} files and directories more a day, and {} inodes are free",
+                disk.rate, disk.free
+            ))
+            .mend("rehome size")
+    });
+    bytes.chain(inodes).collect()
+}
+
+fn soon(seen: &Checkup, of: Filling) -> Vec<Soon<'_>> {
     // Of each disk: what is free, what it grows by a day, a volume on it.
     let mut disks: BTreeMap<&str, (u64, u64, &VolumeSeen)> = BTreeMap::new();
     for volume in &seen.world.volumes {
@@ -136,44 +201,33 @@ pub(super) fn full_soon(seen: &Checkup) -> Vec<Finding> {
             _ => volume.probe.as_ref(),
         };
         let first = seen.known.sizes.iter().find_map(|measured| {
-            let bytes = *measured.bytes.get(&volume.key)?;
             Some(Earlier {
                 at: measured.at.as_second(),
-                bytes,
+                bytes: *(of.earlier)(measured).get(&volume.key)?,
             })
         });
         let (Some(probe), Some(scan), Some(first)) = (probe, &volume.scan, first) else {
             continue;
         };
-        let rate = a_day(first, scan.allocated, seen.known.now.as_second()).unwrap_or(0);
-        let disk = disks
-            .entry(&probe.device)
-            .or_insert((probe.bytes_free, 0, volume));
-        disk.1 = disk.1.saturating_add(rate);
-    }
-    let mut found = Vec::new();
-    for (free, rate, volume) in disks.into_values() {
-        let Some(days) = free.checked_div(rate).filter(|days| *days < SOON) else {
+        let Some(free) = (of.free)(probe) else {
             continue;
         };
-        let about = About::Volume(volume.key.clone());
-        let what = format!("the disk of volume `{}` is full in {days} days", volume.key);
-        let finding = if days < VERY_SOON {
-            Finding::error("full-soon", about, what)
-        } else {
-            Finding::warning("full-soon", about, what)
-        };
-        found.push(
-            finding
-                .seen(format!(
-                    "it grows by {} a day, and {} are free",
-                    ByteSize(rate),
-                    ByteSize(free)
-                ))
-                .mend("rehome size"),
-        );
+        let rate = a_day(first, (of.now)(scan), seen.known.now.as_second()).unwrap_or(0);
+        let disk = disks.entry(&probe.device).or_insert((free, 0, volume));
+        disk.1 = disk.1.saturating_add(rate);
     }
-    found
+    disks
+        .into_values()
+        .filter_map(|(free, rate, volume)| {
+            let days = free.checked_div(rate).filter(|days| *days < SOON)?;
+            Some(Soon {
+                volume,
+                days,
+                free,
+                rate,
+            })
+        })
+        .collect()
 }
 
 fn share(free: u64, total: u64) -> u64 {
@@ -192,7 +246,7 @@ fn largest(probe: &Probe, docker: bool) -> String {
     if docker {
         "docker system df".to_owned()
     } else {
-        format!("df -h {}", probe.source)
+        format!("df -h {}", shell_word(&probe.source))
     }
 }
 
@@ -201,9 +255,8 @@ pub(super) fn open_secrets(seen: &Checkup) -> Vec<Finding> {
     let open = seen.secrets.iter().filter(|file| file.open);
     open.filter_map(|file| {
         let SecretFile { path, mode, .. } = file;
-        let directory = path.parent().unwrap_or(path).display();
-        let path = path.display();
-        let what = format!("every user of this host can read {path}");
+        let directory = shell_path(path.parent().unwrap_or(path));
+        let what = format!("every user of this host can read {}", path.display());
         if file.mounted {
             // Its mode is what the container sees: only the way to it can be closed.
             Some(
@@ -217,7 +270,7 @@ pub(super) fn open_secrets(seen: &Checkup) -> Vec<Finding> {
             Some(
                 Finding::warning("open-secret", About::Project, what)
                     .seen(format!("mode {mode:04o}; it sets {}", file.names.join(", ")))
-                    .mend(format!("chmod o-r {path}")),
+                    .mend(format!("chmod o-r {}", shell_path(path))),
             )
         }
     })

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::model::{Failure, Result};
+use crate::model::{Failure, Result, shell_path};
 use crate::observe::Candidate;
 
 /// Chooses the volume for `--device auto`: the one that is mounted at `at` already, or the one that nothing uses.
@@ -46,7 +46,7 @@ pub fn choose<'a>(candidates: &'a [Candidate], at: &Path) -> Result<&'a Candidat
         .data("nothing was changed")
         .hint(format!(
             "name the one you mean: --device {}",
-            name_of(several[0]).display()
+            shell_path(name_of(several[0]))
         ))),
     }
 }

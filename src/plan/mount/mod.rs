@@ -15,12 +15,12 @@ use crate::block::fstab::{Change, Line, refusal};
 use crate::block::sysroot::Sysroot;
 use crate::block::units::Maker;
 use crate::block::{mounted, sentinel};
-use crate::model::{ByteSize, Failure, Owner, Result};
+use crate::model::{ByteSize, Failure, Owner, Result, shell_path};
 use crate::observe::{ContentSeen, DeviceSeen, MachineSeen};
 
 pub use choose::{choose, ends_with_the_machine, name_of};
 pub use text::{Told, ToldAction, render};
-pub use undo::{Undo, plan_undo};
+pub use undo::{Undo, UndoPlan, plan_undo};
 
 /// What is wanted.
 #[derive(Debug, Clone)]
@@ -161,19 +161,37 @@ pub fn plan_mount(seen: &MachineSeen, wanted: &MountWanted) -> Result<MountPlan>
             notes.push("a file system was begun on it by Rehome and is finished now".to_owned());
             fs_type.clone()
         }
-        ContentSeen::FileSystem { fs_type, uuid, label } => {
+        ContentSeen::FileSystem {
+            fs_type,
+            uuid,
+            label,
+            unclean,
+        } => {
             let label = label
                 .as_ref()
                 .map_or(String::new(), |label| format!(", label `{label}`"));
             notes.push(format!(
                 "it has a file system already ({fs_type}{label}, UUID {uuid}): mounted as it is"
             ));
+            if *unclean {
+                notes.push(
+                    "it was not unmounted: its server crashed, it is a copy of a volume in use, or another server has it \
+                     mounted at this moment; make sure that none has, as mounting it here too would destroy what is on it"
+                        .to_owned(),
+                );
+            }
             fs_type.clone()
         }
         ContentSeen::NotEmpty(found) => return Err(not_empty(&device.node, found)),
         ContentSeen::CannotTell(doubts) => return Err(cannot_tell(&device.node, doubts)),
     };
     twins(seen)?;
+    for other in device.mounted.iter().filter(|point| here && **point != wanted.at) {
+        notes.push(format!(
+            "it is mounted at {} too, and stays so: both show the same files",
+            other.display()
+        ));
+    }
     let uuid = uuid_of(&device.content, wanted);
     let mut line = Line::new(uuid, &wanted.at, &fs_type)?.on_device(&device.node);
     let names = |path: &Path| seen.names.get(path).map_or_else(|| path.to_owned(), Clone::clone);
@@ -253,14 +271,14 @@ pub fn plan_mount(seen: &MachineSeen, wanted: &MountWanted) -> Result<MountPlan>
 }
 
 fn stacked(at: &Path, mounts: usize) -> Failure {
-    let at = at.display();
+    let (at, word) = (at.display(), shell_path(at));
     Failure::refused(format!(
         "{mounts} file systems are mounted at {at}, one over the other"
     ))
     .cause("only the last one is seen; what the others hold is hidden")
     .data("nothing was changed")
     .hint(format!(
-        "see them: findmnt {at}; stop what uses them, then umount {at} until one is left"
+        "see them: findmnt {word}; stop what uses them, then umount {word} until one is left"
     ))
 }
 
@@ -279,12 +297,12 @@ fn elsewhere(device: &DeviceSeen, wanted: &MountWanted) -> Result<()> {
         .data("nothing was changed")
         .hint(format!(
             "use it where it is: rehome mount --device {} --at {}",
-            device.name.display(),
-            point.display()
+            shell_path(&device.name),
+            shell_path(point)
         ))
         .hint(format!(
             "or unmount it first, when nothing uses it: umount {}",
-            point.display()
+            shell_path(point)
         ))),
     }
 }
@@ -308,9 +326,10 @@ fn units(seen: &MachineSeen, wanted: &MountWanted) -> Result<()> {
         })
         .data("nothing was changed")
         .hint(format!(
-            "if it is the same volume, let Rehome's line take its place: systemctl disable --now {} && rm {file} && \
+            "if it is the same volume, let Rehome's line take its place: systemctl disable --now {} && rm {} && \
              systemctl daemon-reload, and then the same command again",
-            unit.file.file_name().unwrap_or_default().to_string_lossy()
+            shell_path(Path::new(unit.file.file_name().unwrap_or_default())),
+            shell_path(&unit.file)
         )))
 }
 
@@ -340,7 +359,7 @@ fn place(seen: &MachineSeen, wanted: &MountWanted, here: bool) -> Result<()> {
 
 /// No other attached device says that it is the same file system.
 fn twins(seen: &MachineSeen) -> Result<()> {
-    let Some(twins) = seen.twins.first() else {
+    let Some(twins) = &seen.twins else {
         return Ok(());
     };
     let nodes: Vec<_> = twins
@@ -350,6 +369,7 @@ fn twins(seen: &MachineSeen) -> Result<()> {
         .collect();
     Err(Failure::refused(format!("{} have the same UUID {}", nodes.join(" and "), twins.uuid))
         .cause("one is a clone of the other, from a snapshot perhaps: which one is mounted at a boot is chance")
+        .cause("or one is made of the other, by a driver that does not tell the kernel so")
         .data("nothing was changed")
         .hint("detach the clone, or give it another UUID when it is not mounted: tune2fs -U time DEVICE, xfs_admin -U generate DEVICE"))
 }
@@ -382,7 +402,8 @@ fn guard(
                 .cause(format!("in it lie {names}"))
                 .data("nothing was changed")
                 .hint(format!(
-                    "stop what uses them and move them away, or mount the volume elsewhere: ls -la {at}"
+                    "stop what uses them and move them away, or mount the volume elsewhere: ls -la {}",
+                    shell_path(&wanted.at)
                 )));
             }
             notes.push(format!(
@@ -404,7 +425,8 @@ fn guard(
 fn sentinel_of(seen: &MachineSeen, uuid: &FsUuid, actions: &mut Vec<Action>) -> Result<()> {
     match &seen.sentinel {
         Some(sentinel::Found::Right(_)) => Ok(()),
-        None | Some(sentinel::Found::Missing) => {
+        // One that a crash left torn is written again.
+        None | Some(sentinel::Found::Missing | sentinel::Found::Torn(_)) => {
             actions.push(Action::Sentinel);
             Ok(())
         }
@@ -428,6 +450,14 @@ fn boot(
     actions: &mut Vec<Action>,
     notes: &mut Vec<String>,
 ) -> Result<()> {
+    if seen.device.set_up_by_hand {
+        notes.push(format!(
+            "{} is not there after a reboot unless something sets it up before: the engine would wait for it and not \
+             start, so no unit is written, and at a boot nothing keeps the engine from starting without the volume",
+            seen.device.name.display()
+        ));
+        return Ok(());
+    }
     if !wanted.systemd {
         notes.push("systemd is left out: at a boot nothing keeps the engine from starting before the volume is mounted".to_owned());
         return Ok(());

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{Action, MountPlan, Undo};
+use super::{Action, MountPlan, Undo, UndoPlan};
 use crate::block::boot::Piece;
 use crate::block::fsid::FsUuid;
 use crate::block::sentinel;
+use crate::model::shell_path;
 use crate::observe::DeviceSeen;
 
 impl Action {
@@ -32,7 +33,7 @@ impl Action {
     /// Every command it runs and every line it writes.
     #[must_use]
     pub fn lines(&self, at: &Path, uuid: &FsUuid) -> Vec<String> {
-        let point = at.display();
+        let point = shell_path(at);
         match self {
             Self::Format { command } | Self::Finish { command } | Self::Mount { command } => {
                 vec![command.clone()]
@@ -42,15 +43,15 @@ impl Action {
             Self::Fstab { line, .. } => vec![line.clone()],
             Self::Sentinel => vec![at.join(sentinel::name(uuid)).display().to_string()],
             Self::MakeDir(dir) => vec![format!(
-                "mkdir -m {:04o} {point}/{path} && chown {} {point}/{path}   # {}",
+                "mkdir -m {:04o} {path} && chown {} {path}   # {}",
                 dir.mode,
                 dir.owner,
                 dir.source,
-                path = dir.path.display()
+                path = shell_path(&at.join(&dir.path))
             )],
             Self::Unit(Piece::File { text, .. }) => text.lines().map(str::to_owned).collect(),
             Self::Unit(Piece::Link { path, to }) => {
-                vec![format!("ln -s {} {}", to.display(), path.display())]
+                vec![format!("ln -s {} {}", shell_path(to), shell_path(path))]
             }
             Self::Reload => vec!["systemctl daemon-reload".to_owned()],
         }
@@ -74,10 +75,10 @@ impl Undo {
     /// Every command it runs.
     #[must_use]
     pub fn lines(&self, at: &Path) -> Vec<String> {
-        let at = at.display();
+        let at = shell_path(at);
         match self {
             Self::Unmount => vec![format!("umount {at}")],
-            Self::RemoveUnit(piece) => vec![format!("rm {}", piece.path().display())],
+            Self::RemoveUnit(piece) => vec![format!("rm {}", shell_path(piece.path()))],
             Self::RemoveLine { line, .. } => vec![line.clone()],
             Self::Reload => vec!["systemctl daemon-reload".to_owned()],
             Self::Release => vec![format!("chattr -i {at}")],
@@ -140,7 +141,7 @@ impl Told {
 
     /// Of the way back.
     #[must_use]
-    pub fn undo(at: &Path, actions: &[Undo]) -> Self {
+    pub fn undo(at: &Path, plan: &UndoPlan) -> Self {
         Self {
             about: format!(
                 "Take back the mount at {}; what is on the volume stays",
@@ -148,14 +149,15 @@ impl Told {
             ),
             at: at.to_owned(),
             uuid: None,
-            actions: actions
+            actions: plan
+                .actions
                 .iter()
                 .map(|action| ToldAction {
                     title: action.title(at),
                     lines: action.lines(at),
                 })
                 .collect(),
-            notes: Vec::new(),
+            notes: plan.notes.clone(),
         }
     }
 }

@@ -72,6 +72,14 @@ fn another_volume_than_that_of_fstab_is_found() {
       $ ls -la /mnt/kms-data
       $ rehome mount --at /mnt/kms-data
     ");
+    // One that a crash left torn says nothing of another volume.
+    assert_snapshot!(text(at_point(|point| {
+        point.sentinel = Some(sentinel::Found::Torn(".rehome-0b5ae5e5".to_owned()));
+    })), @r"
+    warning [sentinel-torn] the sentinel of the volume at /mnt/kms-data is torn
+      .rehome-0b5ae5e5 does not say what it should, as after a crash of the server
+      $ rehome mount --at /mnt/kms-data
+    ");
     // Where Rehome wrote nothing, none is missed.
     assert_eq!(
         ids(at_point(|point| {

@@ -231,6 +231,7 @@ fn a_disk_that_is_full_soon_by_what_was_measured() {
         seen.known.sizes = vec![rehome::state::Measured {
             at: "2001-01-24T00:00:00Z".parse().unwrap(),
             bytes: [(key.clone(), scan)].into(),
+            entries: [].into(),
         }];
         let found = diagnose(&seen).findings;
         let soon = found.iter().find(|finding| finding.id == "full-soon");
@@ -240,4 +241,36 @@ fn a_disk_that_is_full_soon_by_what_was_measured() {
     assert_eq!(ids(30).unwrap().0, Severity::Warning);
     assert_eq!(ids(5).unwrap().0, Severity::Error);
     assert!(ids(5).unwrap().1.contains("is full in 5 days"), "{:?}", ids(5));
+}
+
+#[test]
+fn a_disk_that_has_no_inodes_left_soon_by_what_was_measured() {
+    let mut seen = clean();
+    let key = seen.world.volumes[0].key.clone();
+    let free = match &seen.homes[&key] {
+        rehome::observe::HomeSeen::There(probe) => probe.inodes_free,
+        other => panic!("{other:?}"),
+    };
+    let scan = seen.world.volumes[0].scan.clone().unwrap();
+    let mut found = |days: u64, free_inodes: u64| {
+        seen.world.volumes[0].scan.as_mut().unwrap().files = scan.files + 10 * free / days;
+        if let Some(rehome::observe::HomeSeen::There(probe)) = seen.homes.get_mut(&key) {
+            probe.inodes_total = free_inodes;
+        }
+        seen.known.sizes = vec![rehome::state::Measured {
+            at: "2001-01-24T00:00:00Z".parse().unwrap(),
+            bytes: [].into(),
+            entries: [(key.clone(), scan.entries())].into(),
+        }];
+        let found = diagnose(&seen).findings;
+        let soon = found.into_iter().find(|finding| finding.id == "inodes-soon");
+        soon.map(|finding| (finding.severity, finding.what))
+    };
+    assert_eq!(found(200, free), None);
+    assert_eq!(found(30, free).unwrap().0, Severity::Warning);
+    let (severity, what) = found(5, free).unwrap();
+    assert_eq!(severity, Severity::Error);
+    assert!(what.contains("has no inodes left in 5 days"), "{what}");
+    // btrfs has no fixed number.
+    assert_eq!(found(5, 0), None);
 }
