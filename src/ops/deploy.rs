@@ -2,11 +2,12 @@
 
 use super::App;
 use super::execute::{Finish, RunFacts, Running};
+use super::guard::{Loss, Planned as Guarded, guard_hooks};
 use crate::model::{Failure, Result, RunId, ServiceName};
 use crate::observe::deploy::DeploySeen;
 use crate::plan::deploy::{DeployPlan, DeployWanted, back_plan, deploy_plan};
 use crate::state::Lock;
-use crate::steps::deploy::Dump;
+use crate::steps::deploy::{DeployStep, Dump};
 
 /// What the command line asks for.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +24,8 @@ pub struct DeployRequest {
     pub no_backup: bool,
     /// `--no-hooks`.
     pub no_hooks: bool,
+    /// `--allow-data-loss`.
+    pub allow_data_loss: bool,
     /// Only the plan is wanted: the lock is not needed.
     pub dry_run: bool,
 }
@@ -65,6 +68,16 @@ pub async fn plan_deploy(app: &App, request: &DeployRequest) -> Result<PlannedDe
     }
     let (seen, wanted) = look(app, request).await?;
     let plan = deploy_plan(&seen, &wanted)?;
+    let steps = plan.steps.iter().filter_map(|step| match step {
+        DeployStep::Hook(hook) => Some(Guarded::Hook(hook)),
+        DeployStep::Dump(dump) => Some(Guarded::Dump(dump)),
+        _ => None,
+    });
+    let loss = Loss {
+        allowed: request.allow_data_loss,
+        no_backup: request.no_backup,
+    };
+    guard_hooks(app, steps, loss).await?;
     Ok(PlannedDeploy { plan, lock })
 }
 

@@ -1,0 +1,43 @@
+//! A restart of services: stopped by their own rules, those that differ from the files made anew, brought up in order.
+//!
+//! No step of a run: nothing is written down, and nothing is taken back. What it stops it starts again, also when it
+//! fails on the way; the same command once more finishes what a crash left.
+
+use std::time::Duration;
+
+use super::spec::{Starting, Stopping};
+use super::stack::{Making, bring_up, make_containers};
+use super::stop::stop;
+use super::world::Cx;
+use crate::model::Result;
+
+/// Stops, makes anew, starts.
+///
+/// # Errors
+/// When a container does not stop, cannot be made, or does not come up.
+pub async fn restart(
+    cx: &Cx,
+    stopping: &[Stopping],
+    making: &[Making],
+    starting: &[Starting],
+    limit: Duration,
+) -> Result<()> {
+    let made = stop_and_make(cx, stopping, making).await;
+    // Also when it failed: what was stopped comes up again, as what it is by now.
+    let started = bring_up(cx, starting, limit).await;
+    match (made, started) {
+        (Ok(()), started) => started,
+        (Err(failure), Ok(())) => Err(failure.data("the services were started again; no data was touched")),
+        (Err(failure), Err(also)) => Err(failure
+            .cause(format!("and they could not all be started again: {also}"))
+            .data("no data was touched; services are down")
+            .hint("when the cause is gone: rehome up")),
+    }
+}
+
+async fn stop_and_make(cx: &Cx, stopping: &[Stopping], making: &[Making]) -> Result<()> {
+    for container in stopping {
+        stop(cx, container).await?;
+    }
+    make_containers(cx, &cx.files.after, making).await
+}
