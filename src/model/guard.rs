@@ -162,7 +162,9 @@ impl Look {
                 .windows(2)
                 .any(|pair| pair[0].starts_with("-exec") && base_name(&pair[1]) == "rm");
         // Whoever says which files does not mean all of them.
-        let chosen = ["-name", "-iname", "-path", "-regex", "-mtime", "-mmin", "-newer", "-empty", "-size"];
+        let chosen = [
+            "-name", "-iname", "-path", "-regex", "-mtime", "-mmin", "-newer", "-empty", "-size",
+        ];
         let chooses = arguments.iter().any(|a| chosen.contains(&a.as_str()));
         let mut paths = arguments.iter().take_while(|a| !a.starts_with('-'));
         let hit = paths.find(|path| deletes && !chooses && self.is_data(path))?;
@@ -217,7 +219,9 @@ fn base_name(program: &str) -> &str {
 fn without_assignments(argv: &[String]) -> &[String] {
     let is_name = |name: &str| {
         let mut letters = name.chars();
-        letters.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+        letters
+            .next()
+            .is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
             && letters.all(|c| c.is_ascii_alphanumeric() || c == '_')
     };
     let assigns = |word: &&String| word.split_once('=').is_some_and(|(name, _)| is_name(name));

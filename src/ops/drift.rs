@@ -76,6 +76,10 @@ fn named(app: &App) -> Result<bool> {
         return Ok(true);
     };
     let said = Dotenv::read(&app.located.dotenv)?.get("COMPOSE_FILE", &app.options.project.env);
-    let names = said.iter().flat_map(|list| list.split(app.located.separator.as_str()));
-    Ok(names.map(std::path::Path::new).any(|file| file.file_name() == Some(name)))
+    let names = said
+        .iter()
+        .flat_map(|list| list.split(app.located.separator.as_str()));
+    Ok(names
+        .map(std::path::Path::new)
+        .any(|file| file.file_name() == Some(name)))
 }

@@ -182,7 +182,9 @@ fn has_files(run: &RunDir, service: &ServiceName) -> bool {
     let mut files = 0;
     for entry in entries {
         let whole = entry.is_ok_and(|entry| {
-            entry.metadata().is_ok_and(|meta| meta.is_file() && meta.len() > 0)
+            entry
+                .metadata()
+                .is_ok_and(|meta| meta.is_file() && meta.len() > 0)
                 && Path::new(&entry.file_name()).extension() != Some("partial".as_ref())
         });
         if !whole {

@@ -67,7 +67,10 @@ fn words(restarted: &Restarted) -> String {
 /// What is made anew needs an image; nothing is stopped before it is there.
 async fn images_are_here(app: &App, plan: &RestartPlan, seen: &DeploySeen) -> Result<()> {
     for making in &plan.making {
-        let image = seen.services.get(&making.service).and_then(|more| more.image.as_ref());
+        let image = seen
+            .services
+            .get(&making.service)
+            .and_then(|more| more.image.as_ref());
         if let Some(image) = image
             && app.engine.find_image(image).await?.is_none()
         {
@@ -118,7 +121,10 @@ async fn has_new_values(app: &App, plan: &RestartPlan) -> Result<()> {
                 "service `{}` was made anew, and still is not what the files say",
                 making.service
             ))
-            .cause(format!("its container has something else in {}", differs.join(", ")))
+            .cause(format!(
+                "its container has something else in {}",
+                differs.join(", ")
+            ))
             .data("no data was touched"));
         }
         app.options
@@ -146,7 +152,12 @@ pub(super) async fn prove_data(app: &App) -> Result<()> {
     let mut services: Vec<&ServiceName> = elsewhere.iter().map(|e| &e.service).collect();
     let mut causes: Vec<String> = elsewhere
         .iter()
-        .map(|e| format!("{} of {}: there is {}, and the files say {}", e.target, e.service, e.now, e.then))
+        .map(|e| {
+            format!(
+                "{} of {}: there is {}, and the files say {}",
+                e.target, e.service, e.now, e.then
+            )
+        })
         .collect();
     for (service, finding) in strays.iter().filter(|(service, _)| !told(service)) {
         services.push(service);

@@ -129,7 +129,8 @@ impl Settings {
         let config: serde_json::Value = serde_yaml::from_str(&self.text).ok()?;
         let points = config.get("hooks")?.as_object()?;
         points.iter().find_map(|(point, hooks)| {
-            let same = |hook: &serde_json::Value| hook.get("run").is_some_and(|r| *r == serde_json::json!(run));
+            let same =
+                |hook: &serde_json::Value| hook.get("run").is_some_and(|r| *r == serde_json::json!(run));
             let place = hooks.as_array()?.iter().position(same)?;
             let line = config::line_of(&self.text, &["hooks", point, &place.to_string(), "run"])?;
             Some((file.clone(), line))

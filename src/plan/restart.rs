@@ -60,16 +60,16 @@ pub fn restart_plan(
             .attached_to
             .iter()
             .find(|host| services.iter().any(|r| r.service == **host && !r.why.is_empty()));
-        if !asked && !(host.is_some() && service.is_up()) {
+        let taken_along = host.is_some() && service.is_up();
+        if !asked && !taken_along {
             continue;
         }
         if service.containers.is_empty() {
-            return Err(Failure::refused(format!(
-                "service `{}` has no container to restart",
-                service.name
-            ))
-            .data("nothing was changed")
-            .hint(format!("rehome up -d {}", service.name)));
+            return Err(
+                Failure::refused(format!("service `{}` has no container to restart", service.name))
+                    .data("nothing was changed")
+                    .hint(format!("rehome up -d {}", service.name)),
+            );
         }
         let mut restarted = restarted(service, seen);
         if let (Some(host), true) = (host, restarted.why.is_empty()) {

@@ -163,7 +163,7 @@ impl Look {
         let (_, command) = behind_options(arguments, RUN_VALUES)?;
         let own = &arguments[..arguments.len() - command.len()];
         let mut look = self.inside();
-        look.data.extend(own.windows(2).filter_map(|pair| mounted(pair)));
+        look.data.extend(own.windows(2).filter_map(mounted));
         let entry = own.windows(2).find(|pair| pair[0] == "--entrypoint");
         let command: Vec<String> = entry
             .map(|pair| pair[1].clone())
@@ -190,7 +190,9 @@ fn mounted(pair: &[String]) -> Option<String> {
         }
         "--mount" if value.contains("type=volume") => value.split(',').find_map(|part| {
             let (key, path) = part.split_once('=')?;
-            ["dst", "target", "destination"].contains(&key).then(|| path.to_owned())
+            ["dst", "target", "destination"]
+                .contains(&key)
+                .then(|| path.to_owned())
         }),
         _ => None,
     }

@@ -145,7 +145,10 @@ pub(super) fn danger(program: &str, arguments: &[String], fed: &Fed) -> Option<D
     }
     // Words that nothing else means, whoever is told them.
     for (option, what) in [
-        ("--accept-data-loss", "drops columns and tables that the new schema does not have"),
+        (
+            "--accept-data-loss",
+            "drops columns and tables that the new schema does not have",
+        ),
         ("--force-reset", TABLES),
     ] {
         if arguments.iter().any(|a| is_on(a, option)) {
@@ -153,7 +156,10 @@ pub(super) fn danger(program: &str, arguments: &[String], fed: &Fed) -> Option<D
         }
     }
     let rule = RULES.iter().find_map(|rule| {
-        let words = rule.programs.contains(&program).then(|| rule.says.hit(arguments))??;
+        let words = rule
+            .programs
+            .contains(&program)
+            .then(|| rule.says.hit(arguments))??;
         Some(Danger::new(format!("{program} {words}"), rule.what))
     });
     rule.or_else(|| special(program, arguments, fed))
@@ -252,23 +258,77 @@ struct Launcher {
 }
 
 const LAUNCHERS: &[Launcher] = &[
-    launcher(&["nohup", "setsid", "time", "command", "builtin", "stdbuf", "catchsegv", "tini", "dumb-init"], &[], 0, &[]),
+    launcher(
+        &[
+            "nohup",
+            "setsid",
+            "time",
+            "command",
+            "builtin",
+            "stdbuf",
+            "catchsegv",
+            "tini",
+            "dumb-init",
+        ],
+        &[],
+        0,
+        &[],
+    ),
     launcher(&["exec"], &["-a"], 0, &[]),
-    launcher(&["sudo", "doas"], &["-u", "--user", "-g", "--group", "-h", "--host", "-p", "-C", "-D", "-R", "-T", "-U"], 0, &[]),
-    launcher(&["runuser", "setpriv"], &["-u", "--user", "-g", "--group", "--reuid", "--regid"], 0, &[]),
+    launcher(
+        &["sudo", "doas"],
+        &[
+            "-u", "--user", "-g", "--group", "-h", "--host", "-p", "-C", "-D", "-R", "-T", "-U",
+        ],
+        0,
+        &[],
+    ),
+    launcher(
+        &["runuser", "setpriv"],
+        &["-u", "--user", "-g", "--group", "--reuid", "--regid"],
+        0,
+        &[],
+    ),
     launcher(&["env"], &["-u", "--unset", "-C", "--chdir"], 0, &[]),
     launcher(&["nice"], &["-n", "--adjustment"], 0, &[]),
     launcher(&["ionice"], &["-c", "-n", "--class", "--classdata"], 0, &[]),
     launcher(&["timeout"], &["-k", "--kill-after", "-s", "--signal"], 1, &[]),
     launcher(&["gosu", "su-exec", "chroot", "setuser"], &[], 1, &[]),
     launcher(&["flock"], &["-w", "--timeout", "-E"], 1, &[]),
-    launcher(&["xargs"], &["-a", "-d", "-E", "-I", "-L", "-n", "-P", "-s"], 0, &[]),
+    launcher(
+        &["xargs"],
+        &["-a", "-d", "-E", "-I", "-L", "-n", "-P", "-s"],
+        0,
+        &[],
+    ),
     launcher(&["npx", "bunx", "pnpx"], &["-p", "--package"], 0, &[]),
-    launcher(&["npm", "pnpm", "yarn", "bun"], &["--filter", "-F", "-C", "--dir", "--prefix", "--cwd"], 0, &["exec", "dlx", "run", "x"]),
+    launcher(
+        &["npm", "pnpm", "yarn", "bun"],
+        &["--filter", "-F", "-C", "--dir", "--prefix", "--cwd"],
+        0,
+        &["exec", "dlx", "run", "x"],
+    ),
     launcher(&["bundle", "bundler"], &[], 0, &["exec"]),
-    launcher(&["poetry", "uv", "pipenv", "hatch", "pdm", "rye"], &["--directory", "--project", "--extra", "--group", "--env-file", "--with"], 0, &["run"]),
+    launcher(
+        &["poetry", "uv", "pipenv", "hatch", "pdm", "rye"],
+        &[
+            "--directory",
+            "--project",
+            "--extra",
+            "--group",
+            "--env-file",
+            "--with",
+        ],
+        0,
+        &["run"],
+    ),
     launcher(&["python", "python2", "python3", "pypy3"], &["-W", "-X"], 0, &[]),
-    launcher(&["php", "ruby", "node", "perl"], &["-d", "-r", "-I", "--require"], 0, &[]),
+    launcher(
+        &["php", "ruby", "node", "perl"],
+        &["-d", "-r", "-I", "--require"],
+        0,
+        &[],
+    ),
 ];
 
 const fn launcher(
@@ -338,7 +398,9 @@ fn shell(arguments: &[String]) -> Inner {
     while let Some(option) = arguments.get(at).filter(|a| a.starts_with(['-', '+'])) {
         if !option.starts_with("--") && option.contains('c') {
             // Behind `-c` there may be more options: `sh -c -e "…"`.
-            let mut rest = arguments[at + 1..].iter().skip_while(|a| a.starts_with('-') && *a != "--");
+            let mut rest = arguments[at + 1..]
+                .iter()
+                .skip_while(|a| a.starts_with('-') && *a != "--");
             return Inner::Script(rest.find(|a| *a != "--").cloned().unwrap_or_default());
         }
         at += 1 + usize::from(option.ends_with('o') || option == "--rcfile");

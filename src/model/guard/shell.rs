@@ -24,7 +24,9 @@ pub(super) struct Simple {
 }
 
 /// Words that may stand before a command.
-const BEFORE: [&str; 10] = ["if", "then", "else", "elif", "do", "while", "until", "!", "{", "time"];
+const BEFORE: [&str; 10] = [
+    "if", "then", "else", "elif", "do", "while", "until", "!", "{", "time",
+];
 
 enum Token {
     Word(String),
@@ -297,7 +299,11 @@ impl Reader<'_> {
                 let length = rest.iter().position(|c| *c == '\n').unwrap_or(rest.len());
                 let line: String = rest[..length].iter().collect();
                 self.at += (length + 1).min(rest.len());
-                let line = if tabs { line.trim_start_matches('\t') } else { &line };
+                let line = if tabs {
+                    line.trim_start_matches('\t')
+                } else {
+                    &line
+                };
                 if line == end {
                     break;
                 }

@@ -15,9 +15,14 @@ fn words(line: &str) -> Vec<String> {
 }
 
 fn data() -> Vec<String> {
-    ["/data", "/app/media", "/var/lib/postgresql/data", "/srv/kms/uploads"]
-        .map(str::to_owned)
-        .to_vec()
+    [
+        "/data",
+        "/app/media",
+        "/var/lib/postgresql/data",
+        "/srv/kms/uploads",
+    ]
+    .map(str::to_owned)
+    .to_vec()
 }
 
 fn of(line: &str) -> Option<String> {
@@ -57,10 +62,19 @@ fn what_compose_would_destroy_is_seen_in_every_spelling() {
         ("exec -T -u app api ./manage.py flush", "manage.py flush"),
         ("exec -itu app api ./manage.py flush", "manage.py flush"),
         ("exec -e A=b --index 2 db dropdb kms", "dropdb"),
-        ("run --rm -e X=1 api npx prisma migrate reset --force", "prisma migrate reset"),
+        (
+            "run --rm -e X=1 api npx prisma migrate reset --force",
+            "prisma migrate reset",
+        ),
         ("run --rm --entrypoint rails api db:reset", "rails db:reset"),
-        ("exec db sh -c 'psql -U kms -c \"DROP DATABASE kms\"'", "psql: DROP DATABASE"),
-        ("exec db rm -rf /var/lib/postgresql/data", "rm -r /var/lib/postgresql/data"),
+        (
+            "exec db sh -c 'psql -U kms -c \"DROP DATABASE kms\"'",
+            "psql: DROP DATABASE",
+        ),
+        (
+            "exec db rm -rf /var/lib/postgresql/data",
+            "rm -r /var/lib/postgresql/data",
+        ),
     ] {
         assert_eq!(compose(line).as_deref(), Some(hit), "{line}");
     }
@@ -104,7 +118,10 @@ fn what_docker_would_destroy_is_seen() {
         ("sudo -n docker compose down --volumes", "down --volumes"),
         ("/usr/bin/docker exec -i kms-db dropdb -U kms kms", "dropdb"),
         ("docker run --rm -v kms_data:/x alpine rm -rf /x/.", "rm -r /x/."),
-        ("docker run --rm --mount type=volume,src=v,dst=/x alpine sh -c 'rm -rf /x/*'", "rm -r /x/*"),
+        (
+            "docker run --rm --mount type=volume,src=v,dst=/x alpine sh -c 'rm -rf /x/*'",
+            "rm -r /x/*",
+        ),
         ("podman volume prune", "volume prune"),
     ] {
         assert_eq!(of(line).as_deref(), Some(hit), "{line}");
@@ -128,40 +145,79 @@ fn what_migration_tools_would_destroy_is_seen() {
     for (line, hit) in [
         ("python manage.py flush", "manage.py flush"),
         ("python3 -u ./manage.py flush --noinput", "manage.py flush"),
-        ("python3.12 /app/manage.py --settings kms.prod flush", "manage.py flush"),
+        (
+            "python3.12 /app/manage.py --settings kms.prod flush",
+            "manage.py flush",
+        ),
         ("python -m django flush", "django flush"),
         ("django-admin flush --settings=kms", "django-admin flush"),
         ("poetry run python manage.py reset_db", "manage.py reset_db"),
-        ("uv run --directory /app manage.py reset_db -c", "manage.py reset_db"),
-        ("python manage.py migrate library zero", "manage.py migrate … zero"),
+        (
+            "uv run --directory /app manage.py reset_db -c",
+            "manage.py reset_db",
+        ),
+        (
+            "python manage.py migrate library zero",
+            "manage.py migrate … zero",
+        ),
         ("prisma migrate reset", "prisma migrate reset"),
-        ("npx prisma migrate reset --force --skip-seed", "prisma migrate reset"),
-        ("npx --yes prisma@5 db push --accept-data-loss", "prisma@5 --accept-data-loss"),
+        (
+            "npx prisma migrate reset --force --skip-seed",
+            "prisma migrate reset",
+        ),
+        (
+            "npx --yes prisma@5 db push --accept-data-loss",
+            "prisma@5 --accept-data-loss",
+        ),
         ("npx prisma db push --force-reset", "prisma --force-reset"),
-        ("pnpm --filter api exec prisma db push --accept-data-loss", "prisma --accept-data-loss"),
-        ("yarn prisma db push --accept-data-loss=true", "prisma --accept-data-loss"),
-        ("node node_modules/.bin/prisma migrate reset", "prisma migrate reset"),
-        ("npm run db:push -- --accept-data-loss", "db:push --accept-data-loss"),
+        (
+            "pnpm --filter api exec prisma db push --accept-data-loss",
+            "prisma --accept-data-loss",
+        ),
+        (
+            "yarn prisma db push --accept-data-loss=true",
+            "prisma --accept-data-loss",
+        ),
+        (
+            "node node_modules/.bin/prisma migrate reset",
+            "prisma migrate reset",
+        ),
+        (
+            "npm run db:push -- --accept-data-loss",
+            "db:push --accept-data-loss",
+        ),
         ("rails db:drop", "rails db:drop"),
         ("bin/rails db:drop:all", "rails db:drop:all"),
         ("bundle exec rake db:migrate db:reset", "rake db:reset"),
-        ("RAILS_ENV=production DISABLE_DATABASE_ENVIRONMENT_CHECK=1 bundle exec rails db:schema:load", "rails db:schema:load"),
+        (
+            "RAILS_ENV=production DISABLE_DATABASE_ENVIRONMENT_CHECK=1 bundle exec rails db:schema:load",
+            "rails db:schema:load",
+        ),
         ("php artisan migrate:fresh --force", "artisan migrate:fresh"),
-        ("php -d memory_limit=-1 artisan migrate:refresh", "artisan migrate:refresh"),
+        (
+            "php -d memory_limit=-1 artisan migrate:refresh",
+            "artisan migrate:refresh",
+        ),
         ("./vendor/bin/sail artisan migrate:reset", "sail migrate:reset"),
         ("/usr/bin/env php artisan db:wipe", "artisan db:wipe"),
         ("alembic downgrade base", "alembic downgrade base"),
         ("alembic -c prod.ini downgrade base", "alembic downgrade base"),
         ("python -m alembic downgrade base", "alembic downgrade base"),
         ("flask db downgrade base", "flask db downgrade base"),
-        ("bin/console doctrine:schema:drop --force", "console doctrine:schema:drop"),
+        (
+            "bin/console doctrine:schema:drop --force",
+            "console doctrine:schema:drop",
+        ),
         ("npx sequelize-cli db:drop", "sequelize-cli db:drop"),
         ("mix ecto.reset", "mix ecto.reset"),
         ("wp db reset --yes", "wp db reset"),
         ("timeout 60 dropdb --if-exists kms", "dropdb"),
         ("gosu postgres dropdb kms", "dropdb"),
         ("su - postgres -c 'dropdb kms'", "dropdb"),
-        ("su postgres -s /bin/sh -c 'psql -c \"drop schema public cascade\"'", "psql: DROP SCHEMA"),
+        (
+            "su postgres -s /bin/sh -c 'psql -c \"drop schema public cascade\"'",
+            "psql: DROP SCHEMA",
+        ),
         ("mysqladmin -u root -f drop kms", "mysqladmin drop"),
         ("redis-cli -h redis FLUSHALL", "redis-cli FLUSHALL"),
         ("mongosh kms --eval 'db.dropDatabase()'", "mongosh dropDatabase()"),
@@ -211,9 +267,18 @@ fn what_migration_tools_do_every_day_is_left_alone() {
 fn sql_is_read_and_not_searched() {
     for (line, hit) in [
         ("psql -c 'DROP DATABASE kms'", "psql: DROP DATABASE"),
-        ("psql -U kms -tAc 'drop   database if exists kms;'", "psql: DROP DATABASE"),
-        ("psql --command='begin; drop schema public cascade; commit'", "psql: DROP SCHEMA"),
-        ("psql -c 'select 1; -- nothing\n drop schema public cascade'", "psql: DROP SCHEMA"),
+        (
+            "psql -U kms -tAc 'drop   database if exists kms;'",
+            "psql: DROP DATABASE",
+        ),
+        (
+            "psql --command='begin; drop schema public cascade; commit'",
+            "psql: DROP SCHEMA",
+        ),
+        (
+            "psql -c 'select 1; -- nothing\n drop schema public cascade'",
+            "psql: DROP SCHEMA",
+        ),
         ("psql -c '/* clean */ DROP OWNED BY kms'", "psql: DROP OWNED"),
         ("mysql -u root -e 'DROP DATABASE kms'", "mysql: DROP DATABASE"),
         ("mariadb -e'DROP SCHEMA kms'", "mariadb: DROP SCHEMA"),
@@ -241,12 +306,24 @@ fn scripts_are_taken_apart() {
     for (text, hit) in [
         ("cd /app && python manage.py flush --noinput", "manage.py flush"),
         ("set -e; npx prisma migrate reset", "prisma migrate reset"),
-        ("python manage.py sqlflush | python manage.py dbshell", "sqlflush |"),
+        (
+            "python manage.py sqlflush | python manage.py dbshell",
+            "sqlflush |",
+        ),
         ("./manage.py sqlflush --database=x | psql", "sqlflush |"),
         ("echo 'DROP DATABASE kms;' | psql -U kms", "psql: DROP DATABASE"),
-        ("printf 'select 1;\\ndrop schema public cascade;' | psql", "psql: DROP SCHEMA"),
-        ("psql <<EOF\nselect 1;\nDROP DATABASE kms;\nEOF\necho done", "psql: DROP DATABASE"),
-        ("psql <<-'EOF'\n\tDROP SCHEMA public CASCADE;\n\tEOF", "psql: DROP SCHEMA"),
+        (
+            "printf 'select 1;\\ndrop schema public cascade;' | psql",
+            "psql: DROP SCHEMA",
+        ),
+        (
+            "psql <<EOF\nselect 1;\nDROP DATABASE kms;\nEOF\necho done",
+            "psql: DROP DATABASE",
+        ),
+        (
+            "psql <<-'EOF'\n\tDROP SCHEMA public CASCADE;\n\tEOF",
+            "psql: DROP SCHEMA",
+        ),
         ("psql <<< 'drop database kms'", "psql: DROP DATABASE"),
         ("cat <<EOF | psql\ndrop database kms;\nEOF", "psql: DROP DATABASE"),
         ("if true; then dropdb kms; fi", "dropdb"),
@@ -275,7 +352,10 @@ fn scripts_are_taken_apart() {
         ("rm -rf /", "rm -r /"),
         ("cd /data && rm -rf ./*", "rm -r ./*"),
         ("cd /app; rm -rf media", "rm -r media"),
-        ("rm -rf /var/lib/docker/volumes/kms_data/_data/x", "rm -r /var/lib/docker/volumes/kms_data/_data/x"),
+        (
+            "rm -rf /var/lib/docker/volumes/kms_data/_data/x",
+            "rm -r /var/lib/docker/volumes/kms_data/_data/x",
+        ),
         ("find /data -mindepth 1 -delete", "find /data -delete"),
         ("find /data -type f -exec rm -f {} +", "find /data -delete"),
     ] {
