@@ -2,7 +2,9 @@
 //! command that opens a project.
 
 use super::App;
+use crate::compose::project::would_remake;
 use crate::compose::{Dotenv, Override};
+use crate::engine::{Container, MountKind, same_path};
 use crate::model::{Result, ServiceName};
 use crate::plan::doctor::made_with_others;
 
@@ -54,20 +56,59 @@ pub async fn drift(app: &App) -> Result<Option<Drift>> {
             app.located.dotenv.display()
         ))));
     }
-    let others = made_with_others(&app.located.files, made.into_iter());
+    let mut others = made_with_others(&app.located.files, made.into_iter());
+    if others.is_empty() {
+        return Ok(None);
+    }
+    // A container keeps the note of its files until it is made anew: what matters is whether these files would do that.
+    let mut services: Vec<ServiceName> = others.iter().map(|(service, ..)| (*service).clone()).collect();
+    services.dedup();
+    let elsewhere = |name: &str| {
+        let mut same = containers.iter().filter(|c| c.name == name);
+        same.any(|c| other_volume(app, c).is_some())
+    };
+    if let Ok(remade) = would_remake(&app.compose, &app.located, &services).await {
+        others.retain(|(_, name, _)| remade.contains(*name) || elsewhere(name));
+    }
     let Some((_, _, with)) = others.first() else {
         return Ok(None);
     };
     let with: Vec<_> = with.iter().map(|file| file.display().to_string()).collect();
     let mut services: Vec<&str> = others.iter().map(|(service, ..)| service.as_str()).collect();
     services.dedup();
+    let mend = match others.iter().any(|(_, name, _)| elsewhere(name)) {
+        // To start it with these files would be to change the data that it works on.
+        true => ", and its data is elsewhere than these say; rehome status".to_owned(),
+        false => format!("; rehome up -d {}", services.join(" ")),
+    };
     Ok(Some(Drift::OtherFiles(format!(
-        "{} {} made with other Compose files than are read here ({}); rehome up -d {}",
+        "{} {} made with other Compose files than are read here ({}){mend}",
         services.join(", "),
         if services.len() == 1 { "was" } else { "were" },
         with.join(", "),
-        services.join(" ")
     ))))
+}
+
+/// A volume that a container has where the files say another, in words.
+pub(super) fn other_volume(app: &App, container: &Container) -> Option<String> {
+    let service = container
+        .service
+        .as_ref()
+        .and_then(|s| app.project.services.get(s))?;
+    service.mounts.iter().find_map(|mount| {
+        let wanted = mount.volume().and_then(|key| app.project.volumes.get(key))?;
+        let there = container
+            .mounts
+            .iter()
+            .find(|m| same_path(&m.destination, &mount.target))?;
+        match &there.kind {
+            MountKind::Volume(name) if *name != wanted.name => Some(format!(
+                "container {} has {name} at {}, and the files say {}",
+                container.name, mount.target, wanted.name
+            )),
+            _ => None,
+        }
+    })
 }
 
 /// Whether a plain `docker compose` in the project's directory would read the override.

@@ -4,6 +4,7 @@
 
 use std::process::Stdio;
 
+use super::drift::other_volume;
 use super::guard::{Loss, guard_compose};
 use super::{App, restart};
 use crate::compose::Override;
@@ -58,6 +59,7 @@ pub async fn pass(app: &App, pass: Pass, arguments: &[String], loss: Loss) -> Re
     };
     if pass == Pass::Up {
         override_is_read(app)?;
+        on_the_same_volumes(app).await?;
     }
     let code = hand_over(app, &words).await?;
     if pass == Pass::Up && code == 0 {
@@ -92,6 +94,33 @@ pub(super) fn override_is_read(app: &App) -> Result<()> {
     .data("nothing was changed")
     .hint("to use it: rehome env --write")
     .hint("to go back to the old homes with everything that was written since: rehome move --to volumes"))
+}
+
+/// No service comes up on another volume than it has now: that is a move, or a mistake.
+///
+/// # Errors
+/// Refused, naming both volumes.
+async fn on_the_same_volumes(app: &App) -> Result<()> {
+    let containers = app.engine.project_containers(&app.project.name).await?;
+    let strays = containers
+        .iter()
+        .filter(|c| !c.one_off)
+        .filter_map(|c| Some((c.service.as_ref()?, other_volume(app, c)?)));
+    let mut refused: Option<Failure> = None;
+    for (service, finding) in strays {
+        let failure = refused.unwrap_or_else(|| {
+            Failure::refused(format!(
+                "service `{service}` would come up on another volume than it has now"
+            ))
+            .data("nothing was changed; which of the two has the data is for you to find out")
+            .hint("`rehome status` shows where each volume lives")
+            .hint(format!(
+                "if the files are right: rehome compose -- up -d --force-recreate {service}"
+            ))
+        });
+        refused = Some(failure.cause(finding));
+    }
+    refused.map_or(Ok(()), Err)
 }
 
 /// Calls Compose with the terminal of this process. Whoever makes volumes gets nothing to read: Compose asks there

@@ -7,7 +7,6 @@ use super::passes::override_is_read;
 use super::{App, override_};
 use crate::model::{Failure, Result, ServiceName};
 use crate::observe::Depth;
-use crate::observe::deploy::DeploySeen;
 use crate::plan::restart::{RestartPlan, Restarted, restart_plan};
 use crate::steps::{self, Cx, Downtime, Maintenance, StackFiles};
 
@@ -31,10 +30,10 @@ pub async fn restart(app: &App, request: &RestartRequest) -> Result<Vec<String>>
     let _lock = if request.dry_run { None } else { Some(app.lock()?) };
     app.no_unfinished_run()?;
     override_is_read(app)?;
+    images_are_here(app).await?;
     let seen = app.observer(&app.looking()).look_for_deploy(&[]).await?;
     let stop_timeout = request.stop_timeout.or(app.settings.stop_timeout);
     let plan = restart_plan(&seen, &request.services, stop_timeout)?;
-    images_are_here(app, &plan, &seen).await?;
     let said: Vec<String> = plan.services.iter().map(words).collect();
     if request.dry_run {
         return Ok(said);
@@ -64,22 +63,24 @@ fn words(restarted: &Restarted) -> String {
     }
 }
 
-/// What is made anew needs an image; nothing is stopped before it is there.
-async fn images_are_here(app: &App, plan: &RestartPlan, seen: &DeploySeen) -> Result<()> {
-    for making in &plan.making {
-        let image = seen
-            .services
-            .get(&making.service)
-            .and_then(|more| more.image.as_ref());
-        if let Some(image) = image
-            && app.engine.find_image(image).await?.is_none()
-        {
-            return Err(Failure::refused(format!(
-                "service `{}` is to be made anew, and its image {image} is not here",
-                making.service
-            ))
-            .data("nothing was changed")
-            .hint("a deployment pulls or builds it: rehome deploy"));
+/// Whether a service is to be made anew is asked of Compose, which needs the images for that; and nothing is stopped
+/// before they are there.
+async fn images_are_here(app: &App) -> Result<()> {
+    for container in app.engine.project_containers(&app.project.name).await? {
+        let service = container
+            .service
+            .as_ref()
+            .and_then(|s| app.project.services.get(s));
+        let Some((service, image)) = service.and_then(|s| Some((&s.name, s.image.as_ref()?))) else {
+            continue;
+        };
+        if !container.one_off && app.engine.find_image(image).await?.is_none() {
+            return Err(
+                Failure::refused(format!("the image {image} of service `{service}` is not here"))
+                    .cause("whether the service is to be made anew cannot be told without it")
+                    .data("nothing was changed")
+                    .hint("a deployment pulls or builds it: rehome deploy"),
+            );
         }
     }
     Ok(())

@@ -218,6 +218,24 @@ fn trap_29_from_a_directory_below_the_override_is_used_and_a_lost_one_is_said() 
     assert_eq!(stack.read(".env").trim(), format!("# cleaned\n{}", env.trim()));
     let run = stack.rehome("up").exits(0);
     assert!(!run.err.contains("warning:"), "{}", run.err);
+
+    // Somebody starts it without the override, and it writes to the old home: nobody but a person knows what is right.
+    stack.compose("-f docker-compose.yml up -d --force-recreate");
+    let old = stack.mounted("app", "/data");
+    assert_ne!(old, home);
+    let run = stack.rehome("ps -q").exits(0);
+    assert!(
+        run.err
+            .contains("its data is elsewhere than these say; rehome status"),
+        "{}",
+        run.err
+    );
+    stack
+        .rehome("up")
+        .exits(3)
+        .says("would come up on another volume than it has now")
+        .says(&home);
+    assert_eq!(stack.mounted("app", "/data"), old);
 }
 
 #[test]
@@ -272,7 +290,7 @@ fn trap_32_a_restart_with_another_environment_makes_the_service_anew_and_proves_
     stack.file(".env", "USE_S3=0\nTOKEN=old-s3cr3t\n");
     stack.compose("up -d");
     let first = log(&stack);
-    let env = |name: &str| stack.exec("app", &format!("printenv {name}"));
+    let env = |name: &str| stack.exec("app", &format!("sh -c 'echo ${name}'"));
     assert_eq!(
         (env("USE_S3").as_str(), env("TOKEN").as_str()),
         ("0", "old-s3cr3t")
@@ -426,7 +444,7 @@ fn a_restart_that_cannot_make_the_service_leaves_it_running() {
     stack
         .rehome("restart app")
         .exits(3)
-        .says("its image rehome-test/nowhere:1 is not here")
+        .says("the image rehome-test/nowhere:1 of service `app` is not here")
         .says("rehome deploy");
     assert_eq!((stack.shape(), started(&stack, "app")), before);
 }

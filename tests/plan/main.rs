@@ -23,6 +23,7 @@ mod mount;
 mod order;
 mod page;
 mod refusals;
+mod restart;
 mod space;
 mod support;
 mod texts;

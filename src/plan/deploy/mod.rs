@@ -387,8 +387,9 @@ fn check(seen: &DeploySeen, wanted: &DeployWanted) -> Result<()> {
 
 pub(super) fn no_such_service(world: &World, what: &str, name: &ServiceName) -> Failure {
     let services: Vec<&str> = world.services.iter().map(|s| s.name.as_str()).collect();
+    let which = if what == "command line" { "the" } else { "a" };
     let failure = Failure::refused(format!(
-        "a {what} names service `{name}`, which project {} does not have",
+        "{which} {what} names service `{name}`, which project {} does not have",
         world.project
     ))
     .data("nothing was changed");
