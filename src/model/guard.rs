@@ -11,6 +11,8 @@ mod rules;
 mod shell;
 mod sql;
 
+pub use docker::compose_command;
+
 /// Why a command is dangerous.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Danger {

@@ -9,7 +9,7 @@ use super::App;
 use crate::compose::project::{MountSource, VolumeKind};
 use crate::datastore::Kind;
 use crate::engine::Container;
-use crate::model::guard::{Danger, Guard};
+use crate::model::guard::{Danger, Guard, compose_command};
 use crate::model::{Failure, Result, ServiceName};
 use crate::saga::Step;
 use crate::saga::recovery::verified_steps;
@@ -46,12 +46,12 @@ pub async fn guard_compose(app: &App, words: &[String], loss: Loss) -> Result<()
     }
 }
 
-/// What the words of a danger are in a call of Compose: those of a program inside a container are said to be that.
+/// The words of a danger in a call of Compose; those of a program in a container with what runs it.
 fn shown(words: &[String], danger: &Danger) -> String {
-    let command = danger.words.split(' ').next().unwrap_or_default();
-    let outer = words.iter().find(|w| ["exec", "run"].contains(&w.as_str()));
-    match outer {
-        Some(outer) if outer != command => format!("{outer} … {}", danger.words),
+    match compose_command(words) {
+        Some(outer @ ("exec" | "run")) if !danger.words.starts_with(&format!("{outer} ")) => {
+            format!("{outer} … {}", danger.words)
+        }
         _ => danger.words.clone(),
     }
 }

@@ -8,6 +8,7 @@ use super::drift::other_volume;
 use super::guard::{Loss, guard_compose};
 use super::{App, restart};
 use crate::compose::Override;
+use crate::model::guard::compose_command;
 use crate::model::{Failure, Result};
 
 /// A command of Compose that has a name of its own in Rehome.
@@ -127,7 +128,7 @@ async fn on_the_same_volumes(app: &App) -> Result<()> {
 /// whether to recreate one, and deletes its data if the answer is yes (trap 2).
 async fn hand_over(app: &App, words: &[String]) -> Result<u8> {
     let mut command = app.compose.interactive(&app.located, words);
-    if words.iter().any(|w| w == "up" || w == "create") {
+    if matches!(compose_command(words), Some("up" | "create" | "scale")) {
         command.stdin(Stdio::null());
     }
     let status = command

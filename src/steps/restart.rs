@@ -22,11 +22,20 @@ pub async fn restart(
     starting: &[Starting],
     limit: Duration,
 ) -> Result<()> {
-    let made = stop_and_make(cx, stopping, making).await;
+    let stopped = stop_all(cx, stopping).await;
+    let ended = stopped.is_ok();
+    let made = match stopped {
+        Ok(()) => make_containers(cx, &cx.files.after, making).await,
+        Err(failure) => Err(failure),
+    };
     // Also when it failed: what was stopped comes up again, as what it is by now.
     let started = bring_up(cx, starting, limit).await;
     match (made, started) {
         (Ok(()), started) => started,
+        // Nothing takes back that a container was asked to stop.
+        (Err(failure), Ok(())) if !ended => Err(failure
+            .data("it was asked to stop and may still do so; the other services run, and no data was touched")
+            .hint("once it has ended: rehome up")),
         (Err(failure), Ok(())) => Err(failure.data("the services were started again; no data was touched")),
         (Err(failure), Err(also)) => Err(failure
             .cause(format!("and they could not all be started again: {also}"))
@@ -35,9 +44,9 @@ pub async fn restart(
     }
 }
 
-async fn stop_and_make(cx: &Cx, stopping: &[Stopping], making: &[Making]) -> Result<()> {
+async fn stop_all(cx: &Cx, stopping: &[Stopping]) -> Result<()> {
     for container in stopping {
         stop(cx, container).await?;
     }
-    make_containers(cx, &cx.files.after, making).await
+    Ok(())
 }

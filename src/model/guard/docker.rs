@@ -92,6 +92,12 @@ const RUN_VALUES: &[&str] = &[
     "--workdir",
 ];
 
+/// The command among what `docker compose` is told, behind its own options: `up` of `--profile x up -d`.
+#[must_use]
+pub fn compose_command(arguments: &[String]) -> Option<&str> {
+    behind_options(arguments, COMPOSE_VALUES).map(|(command, _)| command)
+}
+
 impl Look {
     /// What `docker` is told.
     pub(super) fn docker(&mut self, arguments: &[String]) -> Option<Danger> {

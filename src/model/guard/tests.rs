@@ -81,6 +81,19 @@ fn what_compose_would_destroy_is_seen_in_every_spelling() {
 }
 
 #[test]
+fn the_command_is_found_behind_the_options() {
+    for (line, command) in [
+        ("up -d", Some("up")),
+        ("--profile up -f up create", Some("create")),
+        ("--ansi=never exec api up", Some("exec")),
+        ("--version", None),
+        ("", None),
+    ] {
+        assert_eq!(compose_command(&words(line)), command, "{line}");
+    }
+}
+
+#[test]
 fn what_compose_does_every_day_is_left_alone() {
     for line in [
         "up -d",
