@@ -448,3 +448,26 @@ fn a_restart_that_cannot_make_the_service_leaves_it_running() {
         .says("rehome deploy");
     assert_eq!((stack.shape(), started(&stack, "app")), before);
 }
+
+#[test]
+fn trap_08_a_restart_does_not_kill_a_database_that_takes_its_time() {
+    // Looks like PostgreSQL by its environment, and ignores every polite signal.
+    let stack = small_with(
+        "    environment: { PG_MAJOR: \"15\" }\n    entrypoint: [\"sh\", \"-c\", \"trap '' INT TERM; while true; do cat /proc/uptime >> /data/log; sleep 0.1; done\"]",
+        "",
+    );
+    stack.compose("up -d");
+    let before = (id(&stack, "app"), started(&stack, "app"));
+    stack
+        .rehome("restart app --timeout 2")
+        .exits(1)
+        .says("service `app` did not stop within 2.0 s")
+        .says("may still do so")
+        .says("--stop-timeout 10");
+    assert_eq!(
+        (id(&stack, "app"), started(&stack, "app")),
+        before,
+        "it was killed"
+    );
+    assert_eq!(stack.running(), ["app", "side", "web"]);
+}
