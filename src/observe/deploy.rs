@@ -97,12 +97,7 @@ impl Observer<'_> {
         let all = self.engine.project_containers(self.project_name()).await?;
         let mut services = BTreeMap::new();
         for service in self.project.services.values() {
-            let of_it = |c: &&Container| !c.one_off && c.service.as_ref() == Some(&service.name);
-            let mut differs = Vec::new();
-            if let Some(container) = all.iter().find(of_it) {
-                let image = self.engine.find_image(container.image.as_str()).await?;
-                differs = differences(service, container, image.as_ref());
-            }
+            let differs = self.differs(service, &all).await?;
             let more = ServiceMore {
                 active: service.active,
                 build: service.build,
@@ -137,6 +132,24 @@ impl Observer<'_> {
             services,
             world,
         })
+    }
+
+    /// What of a service's definition differs from what any of its containers was made of, by the key in the files.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn differs(&self, service: &Service, all: &[Container]) -> Result<Vec<String>> {
+        let mut differs: Vec<String> = Vec::new();
+        let of_it = |c: &&Container| !c.one_off && c.service.as_ref() == Some(&service.name);
+        for container in all.iter().filter(of_it) {
+            let image = self.engine.find_image(container.image.as_str()).await?;
+            for key in differences(service, container, image.as_ref()) {
+                if !differs.contains(&key) {
+                    differs.push(key);
+                }
+            }
+        }
+        Ok(differs)
     }
 
     /// With when their oldest spare was made, so that they are in order.
@@ -177,7 +190,9 @@ impl Observer<'_> {
         Ok(found)
     }
 
-    fn elsewhere(&self, all: &[Container], world: &World) -> Vec<Elsewhere> {
+    /// Where the containers have other data than the files say.
+    #[must_use]
+    pub fn elsewhere(&self, all: &[Container], world: &World) -> Vec<Elsewhere> {
         let mut found: Vec<Elsewhere> = Vec::new();
         for container in all.iter().filter(|c| !c.one_off) {
             let Some(service) = container

@@ -1,8 +1,9 @@
 //! The deployment: looks once, plans, and hands the plan out; what is said yes to is what runs.
 
-use super::execute::{Finish, RunFacts, Running};
 use std::path::PathBuf;
 
+use super::execute::{Finish, RunFacts, Running};
+use super::guard::{Loss, Planned as Guarded, guard_hooks};
 use super::{App, MoveRequest, doctor, move_};
 use crate::compose::{Located, project};
 use crate::model::config::Strategy;
@@ -12,7 +13,7 @@ use crate::plan::deploy::{DeployPlan, DeployWanted, First, back_plan, deploy_pla
 use crate::plan::doctor::{Finding, Severity};
 use crate::plan::{self, Destination};
 use crate::state::Lock;
-use crate::steps::deploy::Dump;
+use crate::steps::deploy::{DeployStep, Dump};
 
 /// What the command line asks for.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +34,8 @@ pub struct DeployRequest {
     pub no_hooks: bool,
     /// Findings of the doctor that are known and do not stop it, by their names.
     pub despite: Vec<String>,
+    /// `--allow-data-loss`.
+    pub allow_data_loss: bool,
     /// Only the plan is wanted: the lock is not needed.
     pub dry_run: bool,
 }
@@ -83,6 +86,16 @@ pub async fn plan_deploy(app: &App, request: &DeployRequest) -> Result<PlannedDe
         after = files;
     }
     let plan = deploy_plan(&seen, &wanted)?;
+    let steps = plan.steps.iter().filter_map(|step| match step {
+        DeployStep::Hook(hook) => Some(Guarded::Hook(hook)),
+        DeployStep::Dump(dump) => Some(Guarded::Dump(dump)),
+        _ => None,
+    });
+    let loss = Loss {
+        allowed: request.allow_data_loss,
+        no_backup: request.no_backup,
+    };
+    guard_hooks(app, steps, loss).await?;
     nothing_at_risk(app, &request.despite).await?;
     Ok(PlannedDeploy { plan, after, lock })
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::App;
 use super::app::entropy;
 use super::execute::{Finish, RunFacts, Running};
+use super::guard::{Loss, Planned as Guarded, guard_hooks};
 use super::page::PageRequest;
 use crate::compose::override_file::Definition;
 use crate::compose::{Located, Override, Version, compose_file_with, compose_file_without, project};
@@ -14,7 +15,7 @@ use crate::model::{Failure, Owner, Result, VolumeKey};
 use crate::observe::{Depth, OverrideSeen, World};
 use crate::plan::{Destination, MovePlan, SwitchWanted, Wanted, move_plan};
 use crate::state::Lock;
-use crate::steps::{Copying, Moving, Switch, Target};
+use crate::steps::{Copying, MoveStep, Moving, Switch, Target};
 
 /// What the command line asks for.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +44,8 @@ pub struct MoveRequest {
     pub maintenance: Option<PageRequest>,
     /// `--without-data`.
     pub without_data: Vec<VolumeKey>,
+    /// `--allow-data-loss`, `--no-backup`.
+    pub loss: Loss,
     /// Only the plan is wanted: the lock is not needed.
     pub dry_run: bool,
 }
@@ -114,6 +117,11 @@ pub async fn plan_move(app: &App, request: &MoveRequest) -> Result<Planned> {
         after = files;
         Ok(switch)
     })?;
+    let hooks = plan.steps.iter().filter_map(|step| match step {
+        MoveStep::Hook(hook) => Some(Guarded::Hook(hook)),
+        _ => None,
+    });
+    guard_hooks(app, hooks, request.loss).await?;
     Ok(Planned {
         plan,
         running: Running {

@@ -122,6 +122,21 @@ impl Settings {
             .collect()
     }
 
+    /// The file and the line on which a hook with this command is written; `None` for one that was detected.
+    #[must_use]
+    pub fn line_of_command(&self, run: &[String]) -> Option<(String, usize)> {
+        let file = self.path.as_ref()?.file_name()?.to_string_lossy().into_owned();
+        let config: serde_json::Value = serde_yaml::from_str(&self.text).ok()?;
+        let points = config.get("hooks")?.as_object()?;
+        points.iter().find_map(|(point, hooks)| {
+            let same =
+                |hook: &serde_json::Value| hook.get("run").is_some_and(|r| *r == serde_json::json!(run));
+            let place = hooks.as_array()?.iter().position(same)?;
+            let line = config::line_of(&self.text, &["hooks", point, &place.to_string(), "run"])?;
+            Some((file.clone(), line))
+        })
+    }
+
     /// The hooks: the configured ones, or those that were detected where none are configured.
     #[must_use]
     pub fn hooks(&self, world: &World) -> Vec<Hook> {
@@ -370,6 +385,9 @@ mod tests {
         assert_eq!(commands(&hooks), ["db: psql -c ANALYZE Warn"]);
         assert_eq!(hooks[0].limit, Duration::from_secs(90));
         assert_eq!(hooks[0].user.as_deref(), Some("postgres"));
+        let place = one.line_of_command(&hooks[0].run);
+        assert_eq!(place, Some(("rehome.yml".to_owned(), 4)));
+        assert_eq!(one.line_of_command(&["psql".to_owned()]), None);
     }
 
     #[test]

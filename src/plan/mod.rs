@@ -9,6 +9,7 @@ pub mod mount;
 mod order;
 mod page;
 mod refuse;
+pub mod restart;
 pub mod size;
 mod text;
 

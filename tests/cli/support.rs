@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// The commands of the contract, the words that reach each.
-pub const COMMANDS: [&[&str]; 21] = [
+pub const COMMANDS: [&[&str]; 27] = [
     &["init"],
     &["status"],
     &["doctor"],
@@ -22,6 +22,12 @@ pub const COMMANDS: [&[&str]; 21] = [
     &["config", "schema"],
     &["config", "show"],
     &["compose"],
+    &["up"],
+    &["down"],
+    &["ps"],
+    &["logs"],
+    &["exec"],
+    &["restart"],
     &["completions"],
     &["man"],
     &["helper"],
@@ -29,7 +35,7 @@ pub const COMMANDS: [&[&str]; 21] = [
 ];
 
 /// Those of them that people see at the top.
-pub const VISIBLE: [&str; 17] = [
+pub const VISIBLE: [&str; 23] = [
     "init",
     "status",
     "doctor",
@@ -45,6 +51,12 @@ pub const VISIBLE: [&str; 17] = [
     "show",
     "config",
     "compose",
+    "up",
+    "down",
+    "ps",
+    "logs",
+    "exec",
+    "restart",
     "completions",
     "man",
 ];

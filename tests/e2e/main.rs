@@ -16,6 +16,7 @@ mod killed;
 mod ledger;
 mod maintenance;
 mod own_engine;
+mod passes;
 mod readme;
 mod refusals;
 mod restart;

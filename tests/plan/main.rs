@@ -26,6 +26,7 @@ mod mount;
 mod order;
 mod page;
 mod refusals;
+mod restart;
 mod right_volume;
 mod space;
 mod support;

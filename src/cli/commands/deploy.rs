@@ -18,6 +18,7 @@ pub(super) async fn run(cx: &Cx, args: Deploy) -> Result<Ending> {
         no_backup: args.no_backup,
         no_hooks: args.no_hooks,
         despite: args.despite,
+        allow_data_loss: args.allow_data_loss,
         dry_run: args.dry_run,
     };
     let planned = plan_deploy(&app, &request).await?;

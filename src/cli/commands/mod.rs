@@ -12,12 +12,14 @@ mod mount;
 mod move_;
 mod override_;
 mod recover;
+mod restart;
 mod size;
 mod status;
 
 use super::args::Command;
 use super::{Cx, Ending};
 use crate::model::{Failure, Result};
+use crate::ops::Pass;
 
 /// How a run ended, in words.
 fn outcome(outcome: crate::event::Outcome) -> &'static str {
@@ -51,6 +53,12 @@ pub(super) async fn dispatch(cx: &Cx, command: Command) -> Result<Ending> {
         Command::Show { run } => history::show(cx, &run).await,
         Command::Config(args) => config::run(cx, args).await,
         Command::Compose(args) => compose::run(cx, args).await,
+        Command::Up(args) => compose::pass(cx, Pass::Up, args).await,
+        Command::Down(args) => compose::pass(cx, Pass::Down, args).await,
+        Command::Ps(args) => compose::pass(cx, Pass::Ps, args).await,
+        Command::Logs(args) => compose::pass(cx, Pass::Logs, args).await,
+        Command::Exec(args) => compose::pass(cx, Pass::Exec, args).await,
+        Command::Restart(args) => restart::run(cx, args).await,
         Command::Completions { shell } => config::completions(shell),
         Command::Man => config::man(),
         Command::Helper { .. } => Err(Failure::bug("the helper is handled before anything else")),

@@ -488,10 +488,11 @@ fn check(seen: &DeploySeen, wanted: &DeployWanted) -> Result<()> {
     Ok(())
 }
 
-fn no_such_service(world: &World, what: &str, name: &ServiceName) -> Failure {
+pub(super) fn no_such_service(world: &World, what: &str, name: &ServiceName) -> Failure {
     let services: Vec<&str> = world.services.iter().map(|s| s.name.as_str()).collect();
+    let which = if what == "command line" { "the" } else { "a" };
     let failure = Failure::refused(format!(
-        "a {what} names service `{name}`, which project {} does not have",
+        "{which} {what} names service `{name}`, which project {} does not have",
         world.project
     ))
     .data("nothing was changed");
@@ -501,7 +502,7 @@ fn no_such_service(world: &World, what: &str, name: &ServiceName) -> Failure {
     }
 }
 
-fn other_data(first: &Elsewhere, all: &[Elsewhere]) -> Failure {
+pub(super) fn other_data(first: &Elsewhere, all: &[Elsewhere]) -> Failure {
     let failure = Failure::refused(format!(
         "service `{}` would come up with other data than it has now",
         first.service
