@@ -29,7 +29,8 @@ pub use checkup::{
 };
 pub use machine::{BareSeen, Candidate, ContentSeen, DeviceSeen, MachineSeen, UndoSeen};
 pub use world::{
-    ContainerSeen, DestinationSeen, ForeignUse, OverrideSeen, ServiceSeen, VolumeMount, VolumeSeen, World,
+    ContainerSeen, DestinationSeen, ForeignUse, Framework, OverrideSeen, ServiceSeen, VolumeMount,
+    VolumeSeen, World,
 };
 
 /// What is needed to look.

@@ -1,12 +1,13 @@
 //! The deployment: looks once, plans, and hands the plan out; what is said yes to is what runs.
 
 use super::App;
+use super::env_setting;
 use super::execute::{Finish, RunFacts, Running};
 use crate::model::{Failure, Result, RunId, ServiceName};
 use crate::observe::deploy::DeploySeen;
-use crate::plan::deploy::{DeployPlan, DeployWanted, back_plan, deploy_plan};
+use crate::plan::deploy::{DeployPlan, DeployWanted, Hooks, back_plan, deploy_plan};
 use crate::state::Lock;
-use crate::steps::deploy::Dump;
+use crate::steps::deploy::{ComposeFile, Dump};
 
 /// What the command line asks for.
 #[derive(Debug, Clone, Default)]
@@ -73,7 +74,12 @@ pub async fn plan_deploy(app: &App, request: &DeployRequest) -> Result<PlannedDe
 /// # Errors
 /// When it kept nothing, or the world cannot be looked at.
 pub(super) async fn plan_back(app: &App, run: &RunId, lock: Option<Lock>) -> Result<PlannedDeploy> {
-    let (seen, wanted) = look(app, &DeployRequest::default()).await?;
+    // It runs none.
+    let request = DeployRequest {
+        no_hooks: true,
+        ..DeployRequest::default()
+    };
+    let (seen, wanted) = look(app, &request).await?;
     let spares = app.engine.spares(&app.project.name).await?;
     let plan = back_plan(&seen, &wanted, run, &spares)?;
     Ok(PlannedDeploy { plan, lock })
@@ -85,6 +91,14 @@ async fn look(app: &App, request: &DeployRequest) -> Result<(DeploySeen, DeployW
         .observer(&app.looking())
         .look_for_deploy(&settings.require)
         .await?;
+    let hooks = match request.no_hooks {
+        true => Hooks::default(),
+        false => {
+            let hooks = app.settings.deploy_hooks(&seen.world);
+            has_variables(app, &hooks)?;
+            hooks
+        }
+    };
     let wanted = DeployWanted {
         only: request.only.clone(),
         pull: settings.pull && !request.no_pull,
@@ -92,10 +106,7 @@ async fn look(app: &App, request: &DeployRequest) -> Result<(DeploySeen, DeployW
         fresh: request.no_cache,
         dump: !request.no_backup,
         no_dump: settings.no_dump.clone(),
-        hooks: match request.no_hooks {
-            true => Vec::new(),
-            false => app.settings.hooks(&seen.world),
-        },
+        hooks,
         checks: app.settings.checks.clone(),
         stop_timeout: app.settings.stop_timeout,
         stable: settings.stable,
@@ -103,8 +114,41 @@ async fn look(app: &App, request: &DeployRequest) -> Result<(DeploySeen, DeployW
         keep: settings.keep_images,
         older: older(app, &seen)?,
         commit: commit(&app.located.directory).await,
+        compose_file: compose_file(app)?,
     };
     Ok((seen, wanted))
+}
+
+/// What `COMPOSE_FILE` in `.env` has to be, if it is not, and variants are why.
+fn compose_file(app: &App) -> Result<Option<ComposeFile>> {
+    if app.settings.variants.is_empty() {
+        return Ok(None);
+    }
+    let setting = env_setting(app, false)?;
+    Ok((!setting.current).then_some(ComposeFile {
+        dotenv: setting.dotenv,
+        value: setting.compose_file,
+    }))
+}
+
+/// A hook is not begun that wants what nobody has.
+fn has_variables(app: &App, hooks: &Hooks) -> Result<()> {
+    let known = app.located.variables(&app.options.project.env)?;
+    for hook in hooks.all() {
+        if let Some(name) = hook.env.iter().find(|name| !known.contains_key(*name)) {
+            return Err(Failure::refused(format!(
+                "the hook `{}` wants {name}, which is not set",
+                hook.run.join(" ")
+            ))
+            .cause("it stands in its `env` in rehome.yml")
+            .data("nothing was changed")
+            .hint(format!(
+                "set it in {} or in the environment",
+                app.located.dotenv.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The runs that kept something to go back to, oldest first.

@@ -1,6 +1,7 @@
 //! Carries a plan through: opens the run, drives the saga, closes it with a report and a line of history. What is said
 //! at the end is in `of_move` and `of_deploy`.
 
+mod after;
 mod of_deploy;
 mod of_move;
 
@@ -117,8 +118,15 @@ impl Running {
         }
         let cx = world(app, &header, &dir);
         let store = FileStore::create(&dir.journal())?;
-        let ended = executor(app).run(saga, store, &cx).await?;
-        Ok(finish(app, &dir, &header, &cx.downtime, ended).await)
+        let began = match &header.facts {
+            RunFacts::Deploy(facts) => Some(after::began(app, facts, dir.id())),
+            RunFacts::Move(_) => None,
+        };
+        let ended = executor(app).run(saga, store, &cx).await;
+        if let Some(began) = began {
+            began.end(app).await;
+        }
+        Ok(finish(app, &dir, &header, &cx, ended?).await)
     }
 }
 
@@ -149,24 +157,19 @@ pub(super) fn world(app: &App, header: &Header, dir: &RunDir) -> Cx {
         downtime: Downtime::of_run(dir.path()),
         last_round: std::sync::Mutex::default(),
         maintenance: Maintenance::of_run(header.facts.answered(), dir.path()),
+        env: app.options.project.env.clone(),
     }
 }
 
 /// Writes the report and the history, and says how it ended.
-pub(super) async fn finish(
-    app: &App,
-    dir: &RunDir,
-    header: &Header,
-    downtime: &Downtime,
-    ended: Ended,
-) -> Finish {
+pub(super) async fn finish(app: &App, dir: &RunDir, header: &Header, cx: &Cx, ended: Ended) -> Finish {
     let Ended {
         outcome,
         failure,
         state,
     } = ended;
     let run = dir.id().clone();
-    let measured = downtime.measured();
+    let measured = cx.downtime.measured();
     let verified: Vec<String> = state.reports().into_iter().filter_map(|r| r.detail).collect();
     let report = json!({
         "run": run,
@@ -215,6 +218,10 @@ pub(super) async fn finish(
         )),
         (failure, _) => failure,
     };
+    if let RunFacts::Deploy(facts) = &header.facts {
+        after::hooks(app, facts, cx, outcome).await;
+        after::ended(app, facts, (&run, outcome, &state), failure.as_ref()).await;
+    }
     let summary = match &header.facts {
         RunFacts::Move(facts) if outcome == Outcome::Done => {
             of_move::summary(facts, &run, &verified, measured)

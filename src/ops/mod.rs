@@ -11,6 +11,7 @@ mod history;
 mod init;
 mod mount;
 mod move_;
+mod notify;
 mod override_;
 mod page;
 mod recover;

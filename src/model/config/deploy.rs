@@ -13,6 +13,9 @@ use crate::model::ServiceName;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Deploy {
+    /// What is done with the git repository that the files are in, before anything else.
+    pub git: Git,
+
     /// Pull the images of services that have no `build:`. Databases are never pulled.
     pub pull: bool,
 
@@ -44,9 +47,21 @@ pub struct Deploy {
     pub limit: Duration,
 }
 
+/// What a deployment does with the git repository that the files are in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Git {
+    /// Nothing.
+    #[default]
+    None,
+    /// Fetches, and goes forward to what the branch follows; back again if the deployment does not come about.
+    Pull,
+}
+
 impl Default for Deploy {
     fn default() -> Self {
         Self {
+            git: Git::None,
             pull: true,
             build: true,
             no_dump: Vec::new(),

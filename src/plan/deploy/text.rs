@@ -30,7 +30,7 @@ fn render_into(plan: &DeployPlan, out: &mut String) -> std::fmt::Result {
     }
     writeln!(out, "\nWhat happens")?;
     for (i, step) in plan.steps.iter().enumerate() {
-        writeln!(out, "  {:>2}  {}", i + 1, describe(step))?;
+        writeln!(out, "  {:>2}  {}", i + 1, describe(step, &facts.lasting))?;
     }
     writeln!(out)?;
     writeln!(
@@ -39,6 +39,14 @@ fn render_into(plan: &DeployPlan, out: &mut String) -> std::fmt::Result {
     )?;
     if !facts.lasting.is_empty() {
         writeln!(out, "Going back does not undo: {}", facts.lasting.join("; "))?;
+    }
+    for (when, hooks) in [
+        ("If it fails, after the way back", &facts.on_failure),
+        ("When it is done", &facts.after_finish),
+    ] {
+        for hook in hooks {
+            writeln!(out, "{when}: {}", hook.title())?;
+        }
     }
     if !facts.dumped.is_empty() {
         let names: Vec<_> = facts.dumped.iter().map(ToString::to_string).collect();
@@ -63,10 +71,17 @@ fn words(becomes: &Becomes) -> String {
     }
 }
 
-fn describe(step: &DeployStep) -> String {
+fn describe(step: &DeployStep, lasting: &[String]) -> String {
     match step {
-        DeployStep::Hook(hook) if hook.on_failure != OnFailure::Stop => {
-            format!("{} (a failure does not stop the deployment)", hook.title())
+        DeployStep::Hook(hook) => {
+            let mut text = hook.title();
+            if lasting.contains(&text) {
+                text += " (going back does not undo it)";
+            }
+            if hook.on_failure != OnFailure::Stop {
+                text += " (a failure does not stop the deployment)";
+            }
+            text
         }
         other => other.title(),
     }

@@ -1,6 +1,7 @@
 //! The steps of a deployment. What they share with a move (making containers, bringing them up, hooks, checks) lies
 //! one folder up.
 
+mod compose_file;
 mod dump;
 mod images;
 mod same_data;
@@ -8,6 +9,7 @@ mod stay_up;
 mod swap;
 mod tidy;
 
+pub use compose_file::ComposeFile;
 pub use dump::{Dump, Dumping};
 pub use images::{Images, Source};
 pub use same_data::{DataMount, SameData, SameDatabase};
@@ -15,7 +17,7 @@ pub use stay_up::StayUp;
 pub use swap::{Changing, Swap};
 pub use tidy::TidyKept;
 
-use super::{Hook, HttpCheck};
+use super::{Check, Hook};
 
 /// Under this repository the images are tagged that a deployment replaced, so that no prune takes them (trap 35):
 /// `rehome-kept/PROJECT/SERVICE:RUN`.
@@ -35,10 +37,13 @@ crate::step_set! {
         Swap(Swap),
         /// Every container stays up.
         StayUp(StayUp),
-        /// Asks a service over HTTP.
-        HttpCheck(HttpCheck),
+        /// Asks until the answer is as it should be.
+        #[serde(alias = "http_check")]
+        Check(Check),
         /// The data is where it was, and the databases are the same ones.
         SameData(SameData),
+        /// Keeps `COMPOSE_FILE` right.
+        ComposeFile(ComposeFile),
         /// Lets go of what older deployments kept.
         TidyKept(TidyKept),
     }
