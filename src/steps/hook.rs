@@ -113,6 +113,18 @@ struct Ended {
     success: bool,
 }
 
+impl Ended {
+    fn of(ended: child::Ended) -> Self {
+        Self {
+            how: match ended.code {
+                Some(code) => format!("exit code {code}"),
+                None => ended.status,
+            },
+            success: ended.success,
+        }
+    }
+}
+
 impl Step for Hook {
     type Cx = Cx;
     type Receipt = ();
@@ -164,18 +176,20 @@ impl Hook {
             cx.engine.remove_helpers(&cx.run).await?;
         }
         told.close(cx);
-        let ended = ran?;
+        let named = format!("the hook `{}` {}", self.run.join(" "), self.place);
+        let ended = ran.map_err(|failure| match failure.kind {
+            Kind::Interrupted => failure,
+            _ => failure.inside(format!("{named} failed")),
+        })?;
         if ended.success {
             return Ok(());
         }
-        Err(Failure::environment(format!(
-            "the hook `{}` {} failed with {}",
-            self.run.join(" "),
-            self.place,
-            ended.how
-        ))
-        .cause(told.last.join("\n"))
-        .hint(format!("its whole output is in {}", told.path.display())))
+        let failure = Failure::environment(format!("{named} failed with {}", ended.how))
+            .hint(format!("its whole output is in {}", told.path.display()));
+        Err(match told.last.is_empty() {
+            true => failure,
+            false => failure.cause(told.last.join("\n")),
+        })
     }
 
     async fn run_once(&self, cx: &Cx, told: &mut Told<'_>) -> Result<Ended> {
@@ -187,10 +201,7 @@ impl Hook {
     }
 
     async fn exec(&self, cx: &Cx, service: &ServiceName, told: &mut Told<'_>) -> Result<Ended> {
-        let container = cx
-            .running(service)
-            .await
-            .map_err(|failure| failure.inside(format!("the hook `{}` cannot run", self.run.join(" "))))?;
+        let container = cx.running(service).await?;
         let exec = Exec {
             command: &self.run,
             user: self.user.as_deref(),
@@ -237,10 +248,7 @@ impl Hook {
             .limit(self.limit)
             .all_lines(&mut on_line);
         let ended = cx.compose.attempt(&cx.files.after, call).await?;
-        Ok(Ended {
-            how: ended.status,
-            success: ended.success,
-        })
+        Ok(Ended::of(ended))
     }
 
     async fn here(&self, cx: &Cx, told: &mut Told<'_>) -> Result<Ended> {
@@ -263,10 +271,7 @@ impl Hook {
         let ended = child::run_telling_all(command, Stdio::null(), self.limit, &mut |line| told.line(line))
             .await
             .map_err(|broken| broken.failure(&self.run.join(" "), self.limit))?;
-        Ok(Ended {
-            how: ended.status,
-            success: ended.success,
-        })
+        Ok(Ended::of(ended))
     }
 
     /// The values of what it asks for.

@@ -29,10 +29,10 @@ pub(super) async fn hooks(app: &App, facts: &DeployFacts, cx: &Cx, outcome: Outc
     };
     for hook in hooks {
         if let Err(failure) = hook.carry_out(cx).await {
-            let causes = failure.causes.join("; ");
-            app.options.events.warn(format!(
-                "{failure}: {causes}; it changes nothing about the deployment"
-            ));
+            let said = [&[failure.what], failure.causes.as_slice()].concat().join(": ");
+            app.options
+                .events
+                .warn(format!("{said}; this changes nothing about the deployment"));
         }
     }
 }

@@ -30,7 +30,7 @@ fn render_into(plan: &DeployPlan, out: &mut String) -> std::fmt::Result {
     }
     writeln!(out, "\nWhat happens")?;
     for (i, step) in plan.steps.iter().enumerate() {
-        writeln!(out, "  {:>2}  {}", i + 1, describe(step, &facts.lasting))?;
+        writeln!(out, "  {:>2}  {}", i + 1, describe(step))?;
     }
     writeln!(out)?;
     writeln!(
@@ -71,17 +71,10 @@ fn words(becomes: &Becomes) -> String {
     }
 }
 
-fn describe(step: &DeployStep, lasting: &[String]) -> String {
+fn describe(step: &DeployStep) -> String {
     match step {
-        DeployStep::Hook(hook) => {
-            let mut text = hook.title();
-            if lasting.contains(&text) {
-                text += " (going back does not undo it)";
-            }
-            if hook.on_failure != OnFailure::Stop {
-                text += " (a failure does not stop the deployment)";
-            }
-            text
+        DeployStep::Hook(hook) if hook.on_failure != OnFailure::Stop => {
+            format!("{} (a failure does not stop the deployment)", hook.title())
         }
         other => other.title(),
     }
