@@ -1,8 +1,9 @@
 //! The deployment: looks once, plans, and hands the plan out; what is said yes to is what runs.
 
-use super::App;
-use super::env_setting;
 use super::execute::{Finish, RunFacts, Running};
+use super::git::{self, Pulled};
+use super::{App, env_setting};
+use crate::model::config::Git;
 use crate::model::{Failure, Result, RunId, ServiceName};
 use crate::observe::deploy::DeploySeen;
 use crate::plan::deploy::{DeployPlan, DeployWanted, Hooks, back_plan, deploy_plan};
@@ -33,9 +34,17 @@ pub struct PlannedDeploy {
     /// What will be done.
     pub plan: DeployPlan,
     lock: Option<Lock>,
+    pulled: Option<Pulled>,
 }
 
 impl PlannedDeploy {
+    /// Nobody said yes to it: what was pulled goes back.
+    pub async fn leave(self, app: &App) {
+        if let Some(pulled) = self.pulled {
+            pulled.take_back(app).await;
+        }
+    }
+
     /// Runs it.
     ///
     /// # Errors
@@ -48,25 +57,58 @@ impl PlannedDeploy {
             before: app.located.clone(),
             after: app.located.clone(),
             page: None,
+            pulled: self.pulled,
         };
+        let pulled = running.pulled.clone();
         let DeployPlan { facts, steps } = self.plan;
-        running.begin(app, (RunFacts::Deploy(facts), steps), lock).await
+        let finish = running.begin(app, (RunFacts::Deploy(facts), steps), lock).await;
+        if let (Err(_), Some(pulled)) = (&finish, pulled) {
+            pulled.take_back(app).await;
+        }
+        finish
     }
 }
 
-/// Looks at the world and plans the deployment.
+/// Looks at the world and plans the deployment, after git went forward where that is configured: then the project is
+/// another, and `app` is opened anew.
 ///
 /// # Errors
 /// Refuses in words whatever can be known beforehand to go wrong.
-pub async fn plan_deploy(app: &App, request: &DeployRequest) -> Result<PlannedDeploy> {
+pub async fn plan_deploy(app: &mut App, request: &DeployRequest) -> Result<PlannedDeploy> {
     let lock = if request.dry_run { None } else { Some(app.lock()?) };
     app.no_unfinished_run()?;
     if lock.is_some() {
         app.engine.remove_left_helpers(&app.project.name).await?;
     }
-    let (seen, wanted) = look(app, request).await?;
-    let plan = deploy_plan(&seen, &wanted)?;
-    Ok(PlannedDeploy { plan, lock })
+    let pulled = match app.settings.deploy.git {
+        Git::Pull => git::pull(app, request.dry_run).await?,
+        Git::None => None,
+    };
+    let planned = async {
+        if pulled.is_some() {
+            let locked = app.project.name.clone();
+            *app = App::open(app.options.clone()).await?;
+            if app.project.name != locked {
+                return Err(Failure::refused(format!(
+                    "what git brought is project {}, and no longer {locked}",
+                    app.project.name
+                ))
+                .data("nothing was changed")
+                .hint("its volumes would be others: keep the name with `name:` in the Compose file or -p"));
+            }
+        }
+        let (seen, wanted) = look(app, request).await?;
+        deploy_plan(&seen, &wanted)
+    };
+    match planned.await {
+        Ok(plan) => Ok(PlannedDeploy { plan, lock, pulled }),
+        Err(failure) => {
+            if let Some(pulled) = pulled {
+                pulled.take_back(app).await;
+            }
+            Err(failure)
+        }
+    }
 }
 
 /// Plans the way back to what a finished deployment replaced. The lock is handed on.
@@ -82,7 +124,11 @@ pub(super) async fn plan_back(app: &App, run: &RunId, lock: Option<Lock>) -> Res
     let (seen, wanted) = look(app, &request).await?;
     let spares = app.engine.spares(&app.project.name).await?;
     let plan = back_plan(&seen, &wanted, run, &spares)?;
-    Ok(PlannedDeploy { plan, lock })
+    Ok(PlannedDeploy {
+        plan,
+        lock,
+        pulled: None,
+    })
 }
 
 async fn look(app: &App, request: &DeployRequest) -> Result<(DeploySeen, DeployWanted)> {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::App;
+use super::git::Pulled;
 use crate::compose::Located;
 use crate::engine::Published;
 use crate::event::{Event, Outcome};
@@ -32,6 +33,8 @@ pub(super) struct Running {
     pub after: Located,
     /// Somebody's own maintenance page.
     pub page: Option<String>,
+    /// What git brought, which goes back with the run.
+    pub pulled: Option<Pulled>,
 }
 
 /// What a journal keeps so that another process can go on.
@@ -43,6 +46,8 @@ pub(super) struct Header {
     pub before: Located,
     pub after: Located,
     pub facts: RunFacts,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pulled: Option<Pulled>,
 }
 
 /// What was said about the plan of a run.
@@ -102,6 +107,7 @@ impl Running {
             before: self.before,
             after: self.after,
             facts,
+            pulled: self.pulled,
         };
         let saga = Plan {
             run: dir.id().clone(),
@@ -218,6 +224,10 @@ pub(super) async fn finish(app: &App, dir: &RunDir, header: &Header, cx: &Cx, en
         )),
         (failure, _) => failure,
     };
+    let files_went_back = match (&header.pulled, outcome) {
+        (Some(pulled), Outcome::RolledBack | Outcome::Failed) => pulled.take_back(app).await,
+        _ => false,
+    };
     if let RunFacts::Deploy(facts) = &header.facts {
         after::hooks(app, facts, cx, outcome).await;
         after::ended(app, facts, (&run, outcome, &state), failure.as_ref()).await;
@@ -226,7 +236,13 @@ pub(super) async fn finish(app: &App, dir: &RunDir, header: &Header, cx: &Cx, en
         RunFacts::Move(facts) if outcome == Outcome::Done => {
             of_move::summary(facts, &run, &verified, measured)
         }
-        RunFacts::Deploy(facts) => of_deploy::summary(facts, dir, (outcome, &state), &verified, measured),
+        RunFacts::Deploy(facts) => of_deploy::summary(
+            facts,
+            dir,
+            (outcome, &state, files_went_back),
+            &verified,
+            measured,
+        ),
         RunFacts::Move(_) => Vec::new(),
     };
     Finish {

@@ -6,6 +6,7 @@ mod compose;
 mod deploy;
 mod doctor;
 mod execute;
+mod git;
 mod grow;
 mod history;
 mod init;

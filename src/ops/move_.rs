@@ -120,6 +120,7 @@ pub async fn plan_move(app: &App, request: &MoveRequest) -> Result<Planned> {
             before: app.located.clone(),
             after,
             page,
+            pulled: None,
         },
         lock,
     })

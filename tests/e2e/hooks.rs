@@ -380,3 +380,80 @@ fn a_variant_is_deployed_when_its_condition_holds_and_compose_file_follows() {
     stack.rehome("deploy -y").exits(0);
     assert_eq!(tls(), "TLS=");
 }
+
+#[test]
+fn git_goes_forward_before_a_deployment_and_back_when_it_does_not_come_about() {
+    let stack = stack();
+    let (dir, origin) = (stack.dir.display(), stack.dir.with_file_name("origin.git"));
+    let other = stack.dir.with_file_name("other");
+    let (origin, other) = (origin.display(), other.display());
+    let yml = |port: u16| {
+        format!(
+            "version: 1\ndeploy: {{ git: pull, stable: 1s, pull: false }}\nchecks: [ {{ service: app, tcp: {port}, within: 2s }} ]\n"
+        )
+    };
+    stack.file("rehome.yml", &yml(8000));
+    let who = "-c user.name=x -c user.email=x@example.org";
+    sh(&format!(
+        "cd {dir} && git init -q -b main && git add docker-compose.yml rehome.yml && git {who} commit -qm one
+         git init -q --bare -b main {origin} && git remote add origin {origin} && git push -q -u origin main
+         git clone -q {origin} {other}"
+    ));
+    let push = |version: &str, port: u16| {
+        std::fs::write(format!("{other}/docker-compose.yml"), compose(version)).unwrap();
+        std::fs::write(format!("{other}/rehome.yml"), yml(port)).unwrap();
+        sh(&format!(
+            "cd {other} && git pull -q && git {who} commit -qam 'version {version}' && git push -q && git rev-parse HEAD"
+        ))
+    };
+    let head = || sh(&format!("git -C {dir} rev-parse HEAD"));
+    let served = || stack.exec("app", "wget -qO- http://localhost:8000/");
+    let first = head();
+    let second = push("2", 8000);
+
+    let dry = stack
+        .rehome("deploy --dry-run")
+        .exits(0)
+        .says("git would go forward by 1 commit")
+        .says("version 2");
+    assert!(dry.out.contains("app   does not change"), "{}", dry.out);
+    assert_eq!(head(), first);
+    let asked = stack.rehome("deploy");
+    assert_ne!(asked.code, 0);
+    asked.says("git went back to");
+    assert_eq!(head(), first);
+    stack.file("rehome.yml", &(yml(8000) + "# mine\n"));
+    stack
+        .rehome("deploy -y")
+        .exits(3)
+        .says("tracked files were changed")
+        .says("rehome.yml");
+    stack.file("rehome.yml", &yml(8000));
+
+    stack
+        .rehome("deploy -y")
+        .exits(0)
+        .says("git went forward by 1 commit");
+    assert_eq!((head(), served()), (second.clone(), "version 2".to_owned()));
+    // What it brings fails, by the check that it brings; then what it brings cannot even be planned.
+    push("3", 1);
+    let failed = stack.rehome("deploy -y").exits(10).says("git went back to");
+    assert!(!failed.err.contains("The files still say"), "{}", failed.err);
+    assert_eq!((head(), served()), (second.clone(), "version 2".to_owned()));
+    sh(&format!(
+        "cd {other} && echo nonsense: >>rehome.yml && git {who} commit -qam bad && git push -q"
+    ));
+    stack
+        .rehome("deploy -y")
+        .exits(2)
+        .says("unknown key")
+        .says("git went back to");
+    assert_eq!(head(), second);
+    // Two ways: none is straight.
+    sh(&format!("cd {dir} && git {who} commit -q --allow-empty -m own"));
+    stack
+        .rehome("deploy -y")
+        .exits(3)
+        .says("git cannot go straight forward");
+    assert_eq!(served(), "version 2");
+}

@@ -11,12 +11,14 @@
 //! space     bytes and inodes at their borders
 //! mount     what it takes to mount a block volume, and to take that back
 //! hooks     what runs after the start, and what is left out
+//! deploying what runs beside a deployment, and when
 //! page      on which ports a maintenance page answers meanwhile
 //! ```
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod choice;
+mod deploying;
 mod doctor;
 mod hooks;
 mod mount;
