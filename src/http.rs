@@ -1,8 +1,8 @@
 //! Asks over HTTP and HTTPS, within limits: one request, one answer, redirects not followed. Blocking: whoever waits for
 //! something else meanwhile calls it in a thread.
 //!
-//! What is asked, and what an answer means, is known by the callers. Nothing that is said here names the address: it may
-//! be a secret.
+//! What is asked, and what an answer means, is known by the callers. Nothing that is said here names the address,
+//! which may be a secret: at most its host, when a certificate is for another.
 
 use std::io::{ErrorKind, Read};
 use std::time::Duration;
@@ -104,6 +104,8 @@ fn words(error: &Error, limit: Duration) -> String {
 fn of_io(error: &std::io::Error, limit: Duration) -> String {
     match error.kind() {
         ErrorKind::TimedOut | ErrorKind::WouldBlock => late(limit),
+        // What rustls says of a certificate comes this way.
+        ErrorKind::InvalidData => format!("no secure connection: {error}"),
         ErrorKind::UnexpectedEof => "the connection was closed before a response".to_owned(),
         _ => error.to_string(),
     }

@@ -457,3 +457,43 @@ fn git_goes_forward_before_a_deployment_and_back_when_it_does_not_come_about() {
         .says("git cannot go straight forward");
     assert_eq!(served(), "version 2");
 }
+
+#[test]
+fn https_is_asked_from_this_machine_and_only_whom_it_trusts_is_believed() {
+    let stack = stack();
+    let dir = stack.dir.join("sub");
+    let d = dir.display();
+    sh(&format!(
+        "cd {d} && openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=ca 2>/dev/null
+         openssl req -newkey rsa:2048 -nodes -keyout key.pem -out req.pem -subj /CN=localhost 2>/dev/null
+         openssl x509 -req -in req.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -out cert.pem \
+             -extfile <(echo subjectAltName=DNS:localhost) 2>/dev/null"
+    ));
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let mut server = std::process::Command::new("openssl")
+        .args(["s_server", "-quiet", "-www", "-accept", &free.to_string()])
+        .args(["-key", "key.pem", "-cert", "cert.pem"])
+        .current_dir(&dir)
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    stack.file(
+        "rehome.yml",
+        &format!(
+            "version: 1\ndeploy: {{ stable: 1s, pull: false }}\nchecks: [ {{ http: 'https://localhost:{free}/', body: 's_server', within: 2s }} ]\n"
+        ),
+    );
+    let ca = dir.join("ca.pem");
+    let trusted = stack.rehome_env("deploy -y", &[("SSL_CERT_FILE", ca.to_str().unwrap())]);
+    let unknown = stack.rehome("deploy -y");
+    server.kill().unwrap();
+    server.wait().unwrap();
+    trusted.exits(0).says("answered 200");
+    unknown.exits(10).says("no secure connection");
+}
