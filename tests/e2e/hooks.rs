@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use crate::support::{BUSYBOX, Stack, sh, try_sh};
+use crate::support::{BUSYBOX, Run, Stack, sh, try_sh, wait_for};
 
 /// Serves `index.html` on port 8000; `VERSION` is what the deployment changes.
 fn compose(version: &str) -> String {
@@ -496,4 +496,34 @@ fn https_is_asked_from_this_machine_and_only_whom_it_trusts_is_believed() {
     server.wait().unwrap();
     trusted.exits(0).says("answered 200");
     unknown.exits(10).says("no secure connection");
+}
+
+#[test]
+fn the_container_of_a_hook_goes_with_ctrl_c_and_after_kill_9_with_the_rollback() {
+    let stack = stack();
+    stack.file("docker-compose.yml", &compose("2"));
+    stack.file(
+        "rehome.yml",
+        "version: 1\ndeploy: { pull: false }\nhooks:\n  before_start:\n    - { service: app, how: run, run: [sleep, '1000'] }\n",
+    );
+    let one_off = || {
+        sh(&format!(
+            "docker ps -q --filter label=com.docker.compose.project={} --filter label=com.docker.compose.oneoff=True",
+            stack.name
+        ))
+    };
+    for signal in ["INT", "KILL"] {
+        let child = stack.command("deploy -y", &[]).spawn().unwrap();
+        wait_for("the hook's container", || !one_off().is_empty());
+        sh(&format!("kill -{signal} {}", child.id()));
+        let ended = Run::of(child.wait_with_output().unwrap());
+        if signal == "KILL" {
+            assert_ne!(one_off(), "", "nobody was there to remove it");
+            stack.rehome("rollback -y").exits(0);
+        } else {
+            ended.exits(10);
+        }
+        assert_eq!(one_off(), "", "{signal}");
+        assert_eq!(stack.exec("app", "wget -qO- http://localhost:8000/"), "version 1");
+    }
 }
