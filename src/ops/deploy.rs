@@ -8,6 +8,7 @@ use crate::model::{Failure, Result, RunId, ServiceName};
 use crate::observe::deploy::DeploySeen;
 use crate::plan::deploy::{DeployPlan, DeployWanted, Hooks, back_plan, deploy_plan};
 use crate::state::Lock;
+use crate::steps::Hook;
 use crate::steps::deploy::{ComposeFile, Dump};
 
 /// What the command line asks for.
@@ -141,7 +142,7 @@ async fn look(app: &App, request: &DeployRequest) -> Result<(DeploySeen, DeployW
         true => Hooks::default(),
         false => {
             let hooks = app.settings.deploy_hooks(&seen.world);
-            has_variables(app, &hooks)?;
+            has_variables(app, hooks.all())?;
             hooks
         }
     };
@@ -178,9 +179,9 @@ fn compose_file(app: &App) -> Result<Option<ComposeFile>> {
 }
 
 /// A hook is not begun that wants what nobody has.
-fn has_variables(app: &App, hooks: &Hooks) -> Result<()> {
+pub(super) fn has_variables<'a>(app: &App, hooks: impl IntoIterator<Item = &'a Hook>) -> Result<()> {
     let known = app.located.variables(&app.options.project.env)?;
-    for hook in hooks.all() {
+    for hook in hooks {
         if let Some(name) = hook.env.iter().find(|name| !known.contains_key(*name)) {
             return Err(Failure::refused(format!(
                 "the hook `{}` wants {name}, which is not set",
