@@ -38,24 +38,44 @@ impl Engine {
         limit: Duration,
         on_line: &mut (dyn FnMut(&str) + Send),
     ) -> Result<ExecOutput> {
+        let exec = Exec {
+            command,
+            user,
+            dir: None,
+            env: Vec::new(),
+        };
+        self.exec_as(id, exec, limit, on_line).await
+    }
+
+    /// The same, with all that can be said of it.
+    ///
+    /// # Errors
+    /// As [`Engine::exec`]. The command goes on when its time is up: the engine cannot end one.
+    pub async fn exec_as(
+        &self,
+        id: &ContainerId,
+        exec: Exec<'_>,
+        limit: Duration,
+        on_line: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<ExecOutput> {
+        let command = exec.command;
         let what = || format!("cannot run `{}` in container {}", command.join(" "), id.short());
         let options = CreateExecOptions {
             cmd: Some(command.to_vec()),
-            user: user.map(str::to_owned),
+            user: exec.user.map(str::to_owned),
+            working_dir: exec.dir.map(str::to_owned),
+            env: (!exec.env.is_empty()).then_some(exec.env),
             attach_stdout: Some(true),
             attach_stderr: Some(true),
             ..CreateExecOptions::default()
         };
-        let exec = self
-            .docker
+        // A migration may say nothing for long.
+        let docker = self.patient(limit);
+        let exec = docker
             .create_exec(id.as_str(), options)
             .await
             .map_err(failed(what()))?;
-        let started = self
-            .docker
-            .start_exec(&exec.id, None)
-            .await
-            .map_err(failed(what()))?;
+        let started = docker.start_exec(&exec.id, None).await.map_err(failed(what()))?;
         let StartExecResults::Attached {
             mut output,
             input: _input,
@@ -186,6 +206,18 @@ impl Engine {
             stderr,
         })
     }
+}
+
+/// A command for a running container. Its environment is secret: it has no `Debug`.
+pub struct Exec<'a> {
+    /// The program and its arguments.
+    pub command: &'a [String],
+    /// As whom, if not the container's own user.
+    pub user: Option<&'a str>,
+    /// In which directory, if not the container's own.
+    pub dir: Option<&'a str>,
+    /// `NAME=value`, beside what the container has.
+    pub env: Vec<String>,
 }
 
 /// What a command reads.

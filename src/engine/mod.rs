@@ -26,7 +26,7 @@ use crate::model::{Failure, Result};
 
 pub use connect::{EngineHost, HostSource, Wanted as HostWanted, resolve_host};
 pub use containers::{Container, Health, Mount, MountKind, State, same_path};
-pub use exec::{ExecOutput, Stdin};
+pub use exec::{Exec, ExecOutput, Stdin};
 pub use health::{Gate, Meant};
 pub use helper::{HelperJob, HelperMount, Network, Pace};
 pub use image::Image;

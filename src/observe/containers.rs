@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{ContainerSeen, Looked, Observer, ServiceSeen, VolumeMount};
+use super::{ContainerSeen, Framework, Looked, Observer, ServiceSeen, VolumeMount};
 use crate::compose::project::{Condition, Mount, Service, VolumesSource, would_remake};
 use crate::datastore::{Kind, PostgresVersion};
 use crate::engine::{Container, MountKind, same_path};
@@ -114,19 +114,10 @@ impl Observer<'_> {
             Some(Kind::Postgres) if ask => self.data_directory(container).await?,
             _ => None,
         };
-        let manage_py = if ask && container.state.is_up() {
-            let directory = if container.working_dir.is_empty() {
-                "/"
-            } else {
-                &container.working_dir
-            };
-            let path = format!("{}/manage.py", directory.trim_end_matches('/'));
-            self.engine
-                .path_exists(&container.id, &path)
-                .await?
-                .then_some(path)
+        let frameworks = if ask && container.state.is_up() {
+            self.frameworks(container).await?
         } else {
-            None
+            Vec::new()
         };
         Ok(ContainerSeen {
             id: container.id.clone(),
@@ -136,10 +127,22 @@ impl Observer<'_> {
             outdated,
             anonymous,
             data_directory,
-            manage_py,
+            frameworks,
             command: container.command.clone(),
             ports: container.ports.clone(),
         })
+    }
+
+    async fn frameworks(&self, container: &Container) -> Result<Vec<Framework>> {
+        let directory = container.working_dir.trim_end_matches('/');
+        let mut found = Vec::new();
+        for framework in Framework::ALL {
+            let path = format!("{directory}/{}", framework.known_by());
+            if self.engine.path_exists(&container.id, &path).await? {
+                found.push(framework);
+            }
+        }
+        Ok(found)
     }
 
     /// The data directory of a running server, as it says itself (trap 5); what its environment says if it cannot be

@@ -68,7 +68,8 @@ impl App {
     async fn find(options: Options) -> Result<Self> {
         let located = compose::locate(&options.project)?;
         // Before anything that needs an engine: a mistake in it is one without.
-        let settings = Settings::load(options.config.as_deref(), &located)?;
+        let mut settings = Settings::load(options.config.as_deref(), &located)?;
+        let located = settings.with_variants(located, &options.project.env)?;
         let host = engine::resolve_host(&options.engine)?;
         let local = host.is_local();
         let engine = Engine::connect(host).await.map_err(|failure| match local {

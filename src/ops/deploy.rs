@@ -3,17 +3,19 @@
 use std::path::PathBuf;
 
 use super::execute::{Finish, RunFacts, Running};
+use super::git::{self, Pulled};
 use super::guard::{Loss, Planned as Guarded, guard_hooks};
-use super::{App, MoveRequest, doctor, move_};
+use super::{App, MoveRequest, doctor, env_setting, move_};
 use crate::compose::{Located, project};
-use crate::model::config::Strategy;
+use crate::model::config::{Git, Strategy};
 use crate::model::{Failure, Result, RunId, ServiceName};
 use crate::observe::deploy::DeploySeen;
-use crate::plan::deploy::{DeployPlan, DeployWanted, First, back_plan, deploy_plan};
+use crate::plan::deploy::{DeployPlan, DeployWanted, First, Hooks, back_plan, deploy_plan};
 use crate::plan::doctor::{Finding, Severity};
 use crate::plan::{self, Destination};
 use crate::state::Lock;
-use crate::steps::deploy::{DeployStep, Dump};
+use crate::steps::Hook;
+use crate::steps::deploy::{ComposeFile, DeployStep, Dump};
 
 /// What the command line asks for.
 #[derive(Debug, Clone, Default)]
@@ -47,9 +49,17 @@ pub struct PlannedDeploy {
     /// The project's files afterwards.
     after: Located,
     lock: Option<Lock>,
+    pulled: Option<Pulled>,
 }
 
 impl PlannedDeploy {
+    /// Nobody said yes to it: what was pulled goes back.
+    pub async fn leave(self, app: &App) {
+        if let Some(pulled) = self.pulled {
+            pulled.take_back(app).await;
+        }
+    }
+
     /// Runs it.
     ///
     /// # Errors
@@ -62,22 +72,66 @@ impl PlannedDeploy {
             before: app.located.clone(),
             after: self.after,
             page: None,
+            pulled: self.pulled,
         };
+        let pulled = running.pulled.clone();
         let DeployPlan { facts, steps } = self.plan;
-        running.begin(app, (RunFacts::Deploy(facts), steps), lock).await
+        let finish = running.begin(app, (RunFacts::Deploy(facts), steps), lock).await;
+        if let (Err(_), Some(pulled)) = (&finish, pulled) {
+            pulled.take_back(app).await;
+        }
+        finish
     }
 }
 
-/// Looks at the world and plans the deployment.
+/// Looks at the world and plans the deployment, after git went forward where that is configured: then the project is
+/// another, and `app` is opened anew.
 ///
 /// # Errors
 /// Refuses in words whatever can be known beforehand to go wrong.
-pub async fn plan_deploy(app: &App, request: &DeployRequest) -> Result<PlannedDeploy> {
+pub async fn plan_deploy(app: &mut App, request: &DeployRequest) -> Result<PlannedDeploy> {
     let lock = if request.dry_run { None } else { Some(app.lock()?) };
     app.no_unfinished_run()?;
     if lock.is_some() {
         app.engine.remove_left_helpers(&app.project.name).await?;
     }
+    let pulled = match app.settings.deploy.git {
+        Git::Pull => git::pull(app, request.dry_run).await?,
+        Git::None => None,
+    };
+    let planned = async {
+        if pulled.is_some() {
+            let locked = app.project.name.clone();
+            *app = App::open(app.options.clone()).await?;
+            if app.project.name != locked {
+                return Err(Failure::refused(format!(
+                    "what git brought is project {}, and no longer {locked}",
+                    app.project.name
+                ))
+                .data("nothing was changed")
+                .hint("its volumes would be others: keep the name with `name:` in the Compose file or -p"));
+            }
+        }
+        plan_as_it_is(app, request).await
+    };
+    match planned.await {
+        Ok((plan, after)) => Ok(PlannedDeploy {
+            plan,
+            after,
+            lock,
+            pulled,
+        }),
+        Err(failure) => {
+            if let Some(pulled) = pulled {
+                pulled.take_back(app).await;
+            }
+            Err(failure)
+        }
+    }
+}
+
+/// Plans from the files as they are now.
+async fn plan_as_it_is(app: &App, request: &DeployRequest) -> Result<(DeployPlan, Located)> {
     let (seen, mut wanted) = look(app, request).await?;
     let mut after = app.located.clone();
     if let Some(root) = &request.first {
@@ -91,13 +145,14 @@ pub async fn plan_deploy(app: &App, request: &DeployRequest) -> Result<PlannedDe
         DeployStep::Dump(dump) => Some(Guarded::Dump(dump)),
         _ => None,
     });
+    let later = plan.facts.on_failure.iter().chain(&plan.facts.after_finish);
     let loss = Loss {
         allowed: request.allow_data_loss,
         no_backup: request.no_backup,
     };
-    guard_hooks(app, steps, loss).await?;
+    guard_hooks(app, steps.chain(later.map(Guarded::Hook)), loss).await?;
     nothing_at_risk(app, &request.despite).await?;
-    Ok(PlannedDeploy { plan, after, lock })
+    Ok((plan, after))
 }
 
 /// The homes of a project that has no data yet: on the block volume before anything is started, so that none of it ever
@@ -149,11 +204,21 @@ async fn nothing_at_risk(app: &App, despite: &[String]) -> Result<()> {
 /// # Errors
 /// When it kept nothing, or the world cannot be looked at.
 pub(super) async fn plan_back(app: &App, run: &RunId, lock: Option<Lock>) -> Result<PlannedDeploy> {
-    let (seen, wanted) = look(app, &DeployRequest::default()).await?;
+    // It runs none.
+    let request = DeployRequest {
+        no_hooks: true,
+        ..DeployRequest::default()
+    };
+    let (seen, wanted) = look(app, &request).await?;
     let spares = app.engine.spares(&app.project.name).await?;
     let plan = back_plan(&seen, &wanted, run, &spares)?;
     let after = app.located.clone();
-    Ok(PlannedDeploy { plan, after, lock })
+    Ok(PlannedDeploy {
+        plan,
+        after,
+        lock,
+        pulled: None,
+    })
 }
 
 async fn look(app: &App, request: &DeployRequest) -> Result<(DeploySeen, DeployWanted)> {
@@ -162,6 +227,14 @@ async fn look(app: &App, request: &DeployRequest) -> Result<(DeploySeen, DeployW
         .observer(&app.looking())
         .look_for_deploy(&settings.require)
         .await?;
+    let hooks = match request.no_hooks {
+        true => Hooks::default(),
+        false => {
+            let hooks = app.settings.deploy_hooks(&seen.world);
+            has_variables(app, hooks.all())?;
+            hooks
+        }
+    };
     let wanted = DeployWanted {
         only: request.only.clone(),
         first: None,
@@ -171,10 +244,7 @@ async fn look(app: &App, request: &DeployRequest) -> Result<(DeploySeen, DeployW
         dump: !request.no_backup,
         no_dump: settings.no_dump.clone(),
         rolling: (settings.strategy == Strategy::Rolling).then_some(settings.drain),
-        hooks: match request.no_hooks {
-            true => Vec::new(),
-            false => app.settings.hooks(&seen.world),
-        },
+        hooks,
         checks: app.settings.checks.clone(),
         stop_timeout: app.settings.stop_timeout,
         stable: settings.stable,
@@ -182,8 +252,41 @@ async fn look(app: &App, request: &DeployRequest) -> Result<(DeploySeen, DeployW
         keep: settings.keep_images,
         older: older(app, &seen)?,
         commit: commit(&app.located.directory).await,
+        compose_file: compose_file(app)?,
     };
     Ok((seen, wanted))
+}
+
+/// What `COMPOSE_FILE` in `.env` has to be, if it is not, and variants are why.
+fn compose_file(app: &App) -> Result<Option<ComposeFile>> {
+    if app.settings.variants.is_empty() {
+        return Ok(None);
+    }
+    let setting = env_setting(app, false)?;
+    Ok((!setting.current).then_some(ComposeFile {
+        dotenv: setting.dotenv,
+        value: setting.compose_file,
+    }))
+}
+
+/// A hook is not begun that wants what nobody has.
+pub(super) fn has_variables<'a>(app: &App, hooks: impl IntoIterator<Item = &'a Hook>) -> Result<()> {
+    let known = app.located.variables(&app.options.project.env)?;
+    for hook in hooks {
+        if let Some(name) = hook.env.iter().find(|name| !known.contains_key(*name)) {
+            return Err(Failure::refused(format!(
+                "the hook `{}` wants {name}, which is not set",
+                hook.run.join(" ")
+            ))
+            .cause("it stands in its `env` in rehome.yml")
+            .data("nothing was changed")
+            .hint(format!(
+                "set it in {} or in the environment",
+                app.located.dotenv.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The runs that kept something to go back to, oldest first.

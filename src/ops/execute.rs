@@ -1,6 +1,7 @@
 //! Carries a plan through: opens the run, drives the saga, closes it with a report and a line of history. What is said
 //! at the end is in `of_move` and `of_deploy`.
 
+mod after;
 mod of_deploy;
 mod of_move;
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::App;
+use super::git::Pulled;
 use crate::compose::Located;
 use crate::engine::Published;
 use crate::event::{Event, Outcome};
@@ -31,6 +33,8 @@ pub(super) struct Running {
     pub after: Located,
     /// Somebody's own maintenance page.
     pub page: Option<String>,
+    /// What git brought, which goes back with the run.
+    pub pulled: Option<Pulled>,
 }
 
 /// What a journal keeps so that another process can go on.
@@ -42,6 +46,8 @@ pub(super) struct Header {
     pub before: Located,
     pub after: Located,
     pub facts: RunFacts,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pulled: Option<Pulled>,
 }
 
 /// What was said about the plan of a run.
@@ -101,6 +107,7 @@ impl Running {
             before: self.before,
             after: self.after,
             facts,
+            pulled: self.pulled,
         };
         let saga = Plan {
             run: dir.id().clone(),
@@ -117,8 +124,15 @@ impl Running {
         }
         let cx = world(app, &header, &dir);
         let store = FileStore::create(&dir.journal())?;
-        let ended = executor(app).run(saga, store, &cx).await?;
-        Ok(finish(app, &dir, &header, &cx.downtime, ended).await)
+        let began = match &header.facts {
+            RunFacts::Deploy(facts) => Some(after::began(app, facts, dir.id())),
+            RunFacts::Move(_) => None,
+        };
+        let ended = executor(app).run(saga, store, &cx).await;
+        if let Some(began) = began {
+            began.end(app).await;
+        }
+        Ok(finish(app, &dir, &header, &cx, ended?).await)
     }
 }
 
@@ -149,24 +163,19 @@ pub(super) fn world(app: &App, header: &Header, dir: &RunDir) -> Cx {
         downtime: Downtime::of_run(dir.path()),
         last_round: std::sync::Mutex::default(),
         maintenance: Maintenance::of_run(header.facts.answered(), dir.path()),
+        env: app.options.project.env.clone(),
     }
 }
 
 /// Writes the report and the history, and says how it ended.
-pub(super) async fn finish(
-    app: &App,
-    dir: &RunDir,
-    header: &Header,
-    downtime: &Downtime,
-    ended: Ended,
-) -> Finish {
+pub(super) async fn finish(app: &App, dir: &RunDir, header: &Header, cx: &Cx, ended: Ended) -> Finish {
     let Ended {
         outcome,
         failure,
         state,
     } = ended;
     let run = dir.id().clone();
-    let measured = downtime.measured();
+    let measured = cx.downtime.measured();
     let verified: Vec<String> = state.reports().into_iter().filter_map(|r| r.detail).collect();
     let report = json!({
         "run": run,
@@ -215,11 +224,25 @@ pub(super) async fn finish(
         )),
         (failure, _) => failure,
     };
+    let files_went_back = match (&header.pulled, outcome) {
+        (Some(pulled), Outcome::RolledBack | Outcome::Failed) => pulled.take_back(app).await,
+        _ => false,
+    };
+    if let RunFacts::Deploy(facts) = &header.facts {
+        after::hooks(app, facts, cx, outcome).await;
+        after::ended(app, facts, (&run, outcome, &state), failure.as_ref()).await;
+    }
     let summary = match &header.facts {
         RunFacts::Move(facts) if outcome == Outcome::Done => {
             of_move::summary(facts, &run, &verified, measured)
         }
-        RunFacts::Deploy(facts) => of_deploy::summary(facts, dir, (outcome, &state), &verified, measured),
+        RunFacts::Deploy(facts) => of_deploy::summary(
+            facts,
+            dir,
+            (outcome, &state, files_went_back),
+            &verified,
+            measured,
+        ),
         RunFacts::Move(_) => Vec::new(),
     };
     Finish {

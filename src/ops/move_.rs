@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::App;
 use super::app::entropy;
+use super::deploy::has_variables;
 use super::execute::{Finish, RunFacts, Running};
 use super::guard::{Loss, Planned as Guarded, guard_hooks};
 use super::page::PageRequest;
@@ -103,6 +104,7 @@ pub async fn plan_move(app: &App, request: &MoveRequest) -> Result<Planned> {
     let world = app.look(&run, &depth(app, &wanted)).await?;
     let hooks = app.settings.hooks(&world);
     if !request.no_hooks {
+        has_variables(app, &hooks)?;
         wanted.hooks = hooks;
     }
     let base = project::load(&app.compose, &app.base_files()).await?;
@@ -128,6 +130,7 @@ pub async fn plan_move(app: &App, request: &MoveRequest) -> Result<Planned> {
             before: app.located.clone(),
             after,
             page,
+            pulled: None,
         },
         lock,
     })

@@ -100,7 +100,7 @@ pub async fn recover(app: &App, wanted: Option<&RunId>, back: bool, dry_run: boo
             ended.failure = None;
         }
         drop(lock);
-        let finished = finish(app, &run.dir, &header, &cx.downtime, ended).await;
+        let finished = finish(app, &run.dir, &header, &cx, ended).await;
         return Ok(Recovery::Finished(Box::new(finished)));
     }
     Err(Failure::bug("a recovery without a lock"))

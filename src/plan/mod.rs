@@ -22,8 +22,8 @@ use crate::datastore::Kind;
 use crate::model::{Failure, Home, Owner, Result, ServiceName, VolumeKey, VolumeName, nearest};
 use crate::observe::{ContainerSeen, ServiceSeen, VolumeSeen, World};
 use crate::steps::{
-    Copying, Delta, ExpectedMount, Hook, HttpCheck, MakeHomes, Making, MoveStep, Moving, PreCopy, Prove,
-    Start, Starting, Stop, Stopping, Switch, Target, Tidy, Verify, Writer,
+    Check, Copying, Delta, ExpectedMount, Hook, HookPlace, MakeHomes, Making, MoveStep, Moving, PreCopy,
+    Prove, Start, Starting, Stop, Stopping, Switch, Target, Tidy, Verify, Writer,
 };
 
 pub use facts::{Facts, MovePlan, VolumeFacts};
@@ -75,7 +75,7 @@ pub struct Wanted {
     /// What runs after the start.
     pub hooks: Vec<Hook>,
     /// What must answer.
-    pub checks: Vec<HttpCheck>,
+    pub checks: Vec<Check>,
     /// Four hex digits for new volume names.
     pub suffix: String,
     /// Where the override is written and how the project finds it.
@@ -187,25 +187,19 @@ pub fn move_plan(
         limit: START_LIMIT,
     }));
     let mut left_out = Vec::new();
+    let up = |name: &ServiceName| world.service(name).is_some_and(ServiceSeen::is_up);
     for hook in &wanted.hooks {
-        if world.service(&hook.service).is_some_and(ServiceSeen::is_up) {
+        if runs_in(hook, up) {
             steps.push(MoveStep::Hook(hook.clone()));
         } else {
-            left_out.push(format!(
-                "the hook `{}` is left out: service `{}` does not run",
-                hook.run.join(" "),
-                hook.service
-            ));
+            left_out.push(left_out_hook(hook));
         }
     }
     for check in &wanted.checks {
-        if world.service(&check.service).is_some_and(ServiceSeen::is_up) {
-            steps.push(MoveStep::HttpCheck(check.clone()));
+        if check.service.as_ref().is_none_or(up) {
+            steps.push(MoveStep::Check(check.clone()));
         } else {
-            left_out.push(format!(
-                "the check {} is left out: service `{}` does not run",
-                check.url, check.service
-            ));
+            left_out.push(left_out_check(check));
         }
     }
     steps.push(MoveStep::Tidy(Tidy::default()));
@@ -244,6 +238,28 @@ pub fn first_homes(
     Ok(volumes)
 }
 
+/// Whether a hook has what it runs in, when these services are up.
+fn runs_in(hook: &Hook, up: impl Fn(&ServiceName) -> bool) -> bool {
+    match &hook.place {
+        HookPlace::Exec { service } => up(service),
+        HookPlace::Run { .. } | HookPlace::Here {} => true,
+    }
+}
+
+fn left_out_hook(hook: &Hook) -> String {
+    let service = hook.place.service().map_or("", ServiceName::as_str);
+    let command = hook.run.join(" ");
+    format!("the hook `{command}` is left out: service `{service}` does not run")
+}
+
+fn left_out_check(check: &Check) -> String {
+    let service = check.service.as_ref().map_or("", ServiceName::as_str);
+    format!(
+        "the check {} is left out: service `{service}` does not run",
+        check.question
+    )
+}
+
 /// Which volumes move.
 fn choose<'a>(world: &'a World, wanted: &Wanted) -> Result<Vec<&'a VolumeSeen>> {
     let known = || world.volumes.iter().map(|v| v.key.as_str());
@@ -265,8 +281,14 @@ fn choose<'a>(world: &'a World, wanted: &Wanted) -> Result<Vec<&'a VolumeSeen>> 
         }
     }
     let services = || world.services.iter().map(|s| s.name.as_str());
-    let hooks = wanted.hooks.iter().map(|h| ("hook", &h.service));
-    let checks = wanted.checks.iter().map(|c| ("check", &c.service));
+    let hooks = wanted
+        .hooks
+        .iter()
+        .filter_map(|h| Some(("hook", h.place.service()?)));
+    let checks = wanted
+        .checks
+        .iter()
+        .filter_map(|c| Some(("check", c.service.as_ref()?)));
     for (what, name) in hooks.chain(checks) {
         if world.service(name).is_none() {
             let failure = Failure::refused(format!(

@@ -23,9 +23,9 @@ mod tidy;
 mod verify;
 mod world;
 
-pub use check::HttpCheck;
+pub use check::Check;
 pub use delta::Delta;
-pub use hook::{Hook, OnFailure};
+pub use hook::{Hook, HookPlace, OnFailure};
 pub use make_homes::MakeHomes;
 pub use page::Maintenance;
 pub use pre_copy::PreCopy;
@@ -60,10 +60,11 @@ crate::step_set! {
         Start(Start),
         /// Proves that it works there.
         Prove(Prove),
-        /// Runs a command in a service.
+        /// Runs a command.
         Hook(Hook),
-        /// Asks a service over HTTP.
-        HttpCheck(HttpCheck),
+        /// Asks until the answer is as it should be.
+        #[serde(alias = "http_check")]
+        Check(Check),
         /// Removes the run's own leftovers.
         Tidy(Tidy),
     }

@@ -1,5 +1,6 @@
 //! What steps work on: one engine, one project, one run.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,10 +9,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::compose::{Compose, Located};
-use crate::engine::{Engine, HelperJob, HelperMount, Pace};
+use crate::engine::{Container, Engine, HelperJob, HelperMount, Pace};
 use crate::event::{Event, Events};
 use crate::helper::protocol::{Answer, Line, Request};
-use crate::model::{Failure, Owner, ProjectName, Result, RunId, VolumeKey, VolumeName};
+use crate::model::{Failure, Owner, ProjectName, Result, RunId, ServiceName, VolumeKey, VolumeName};
 use crate::saga::Interrupt;
 
 use super::page::Maintenance;
@@ -44,6 +45,8 @@ pub struct Cx {
     pub last_round: Mutex<Option<Duration>>,
     /// What answers meanwhile.
     pub maintenance: Maintenance,
+    /// The environment of this process, for what runs on this machine. Its values are secrets.
+    pub env: BTreeMap<String, String>,
 }
 
 /// The project's files before and after the switch.
@@ -315,6 +318,30 @@ impl Cx {
             Line::Note { text } => self.events.warn(text),
             Line::Turn { .. } | Line::Answer(_) | Line::Failed { .. } => {}
         }
+    }
+
+    /// The running containers of a service; there is one at least.
+    ///
+    /// # Errors
+    /// When there is none, or the engine does not answer.
+    pub async fn all_running(&self, service: &ServiceName) -> Result<Vec<Container>> {
+        let mut containers = self.engine.project_containers(&self.project).await?;
+        containers.retain(|c| !c.one_off && c.service.as_ref() == Some(service) && c.state.is_up());
+        match containers.is_empty() {
+            true => Err(Failure::environment(format!(
+                "service `{service}` has no running container"
+            ))),
+            false => Ok(containers),
+        }
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// As [`Cx::all_running`].
+    pub async fn running(&self, service: &ServiceName) -> Result<Container> {
+        let mut all = self.all_running(service).await?;
+        Ok(all.swap_remove(0))
     }
 
     /// Waits until the engine answers: the way back must outlive a restart of the engine.

@@ -12,6 +12,7 @@ mod doctor;
 mod example;
 mod failures;
 mod happy;
+mod hooks;
 mod killed;
 mod ledger;
 mod maintenance;

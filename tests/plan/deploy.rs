@@ -7,7 +7,7 @@ use rehome::datastore::Kind;
 use rehome::engine::{MountKind, Spare, State};
 use rehome::model::{ContainerId, Failure, Home, RunId};
 use rehome::observe::deploy::{DatabaseSeen, DeploySeen, Elsewhere, ServiceMore};
-use rehome::plan::deploy::{Becomes, DeployPlan, DeployWanted, back_plan, deploy_plan, render};
+use rehome::plan::deploy::{Becomes, DeployPlan, DeployWanted, Hooks, back_plan, deploy_plan, render};
 use rehome::steps::deploy::{DataMount, DeployStep};
 
 use super::support::{Condition, Describe, image, kms, service, service_name, volume_name};
@@ -62,7 +62,7 @@ fn wanted() -> DeployWanted {
         dump: true,
         no_dump: Vec::new(),
         rolling: None,
-        hooks: Vec::new(),
+        hooks: Hooks::default(),
         checks: Vec::new(),
         stop_timeout: None,
         stable: Duration::from_secs(5),
@@ -70,6 +70,7 @@ fn wanted() -> DeployWanted {
         keep: 3,
         older: Vec::new(),
         commit: None,
+        compose_file: None,
     }
 }
 

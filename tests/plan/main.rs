@@ -13,6 +13,7 @@
 //! space     bytes and inodes at their borders
 //! mount     what it takes to mount a block volume, and to take that back
 //! hooks     what runs after the start, and what is left out
+//! deploying what runs beside a deployment, and when
 //! page      on which ports a maintenance page answers meanwhile
 //! ```
 
@@ -20,6 +21,7 @@
 
 mod choice;
 mod deploy;
+mod deploying;
 mod doctor;
 mod hooks;
 mod mount;

@@ -8,7 +8,7 @@ use crate::ops::{App, DeployRequest, PlannedDeploy, plan_deploy};
 use crate::{plan, ui};
 
 pub(super) async fn run(cx: &Cx, args: Deploy) -> Result<Ending> {
-    let app = cx.open().await?;
+    let mut app = cx.open().await?;
     let request = DeployRequest {
         only: args.services,
         first: args.first,
@@ -21,7 +21,7 @@ pub(super) async fn run(cx: &Cx, args: Deploy) -> Result<Ending> {
         allow_data_loss: args.allow_data_loss,
         dry_run: args.dry_run,
     };
-    let planned = plan_deploy(&app, &request).await?;
+    let planned = plan_deploy(&mut app, &request).await?;
     execute(cx, &app, planned, args.dry_run).await
 }
 
@@ -33,7 +33,10 @@ pub(super) async fn execute(cx: &Cx, app: &App, planned: PlannedDeploy, dry_run:
         return Ok(Ending::Done);
     }
     cx.talk(&text);
-    if !ui::confirm("Do this?", cx.global.yes)? {
+    let confirmed = ui::confirm("Do this?", cx.global.yes);
+    if !matches!(confirmed, Ok(true)) {
+        planned.leave(app).await;
+        confirmed?;
         return Err(Failure::refused("not confirmed").data("nothing was changed"));
     }
     let finish = planned.run(app).await?;

@@ -21,6 +21,9 @@ pub struct Deploy {
     #[schemars(schema_with = "schemas::span")]
     pub drain: Duration,
 
+    /// What is done with the git repository that the files are in, before anything else.
+    pub git: Git,
+
     /// Pull the images of services that have no `build:`. Databases are never pulled.
     pub pull: bool,
 
@@ -64,11 +67,23 @@ pub enum Strategy {
     Rolling,
 }
 
+/// What a deployment does with the git repository that the files are in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Git {
+    /// Nothing.
+    #[default]
+    None,
+    /// Fetches, and goes forward to what the branch follows; back again if the deployment does not come about.
+    Pull,
+}
+
 impl Default for Deploy {
     fn default() -> Self {
         Self {
             strategy: Strategy::StopFirst,
             drain: Duration::from_secs(3),
+            git: Git::None,
             pull: true,
             build: true,
             no_dump: Vec::new(),

@@ -61,7 +61,7 @@ pub(super) fn data(outcome: Outcome, run: &RunId, state: &State) -> String {
 pub(super) fn summary(
     facts: &DeployFacts,
     dir: &RunDir,
-    (outcome, state): (Outcome, &State),
+    (outcome, state, files_went_back): (Outcome, &State, bool),
     verified: &[String],
     downtime: Option<Duration>,
 ) -> Vec<String> {
@@ -100,9 +100,12 @@ pub(super) fn summary(
             if !ran.is_empty() {
                 lines.push(format!("Going back did not undo: {}", ran.join("; ")));
             }
-            lines.push(
-                "The files still say what was just tried: the next deployment would try it again.".to_owned(),
-            );
+            if !files_went_back {
+                lines.push(
+                    "The files still say what was just tried: the next deployment would try it again."
+                        .to_owned(),
+                );
+            }
             lines.extend(dumps(facts, dir));
         }
         _ => lines.extend(dumps(facts, dir)),

@@ -8,6 +8,7 @@ use crate::model::{Failure, Result, RunId, ServiceName};
 use crate::observe::ServiceSeen;
 use crate::observe::deploy::DeploySeen;
 use crate::plan::starting_of;
+use crate::steps::Check;
 use crate::steps::deploy::{DeployStep, StayUp, Swap};
 
 /// Makes the plan.
@@ -61,8 +62,9 @@ pub fn back_plan(
         stable: wanted.stable,
         limit: wanted.limit,
     }));
-    let checks = wanted.checks.iter().filter(|check| up.contains(&check.service));
-    steps.extend(checks.map(|check| DeployStep::HttpCheck(check.clone())));
+    let runs = |check: &&Check| check.service.as_ref().is_none_or(|service| up.contains(service));
+    let checks = wanted.checks.iter().filter(runs);
+    steps.extend(checks.map(|check| DeployStep::Check(check.clone())));
     let data = same_data(seen, &up);
     let mounts = data.mounts.len();
     if mounts > 0 || !data.databases.is_empty() {
@@ -86,6 +88,8 @@ pub fn back_plan(
             services: services.collect(),
             dumped: Vec::new(),
             lasting: Vec::new(),
+            on_failure: Vec::new(),
+            after_finish: Vec::new(),
             mounts,
             warnings: vec![
                 "databases are not taken back: what was migrated stays migrated".to_owned(),

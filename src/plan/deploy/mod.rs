@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{grace_of, order, starting_of};
+use super::{grace_of, left_out_check, left_out_hook, order, runs_in, starting_of};
 use crate::datastore::{Kind, dump::can_dump};
 use crate::engine::MountKind;
 use crate::model::{ByteSize, Failure, Home, ProjectName, Result, RunId, ServiceName, nearest};
@@ -20,10 +20,10 @@ use crate::observe::deploy::{DatabaseSeen, DeploySeen, Elsewhere, ServiceMore};
 use crate::observe::{ServiceSeen, World};
 use crate::saga::Step;
 use crate::steps::deploy::{
-    Changing, DataMount, DeployStep, Dump, Dumping, Images, Roll, SameData, SameDatabase, Source, StayUp,
-    Swap, TidyKept,
+    Changing, ComposeFile, DataMount, DeployStep, Dump, Dumping, Images, Roll, SameData, SameDatabase,
+    Source, StayUp, Swap, TidyKept,
 };
-use crate::steps::{Hook, HttpCheck, MakeHomes, Moving, OnFailure, Switch, Target, Tidy};
+use crate::steps::{Check, Hook, MakeHomes, Moving, Switch, Target, Tidy};
 
 pub use back::back_plan;
 pub use text::render;
@@ -50,10 +50,10 @@ pub struct DeployWanted {
     pub no_dump: Vec<ServiceName>,
     /// Services that can be are rolled; so long have proxies to learn of it.
     pub rolling: Option<Duration>,
-    /// What runs after the start.
-    pub hooks: Vec<Hook>,
+    /// What runs, and when.
+    pub hooks: Hooks,
     /// What must answer.
-    pub checks: Vec<HttpCheck>,
+    pub checks: Vec<Check>,
     /// Limit for stopping each service.
     pub stop_timeout: Option<Duration>,
     /// For how long every container must run without a restart.
@@ -66,6 +66,41 @@ pub struct DeployWanted {
     pub older: Vec<RunId>,
     /// What `git` says is checked out.
     pub commit: Option<String>,
+    /// `COMPOSE_FILE` in `.env`, where it has to be another because of a variant.
+    pub compose_file: Option<ComposeFile>,
+}
+
+/// The hooks of a deployment, by when they run.
+#[derive(Debug, Clone, Default)]
+pub struct Hooks {
+    /// Before images are pulled or built.
+    pub before_pull: Vec<Hook>,
+    /// Before any container is replaced.
+    pub before_start: Vec<Hook>,
+    /// After the services started.
+    pub after_start: Vec<Hook>,
+    /// After they were seen to stay up.
+    pub after_healthy: Vec<Hook>,
+    /// After the way back of a deployment that failed.
+    pub on_failure: Vec<Hook>,
+    /// After a deployment that is done.
+    pub after_finish: Vec<Hook>,
+}
+
+impl Hooks {
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &Hook> {
+        let steps = [
+            &self.before_pull,
+            &self.before_start,
+            &self.after_start,
+            &self.after_healthy,
+        ];
+        steps
+            .into_iter()
+            .chain([&self.on_failure, &self.after_finish])
+            .flatten()
+    }
 }
 
 /// Where a project that has no data yet gets its homes.
@@ -102,8 +137,14 @@ pub struct DeployFacts {
     pub services: Vec<(ServiceName, Becomes)>,
     /// The databases that are dumped.
     pub dumped: Vec<Dumping>,
-    /// Hooks that change what going back does not give back.
+    /// Hooks that change what going back does not give back, by their titles.
     pub lasting: Vec<String>,
+    /// What runs after the way back has ended, if it fails.
+    #[serde(default)]
+    pub on_failure: Vec<Hook>,
+    /// What runs after it is done.
+    #[serde(default)]
+    pub after_finish: Vec<Hook>,
     /// How many mounts of data stay as they are.
     pub mounts: usize,
     /// What a careful person should know.
@@ -180,13 +221,26 @@ pub fn deploy_plan(seen: &DeploySeen, wanted: &DeployWanted) -> Result<DeployPla
     };
     let starting = starting_of(world, &up, count);
 
-    let mut steps = images(seen, wanted, &changing);
+    let runs_now = |name: &ServiceName| world.service(name).is_some_and(ServiceSeen::is_up);
+    let runs_then = |service: &ServiceName| up.contains(service);
+    let mut left_out = Vec::new();
+    let mut hooks_of = |hooks: &[Hook], up: &dyn Fn(&ServiceName) -> bool| -> Vec<DeployStep> {
+        let (run, not): (Vec<&Hook>, Vec<&Hook>) = hooks.iter().partition(|hook| runs_in(hook, up));
+        left_out.extend(not.into_iter().map(left_out_hook));
+        run.into_iter()
+            .map(|hook| DeployStep::Hook(hook.clone()))
+            .collect()
+    };
+    let hooks = &wanted.hooks;
+    let mut steps = hooks_of(&hooks.before_pull, &runs_now);
+    steps.extend(images(seen, wanted, &changing));
     let dumped = dumps(seen, wanted);
     steps.extend(
         dumped
             .iter()
             .map(|what| DeployStep::Dump(Dump { what: what.clone() })),
     );
+    steps.extend(hooks_of(&hooks.before_start, &runs_now));
     let (rolled, stopped): (Vec<&ServiceSeen>, Vec<&ServiceSeen>) =
         changing.iter().partition(|service| rolls(seen, wanted, service));
     let definitions = |services: &[&ServiceSeen]| {
@@ -220,16 +274,19 @@ pub fn deploy_plan(seen: &DeploySeen, wanted: &DeployWanted) -> Result<DeployPla
             limit: wanted.limit,
         }));
     }
-    let runs = |service: &ServiceName| up.contains(service);
-    let (hooks, left_out): (Vec<&Hook>, Vec<&Hook>) = wanted.hooks.iter().partition(|h| runs(&h.service));
-    steps.extend(hooks.iter().map(|hook| DeployStep::Hook((*hook).clone())));
+    steps.extend(hooks_of(&hooks.after_start, &runs_then));
     steps.push(DeployStep::StayUp(StayUp {
         services: starting,
         stable: wanted.stable,
         limit: wanted.limit,
     }));
-    let checks = wanted.checks.iter().filter(|check| runs(&check.service));
-    steps.extend(checks.map(|check| DeployStep::HttpCheck(check.clone())));
+    steps.extend(hooks_of(&hooks.after_healthy, &runs_then));
+    for check in &wanted.checks {
+        match check.service.as_ref().is_none_or(&runs_then) {
+            true => steps.push(DeployStep::Check(check.clone())),
+            false => left_out.push(left_out_check(check)),
+        }
+    }
     let mut data = same_data(seen, &up);
     if let Some(first) = first {
         data.mounts = first_mounts(world, &first.volumes);
@@ -238,6 +295,7 @@ pub fn deploy_plan(seen: &DeploySeen, wanted: &DeployWanted) -> Result<DeployPla
     if mounts > 0 || !data.databases.is_empty() {
         steps.push(DeployStep::SameData(data));
     }
+    steps.extend(wanted.compose_file.clone().map(DeployStep::ComposeFile));
     if first.is_some() {
         steps.push(DeployStep::Tidy(Tidy::default()));
     }
@@ -249,13 +307,11 @@ pub fn deploy_plan(seen: &DeploySeen, wanted: &DeployWanted) -> Result<DeployPla
         }));
     }
     let mut warnings = warnings(seen, wanted, &dumped, &services);
-    warnings.extend(left_out.iter().map(|hook| {
-        format!(
-            "the hook `{}` is left out: service `{}` does not run",
-            hook.run.join(" "),
-            hook.service
-        )
-    }));
+    warnings.extend(left_out);
+    let lasting = steps.iter().filter_map(|step| match step {
+        DeployStep::Hook(hook) if changes_for_good(hook) => Some(hook.title()),
+        _ => None,
+    });
     Ok(DeployPlan {
         facts: DeployFacts {
             project: world.project.clone(),
@@ -264,16 +320,22 @@ pub fn deploy_plan(seen: &DeploySeen, wanted: &DeployWanted) -> Result<DeployPla
             back_to: None,
             services,
             dumped,
-            lasting: hooks
-                .iter()
-                .filter(|h| h.on_failure == OnFailure::Stop)
-                .map(|h| h.title())
-                .collect(),
+            lasting: lasting.collect(),
+            on_failure: hooks.on_failure.clone(),
+            after_finish: hooks.after_finish.clone(),
             mounts,
             warnings,
         },
         steps,
     })
+}
+
+/// Whether going back would not undo what a hook did. Nobody knows what a command does: only what is known to look and
+/// change nothing, or to make files that the next deployment makes anew, is not counted.
+fn changes_for_good(hook: &Hook) -> bool {
+    let words: Vec<&str> = hook.run.iter().map(String::as_str).collect();
+    let harmless = ["--check", "--dry-run", "collectstatic"];
+    !words.iter().any(|word| harmless.contains(word)) && words != ["nginx", "-t"] && words != ["true"]
 }
 
 fn becomes(service: &ServiceSeen, more: &ServiceMore, wanted: &DeployWanted, ends: bool) -> Becomes {
@@ -442,8 +504,14 @@ fn first_mounts(world: &World, volumes: &[Moving]) -> Vec<DataMount> {
 
 fn check(seen: &DeploySeen, wanted: &DeployWanted) -> Result<()> {
     let world = &seen.world;
-    let hooks = wanted.hooks.iter().map(|h| ("hook", &h.service));
-    let checks = wanted.checks.iter().map(|c| ("check", &c.service));
+    let hooks = wanted
+        .hooks
+        .all()
+        .filter_map(|h| Some(("hook", h.place.service()?)));
+    let checks = wanted
+        .checks
+        .iter()
+        .filter_map(|c| Some(("check", c.service.as_ref()?)));
     let asked = wanted.only.iter().map(|s| ("command line", s));
     for (what, name) in hooks.chain(checks).chain(asked) {
         if world.service(name).is_none() {

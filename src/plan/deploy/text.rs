@@ -46,6 +46,14 @@ fn render_into(plan: &DeployPlan, out: &mut String) -> std::fmt::Result {
     if !facts.lasting.is_empty() {
         writeln!(out, "Going back does not undo: {}", facts.lasting.join("; "))?;
     }
+    for (when, hooks) in [
+        ("If it fails, after the way back", &facts.on_failure),
+        ("When it is done", &facts.after_finish),
+    ] {
+        for hook in hooks {
+            writeln!(out, "{when}: {}", hook.title())?;
+        }
+    }
     if !facts.dumped.is_empty() {
         let names: Vec<_> = facts.dumped.iter().map(|d| d.service.to_string()).collect();
         writeln!(out, "Dumped first, and read back: {}", names.join(", "))?;

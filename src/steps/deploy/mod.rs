@@ -1,6 +1,7 @@
 //! The steps of a deployment. What they share with a move (making containers, bringing them up, hooks, checks) lies
 //! one folder up.
 
+mod compose_file;
 mod dump;
 mod images;
 mod outgoing;
@@ -10,6 +11,7 @@ mod stay_up;
 mod swap;
 mod tidy;
 
+pub use compose_file::ComposeFile;
 pub use dump::{Dump, Dumping};
 pub use images::{Images, Source};
 pub use outgoing::{Changing, Outgoing};
@@ -19,7 +21,7 @@ pub use stay_up::StayUp;
 pub use swap::Swap;
 pub use tidy::TidyKept;
 
-use super::{Hook, HttpCheck, MakeHomes, Switch, Tidy};
+use super::{Check, Hook, MakeHomes, Switch, Tidy};
 
 /// Under this repository the images are tagged that a deployment replaced, so that no prune takes them (trap 35):
 /// `rehome-kept/PROJECT/SERVICE:RUN`.
@@ -45,10 +47,13 @@ crate::step_set! {
         Roll(Roll),
         /// Every container stays up.
         StayUp(StayUp),
-        /// Asks a service over HTTP.
-        HttpCheck(HttpCheck),
+        /// Asks until the answer is as it should be.
+        #[serde(alias = "http_check")]
+        Check(Check),
         /// The data is where it was, and the databases are the same ones.
         SameData(SameData),
+        /// Keeps `COMPOSE_FILE` right.
+        ComposeFile(ComposeFile),
         /// Removes the run's own leftovers.
         Tidy(Tidy),
         /// Lets go of what older deployments kept.
