@@ -90,6 +90,7 @@ mod tests {
             verified: Some("14 212 files".into()),
             from: Some("volume".into()),
             to: Some("/mnt/kms-data".into()),
+            commit: None,
         }
     }
 
