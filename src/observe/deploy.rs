@@ -43,6 +43,8 @@ pub struct ServiceMore {
     pub never_pulled: bool,
     /// The image of the files.
     pub image: Option<String>,
+    /// The engine has that image.
+    pub image_here: bool,
     /// How many containers it shall have.
     pub replicas: usize,
     /// What of its definition differs from what its containers were made of, by the key in the files. Never a value.
@@ -98,7 +100,9 @@ impl Observer<'_> {
                 let image = self.engine.find_image(container.image.as_str()).await?;
                 differs = differences(service, container, image.as_ref());
             }
+            let named = super::containers::image_of(service, self.project_name());
             let more = ServiceMore {
+                image_here: self.engine.find_image(&named).await?.is_some(),
                 active: service.active,
                 build: service.build,
                 never_pulled: matches!(service.pull_policy.as_deref(), Some("never" | "build")),

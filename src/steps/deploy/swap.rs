@@ -65,6 +65,8 @@ struct Old {
     id: ContainerId,
     name: String,
     image: ImageId,
+    /// Compose's hash of its definition.
+    definition: Option<String>,
     up: bool,
 }
 
@@ -96,7 +98,7 @@ impl Step for Swap {
         }
         let remade = match self.back_to {
             // Asked only now: what an image is, is known once it was pulled or built.
-            None => project::would_remake(&cx.compose, &cx.files.after, &made).await?,
+            None => project::would_remake(&cx.compose, &cx.files.after, &made, &BTreeMap::new()).await?,
             Some(_) => containers.iter().map(|c| c.name.clone()).collect(),
         };
         for changing in &self.services {
@@ -107,6 +109,7 @@ impl Step for Swap {
                 id: c.id.clone(),
                 name: c.name.clone(),
                 image: c.image.clone(),
+                definition: c.definition.clone(),
                 up: c.state.is_up(),
             }));
         }
@@ -190,13 +193,13 @@ impl Step for Swap {
         for old in &outgoing.containers {
             self.can_go_back(cx, old, &there, &spares).await?;
         }
-        let gone = |old: &&Old| !there.iter().any(|c| c.id == old.id);
+        let gone = |old: &&Old| !there.iter().any(|c| old.is(c, &spares));
         if outgoing.containers.iter().any(|old| old.up) {
             cx.downtime.begin(&*cx.events);
         }
         for changing in self.services.iter().rev() {
             let own = of_service(&there, &changing.service);
-            let is_old = |c: &&Container| outgoing.containers.iter().any(|old| old.id == c.id);
+            let is_old = |c: &&Container| outgoing.containers.iter().any(|old| old.is(c, &spares));
             let new: Vec<&Container> = own
                 .filter(|c| outgoing.concerns(&changing.service) && !is_old(c))
                 .collect();
@@ -224,6 +227,20 @@ impl Step for Swap {
             cx.engine.untag_image(&kept_reference(cx, &old.service)).await?;
         }
         Ok(())
+    }
+}
+
+impl Old {
+    /// Whether a container is this one. When the spare is gone, also one that was made again as it was: by a person, or
+    /// by a way back that a crash cut off after its last act.
+    fn is(&self, container: &Container, spares: &[&Spare]) -> bool {
+        let remade = || {
+            container.name == self.name
+                && container.image == self.image
+                && self.definition.is_some()
+                && container.definition == self.definition
+        };
+        container.id == self.id || (!spares.iter().any(|spare| spare.of == self.id) && remade())
     }
 }
 
@@ -288,7 +305,7 @@ impl Swap {
     }
 
     async fn can_go_back(&self, cx: &Cx, old: &Old, there: &[Container], spares: &[&Spare]) -> Result<()> {
-        if there.iter().any(|c| c.id == old.id) {
+        if there.iter().any(|c| old.is(c, spares)) {
             return Ok(());
         }
         let lost = |what: &str| {
@@ -297,11 +314,16 @@ impl Swap {
                 .data("its new container was left as it is; no data was touched")
         };
         if !spares.iter().any(|spare| spare.of == old.id) {
-            return Err(lost(&format!("the spare of container {}", old.name)));
+            let remake = format!(
+                "to make it again by hand, with files that say what they said then: docker compose -p {} up -d --no-deps --force-recreate {}",
+                cx.project, old.service
+            );
+            return Err(lost(&format!("the spare of container {}", old.name)).hint(remake));
         }
         match cx.engine.find_image(old.image.as_str()).await? {
             Some(_) => Ok(()),
-            None => Err(lost(&format!("image {}", old.image.short()))),
+            None => Err(lost(&format!("image {}", old.image.short()))
+                .hint("bring the image back: docker load, or docker pull by its digest")),
         }
     }
 
