@@ -356,7 +356,11 @@ mod tests {
     /// A run whose clock was left like this.
     fn left(clock: Clock) -> (tempfile::TempDir, Downtime) {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("downtime.json"), serde_json::to_vec(&clock).unwrap()).unwrap();
+        std::fs::write(
+            dir.path().join("downtime.json"),
+            serde_json::to_vec(&clock).unwrap(),
+        )
+        .unwrap();
         let downtime = Downtime::of_run(dir.path());
         (dir, downtime)
     }

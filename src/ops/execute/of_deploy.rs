@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::event::Outcome;
-use crate::model::{RunId, ServiceName, Span};
-use crate::plan::deploy::{Becomes, DeployFacts};
+use crate::model::{RunId, Span};
+use crate::plan::deploy::DeployFacts;
 use crate::saga::State;
 use crate::state::RunDir;
 use crate::steps::deploy::Dump;
@@ -16,22 +16,6 @@ pub(super) fn title(facts: &DeployFacts) -> String {
         (None, Some(commit)) => format!("deploy {commit}"),
         (None, None) => "deploy".to_owned(),
     }
-}
-
-/// The services that ran when the plan was made.
-pub(super) fn were_up(facts: &DeployFacts) -> Vec<&ServiceName> {
-    let ran = |becomes: &Becomes| {
-        matches!(
-            becomes,
-            Becomes::Replaced { .. } | Becomes::ReplacedIfNewImage | Becomes::Kept | Becomes::Unchanged
-        )
-    };
-    facts
-        .services
-        .iter()
-        .filter(|(_, b)| ran(b))
-        .map(|(name, _)| name)
-        .collect()
 }
 
 /// What became of the data, and of the services.

@@ -82,6 +82,9 @@ pub struct DeployFacts {
     pub back_to: Option<RunId>,
     /// The services, and what becomes of each.
     pub services: Vec<(ServiceName, Becomes)>,
+    /// The services that ran when the plan was made.
+    #[serde(default)]
+    pub were_up: Vec<ServiceName>,
     /// The databases that are dumped.
     pub dumped: Vec<ServiceName>,
     /// Hooks that change what going back does not give back.
@@ -220,6 +223,7 @@ pub fn deploy_plan(seen: &DeploySeen, wanted: &DeployWanted) -> Result<DeployPla
             commit: wanted.commit.clone(),
             back_to: None,
             services,
+            were_up: were_up(world),
             dumped: dumped.into_iter().map(|d| d.service).collect(),
             lasting: hooks
                 .iter()
@@ -231,6 +235,11 @@ pub fn deploy_plan(seen: &DeploySeen, wanted: &DeployWanted) -> Result<DeployPla
         },
         steps,
     })
+}
+
+fn were_up(world: &World) -> Vec<ServiceName> {
+    let up = world.services.iter().filter(|s| s.is_up());
+    up.map(|s| s.name.clone()).collect()
 }
 
 fn becomes(service: &ServiceSeen, more: &ServiceMore, wanted: &DeployWanted, ends: bool) -> Becomes {

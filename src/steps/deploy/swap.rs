@@ -315,7 +315,7 @@ impl Swap {
         };
         if !spares.iter().any(|spare| spare.of == old.id) {
             let remake = format!(
-                "to make it again by hand, with files that say what they said then: docker compose -p {} up -d --no-deps --force-recreate {}",
+                "to make it again by hand, with files that say what they said then: docker compose -p {} up -d --force-recreate {}",
                 cx.project, old.service
             );
             return Err(lost(&format!("the spare of container {}", old.name)).hint(remake));

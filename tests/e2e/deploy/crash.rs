@@ -27,7 +27,10 @@ fn points() -> Vec<String> {
 
 fn share() -> Vec<String> {
     let full = std::env::var("REHOME_CAMPAIGN").is_ok_and(|v| v == "full");
-    points().into_iter().step_by(if full { 1 } else { SHARE }).collect()
+    points()
+        .into_iter()
+        .step_by(if full { 1 } else { SHARE })
+        .collect()
 }
 
 /// Up, and about to become version 2.
@@ -60,13 +63,16 @@ fn a_deployment_that_was_killed_is_taken_back() {
         stack.rehome_env("rollback", &[("REHOME_CRASH_AT", moment)]);
         if !moment.is_empty() {
             let again = stack.rehome("rollback");
-            let over = again.code == 3 && again.err.contains("was rolled back");
+            let over = again.code == 3 && again.err.contains("is rolled back already");
             assert!(again.code == 0 || over, "at {point}: {}", again.err);
         }
         wait_for("the containers", || stack.running() == ["app", "store"]);
         assert_same(&made_of(stack), &before);
         assert_eq!(kept(stack), (0, 0), "at {point}");
-        assert!(site.written("log").starts_with(&log), "lines were lost at {point}");
+        assert!(
+            site.written("log").starts_with(&log),
+            "lines were lost at {point}"
+        );
     }
 }
 
@@ -80,7 +86,10 @@ fn a_deployment_that_was_killed_is_finished() {
         dies(&site, "deploy -y", &point);
         stack.rehome("resume").exits(0);
         assert_eq!(stack.running(), ["app", "store"], "at {point}");
-        assert!(site.written("log").starts_with(&log), "lines were lost at {point}");
+        assert!(
+            site.written("log").starts_with(&log),
+            "lines were lost at {point}"
+        );
         let runs = stack.exec("app", "cat /www/version");
         assert_eq!(runs, tag.to_string(), "at {point}");
         let migrated = site.written("migrated");

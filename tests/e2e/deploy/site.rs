@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::stacks::free_port;
-use crate::support::{BUSYBOX, Run, Stack, sh, wait_for};
+use crate::support::{BUSYBOX, Run, Stack, sh, try_sh, wait_for};
 
 /// What a version of `app` does when it starts. It is well when nothing is said here.
 #[derive(Clone, Copy, Default)]
@@ -26,16 +26,19 @@ pub struct Version<'a> {
 }
 
 /// Images that go when the test ends; after the containers that are made of them.
-struct Images(String);
+pub struct Images(pub String);
 
 impl Drop for Images {
     fn drop(&mut self) {
-        // The tags of Rehome too.
-        sh(&format!(
-            "docker image ls --format '{{{{.Repository}}}}:{{{{.Tag}}}}' \
-             | {{ grep -E '(^|/){}(/|:)' || true; }} | xargs -r docker rmi -f >/dev/null",
+        // What was pulled anew leaves an image without a tag behind.
+        let output = try_sh(&format!(
+            "docker image ls --format '{{{{.Repository}}}} {{{{if eq .Tag \"<none>\"}}}}{{{{.ID}}}}{{{{else}}}}{{{{.Repository}}}}:{{{{.Tag}}}}{{{{end}}}}' \
+             | awk '$1 ~ \"(^|/){}/app$\" {{ print $2 }}' | xargs -r docker rmi -f >/dev/null",
             self.0
         ));
+        if !output.status.success() && !std::thread::panicking() {
+            panic!("images are left: {}", String::from_utf8_lossy(&output.stderr));
+        }
     }
 }
 
@@ -70,17 +73,20 @@ impl Site {
     healthcheck: {{ test: ["CMD", "test", "-e", "/tmp/up"], interval: 1s, retries: 5 }}
   once:
     image: {BUSYBOX}
+    pull_policy: never
     command: ["sh", "-c", "echo ran >> /data/once"]
     environment: {{ COLOUR: "${{COLOUR:-blue}}" }}
     volumes: ["data:/data"]
   store:
     image: {BUSYBOX}
+    pull_policy: never
     command: ["sh", "-c", "trap 'exit 0' TERM; while true; do cat /proc/uptime >> /data/log; sleep 0.1; done"]
     volumes: ["data:/data"]
     stop_grace_period: 2s
     healthcheck: {{ test: ["CMD", "test", "-s", "/data/log"], interval: 1s, retries: 5 }}
   side:
     image: {BUSYBOX}
+    pull_policy: never
     command: ["sleep", "1000000"]
     environment: {{ COLOUR: "${{COLOUR:-blue}}" }}
     init: true
@@ -111,8 +117,16 @@ volumes:
     /// Makes an image of `app` without a builder. Its version is its tag; two with one tag differ all the same.
     pub fn make(&self, image: &str, version: Version) {
         let (_, tag) = image.rsplit_once(':').unwrap();
-        let health = if version.unwell { "true" } else { "touch /www/health" };
-        let starts = if version.starts.is_empty() { "true" } else { version.starts };
+        let health = if version.unwell {
+            "true"
+        } else {
+            "touch /www/health"
+        };
+        let starts = if version.starts.is_empty() {
+            "true"
+        } else {
+            version.starts
+        };
         let migrates = if version.migrates.is_empty() {
             "echo whole $VERSION >> /data/migrated"
         } else {
@@ -177,7 +191,12 @@ pub fn made_of(stack: &Stack) -> BTreeMap<String, Value> {
             // An anonymous volume stays with its container by being named; what is mounted in the end is compared.
             let host = container["HostConfig"].as_object_mut().unwrap();
             host.remove("Binds");
-            for mount in host.get_mut("Mounts").and_then(Value::as_array_mut).into_iter().flatten() {
+            for mount in host
+                .get_mut("Mounts")
+                .and_then(Value::as_array_mut)
+                .into_iter()
+                .flatten()
+            {
                 if mount["Type"] == "volume" {
                     mount.as_object_mut().unwrap().remove("Source");
                 }
@@ -232,11 +251,16 @@ pub fn assert_same(now: &BTreeMap<String, Value>, before: &BTreeMap<String, Valu
 fn flat(value: &Value) -> BTreeMap<String, Value> {
     let below = |key: &str, value: &Value| -> Vec<(String, Value)> {
         let leaves = flat(value).into_iter();
-        leaves.map(|(path, leaf)| (format!("/{key}{path}"), leaf)).collect()
+        leaves
+            .map(|(path, leaf)| (format!("/{key}{path}"), leaf))
+            .collect()
     };
     match value {
         Value::Object(map) => map.iter().flat_map(|(key, value)| below(key, value)).collect(),
-        Value::Array(list) => (0..).zip(list).flat_map(|(n, value)| below(&format!("{n}"), value)).collect(),
+        Value::Array(list) => (0..)
+            .zip(list)
+            .flat_map(|(n, value)| below(&format!("{n}"), value))
+            .collect(),
         leaf => BTreeMap::from([(String::new(), leaf.clone())]),
     }
 }
@@ -270,9 +294,12 @@ const PACE: Duration = Duration::from_millis(5);
 /// Somebody who asks a port all the time.
 pub struct Client {
     over: Arc<AtomicBool>,
-    heard: Arc<Mutex<Vec<(Instant, Option<String>)>>>,
+    heard: Arc<Mutex<Vec<Asked>>>,
     thread: Option<JoinHandle<()>>,
 }
+
+/// When a request was made, and its answer if there was one.
+type Asked = (Instant, Option<String>);
 
 /// What a client heard.
 #[derive(Debug)]
@@ -315,7 +342,10 @@ impl Client {
         let now = Instant::now();
         wait_for("an answer", || {
             let heard = self.heard.lock().unwrap();
-            heard.iter().rev().any(|(asked, answer)| *asked > now && answer.is_some())
+            heard
+                .iter()
+                .rev()
+                .any(|(asked, answer)| *asked > now && answer.is_some())
         });
     }
 
