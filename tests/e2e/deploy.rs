@@ -186,7 +186,8 @@ fn trap_36_an_image_that_is_healthy_and_then_fails_the_check_goes_back() {
 #[test]
 fn trap_36_a_migration_that_fails_half_way_goes_back_and_says_what_stays() {
     let site = Site::up();
-    let migrates = "echo half >> /data/migrated; echo no such table >&2; exit 7";
+    // As long as it takes, the new version is served.
+    let migrates = "echo half >> /data/migrated; sleep 1; echo no such table >&2; exit 7";
     site.next(
         "2",
         Version {
