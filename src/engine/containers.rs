@@ -57,6 +57,8 @@ pub struct Container {
     pub pid: Option<i64>,
     /// The Compose files that it was made with, as Compose noted them.
     pub config_files: Vec<PathBuf>,
+    /// Compose's hash of the definition that it was made from.
+    pub definition: Option<String>,
     /// The user it runs as, as configured; empty is root.
     pub user: String,
     /// Working directory.

@@ -191,22 +191,21 @@ fn twin(inspect: ContainerInspectResponse) -> Result<Twin> {
         .map(|(name, endpoint)| (name, asked_for(endpoint, &id)))
         .collect();
     networks.sort_by(|a, b| a.0.cmp(&b.0));
-    // Anonymous volumes go along: they are in no list but that of what is mounted.
+    // Anonymous volumes go along: they are asked for without a name, if at all, and only what is mounted has it.
     let named: Vec<_> = host.binds.iter().flatten().cloned().collect();
-    let listed: Vec<_> = host
-        .mounts
-        .iter()
-        .flatten()
-        .filter_map(|m| m.target.clone())
-        .collect();
     for mount in inspect.mounts.unwrap_or_default() {
         let (Some("volume"), Some(volume), Some(destination)) =
             (mount.typ.as_deref(), mount.name, mount.destination)
         else {
             continue;
         };
+        let mut asked = host.mounts.iter_mut().flatten();
+        if let Some(asked) = asked.find(|m| m.target.as_ref() == Some(&destination)) {
+            asked.source = Some(volume);
+            continue;
+        }
         let there = |bind: &String| bind.split(':').nth(1) == Some(destination.as_str());
-        if !named.iter().any(there) && !listed.contains(&destination) {
+        if !named.iter().any(there) {
             host.binds
                 .get_or_insert_default()
                 .push(format!("{volume}:{destination}"));

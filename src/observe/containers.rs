@@ -1,6 +1,6 @@
 //! Services and their containers; the questions that only a running server can answer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{ContainerSeen, Framework, Looked, Observer, ServiceSeen, VolumeMount};
@@ -29,7 +29,7 @@ impl Observer<'_> {
             .cloned()
             .collect();
         let outdated = if ask {
-            would_remake(self.compose, self.located, &made).await?
+            self.outdated(&made, all).await?
         } else {
             BTreeSet::new()
         };
@@ -93,6 +93,30 @@ impl Observer<'_> {
             });
         }
         Ok(services)
+    }
+
+    /// The containers that Compose would make anew. An image that is not there yet is another one than any that runs.
+    async fn outdated(&self, made: &[ServiceName], all: &[Container]) -> Result<BTreeSet<String>> {
+        let mut outdated = BTreeSet::new();
+        let mut instead = BTreeMap::new();
+        for name in made {
+            let Some(service) = self.project.services.get(name) else {
+                continue;
+            };
+            let image = image_of(service, self.project_name());
+            if self.engine.find_image(&image).await?.is_some() {
+                continue;
+            }
+            let own = all
+                .iter()
+                .filter(|c| !c.one_off && c.service.as_ref() == Some(name));
+            for container in own {
+                outdated.insert(container.name.clone());
+                instead.insert(name.clone(), container.image.clone());
+            }
+        }
+        outdated.extend(would_remake(self.compose, self.located, made, &instead).await?);
+        Ok(outdated)
     }
 
     async fn container(
@@ -240,7 +264,7 @@ fn attached_to(service: &Service) -> Vec<ServiceName> {
 }
 
 /// The image that its containers are made from; Compose names one that it builds after project and service.
-fn image_of(service: &Service, project: &ProjectName) -> String {
+pub(super) fn image_of(service: &Service, project: &ProjectName) -> String {
     service
         .image
         .clone()

@@ -45,6 +45,8 @@ pub struct ServiceMore {
     pub never_pulled: bool,
     /// The image of the files.
     pub image: Option<String>,
+    /// The engine has that image.
+    pub image_here: bool,
     /// How many containers it shall have.
     pub replicas: usize,
     /// Why two generations of it cannot run side by side; `None` if they can.
@@ -98,7 +100,9 @@ impl Observer<'_> {
         let mut services = BTreeMap::new();
         for service in self.project.services.values() {
             let differs = self.differs(service, &all).await?;
+            let named = super::containers::image_of(service, self.project_name());
             let more = ServiceMore {
+                image_here: self.engine.find_image(&named).await?.is_some(),
                 active: service.active,
                 build: service.build,
                 never_pulled: matches!(service.pull_policy.as_deref(), Some("never" | "build")),

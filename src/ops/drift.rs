@@ -1,6 +1,8 @@
 //! Drift: the stack runs with other Compose files than the project is read with (trap 29). Said in one line by every
 //! command that opens a project.
 
+use std::collections::BTreeMap;
+
 use super::App;
 use crate::compose::project::would_remake;
 use crate::compose::{Dotenv, Override};
@@ -67,7 +69,7 @@ pub async fn drift(app: &App) -> Result<Option<Drift>> {
         let mut same = containers.iter().filter(|c| c.name == name);
         same.any(|c| other_volume(app, c).is_some())
     };
-    if let Ok(remade) = would_remake(&app.compose, &app.located, &services).await {
+    if let Ok(remade) = would_remake(&app.compose, &app.located, &services, &BTreeMap::new()).await {
         others.retain(|(_, name, _)| remade.contains(*name) || elsewhere(name));
     }
     let Some((_, _, with)) = others.first() else {

@@ -369,7 +369,7 @@ impl RunFacts {
     fn were_up(&self) -> Vec<&ServiceName> {
         match self {
             Self::Move(facts) => facts.stopped.iter().chain(&facts.untouched).collect(),
-            Self::Deploy(facts) => of_deploy::were_up(facts),
+            Self::Deploy(facts) => facts.were_up.iter().collect(),
         }
     }
 }

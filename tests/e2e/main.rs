@@ -8,6 +8,7 @@ mod before;
 mod boot;
 mod commands;
 mod crash;
+mod deploy;
 mod doctor;
 mod example;
 mod failures;

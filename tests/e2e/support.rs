@@ -379,6 +379,7 @@ impl Drop for Stack {
              [ -z \"$vols\" ] || docker volume rm -f $(echo \"$vols\" | sort -u) >/dev/null; \
              nets=$(docker network ls -q --filter label=com.docker.compose.project={name}); \
              [ -z \"$nets\" ] || docker network rm $nets >/dev/null; \
+             docker image ls --format '{{{{.Repository}}}}:{{{{.Tag}}}}' --filter reference='rehome-kept/{name}/*' | xargs -r docker rmi >/dev/null; \
              rm -rf {}",
             self.dir.parent().expect("a base").display()
         ));

@@ -19,6 +19,7 @@ fn seen() -> DeploySeen {
         active: true,
         build: false,
         never_pulled: false,
+        image_here: true,
         image: Some("example/app:1".to_owned()),
         replicas: 1,
         alone: server.then(|| "it may write to /data".to_owned()),

@@ -19,6 +19,7 @@ fn seen() -> DeploySeen {
         active,
         build: false,
         never_pulled: false,
+        image_here: true,
         image: Some("registry.example/app:1".to_owned()),
         replicas: 1,
         alone: None,

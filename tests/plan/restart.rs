@@ -16,6 +16,7 @@ fn seen(world: World, differs: &[(&str, &[&str])]) -> DeploySeen {
         active: true,
         build: false,
         never_pulled: false,
+        image_here: true,
         image: None,
         replicas: 1,
         alone: None,

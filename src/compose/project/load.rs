@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
 use crate::child::Ended;
-use crate::model::{Failure, Result, ServiceName};
+use crate::model::{Failure, ImageId, Result, ServiceName};
 
 use super::super::locate::Located;
 use super::super::runner::{Call, Compose};
@@ -89,7 +89,8 @@ fn unset_in(line: &str) -> Option<&str> {
 /// made from another definition or image than the files name.
 ///
 /// Compose is asked itself, as a dry run: what `config --hash` prints is another hash than that of the label as soon
-/// as a service has an `env_file`.
+/// as a service has an `env_file`. It would stop at an image that the engine does not have yet; `instead` names another
+/// one for such a service.
 ///
 /// # Errors
 /// In Compose's own words.
@@ -97,6 +98,7 @@ pub async fn would_remake(
     compose: &Compose,
     located: &Located,
     services: &[ServiceName],
+    instead: &BTreeMap<ServiceName, ImageId>,
 ) -> Result<BTreeSet<String>> {
     if services.is_empty() {
         return Ok(BTreeSet::new());
@@ -106,7 +108,16 @@ pub async fn would_remake(
         .chain(services.iter().map(ServiceName::as_str))
         .map(str::to_owned)
         .collect();
-    rehearse(compose, located, &arguments, |action| action == "Recreate").await
+    let counts: fn(&str) -> bool = |action| action == "Recreate";
+    if instead.is_empty() {
+        return rehearse(compose, located, &arguments, counts).await;
+    }
+    let images = instead
+        .iter()
+        .map(|(name, image)| (name.as_str(), serde_json::json!({ "image": image.as_str() })));
+    let services: serde_json::Map<_, _> = images.map(|(name, image)| (name.to_owned(), image)).collect();
+    let file = temporary(&serde_json::json!({ "services": services }).to_string())?;
+    rehearse(compose, &located.with_file(file.path()), &arguments, counts).await
 }
 
 /// The containers that a call would do something to, by what Compose says of itself in a dry run.
@@ -199,13 +210,7 @@ async fn model(compose: &Compose, located: &Located) -> Result<String> {
 
 /// Resolves the project with one service more, which mounts these volumes.
 async fn with_probe(compose: &Compose, located: &Located, keys: &[String]) -> Result<Ended> {
-    let failed =
-        |error: std::io::Error| Failure::environment("cannot write a temporary file").because(&error);
-    let mut file = tempfile::Builder::new()
-        .suffix(".yaml")
-        .tempfile()
-        .map_err(failed)?;
-    file.write_all(unused::probe(keys).as_bytes()).map_err(failed)?;
+    let file = temporary(&unused::probe(keys))?;
     let mut ended = compose
         .attempt(located, Call::new(MODEL).every_profile().with_file(file.path()))
         .await?;
@@ -213,6 +218,18 @@ async fn with_probe(compose: &Compose, located: &Located, keys: &[String]) -> Re
         ended.stdout = unused::without_probe(&ended.stdout)?;
     }
     Ok(ended)
+}
+
+/// A Compose file for one call.
+fn temporary(text: &str) -> Result<tempfile::NamedTempFile> {
+    let failed =
+        |error: std::io::Error| Failure::environment("cannot write a temporary file").because(&error);
+    let mut file = tempfile::Builder::new()
+        .suffix(".yaml")
+        .tempfile()
+        .map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)?;
+    Ok(file)
 }
 
 /// The services of the active profiles.

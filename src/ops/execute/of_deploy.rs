@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use crate::datastore::dump;
 use crate::event::Outcome;
-use crate::model::{RunId, ServiceName, Span};
-use crate::plan::deploy::{Becomes, DeployFacts};
+use crate::model::{RunId, Span};
+use crate::plan::deploy::DeployFacts;
 use crate::saga::State;
 use crate::state::RunDir;
 use crate::steps::deploy::Dump;
@@ -20,22 +20,6 @@ pub(super) fn title(facts: &DeployFacts) -> String {
         (None, Some(commit)) => format!("deploy {commit}"),
         (None, None) => "deploy".to_owned(),
     }
-}
-
-/// The services that ran when the plan was made.
-pub(super) fn were_up(facts: &DeployFacts) -> Vec<&ServiceName> {
-    let ran = |becomes: &Becomes| {
-        matches!(
-            becomes,
-            Becomes::Replaced { .. } | Becomes::ReplacedIfNewImage | Becomes::Kept | Becomes::Unchanged
-        )
-    };
-    facts
-        .services
-        .iter()
-        .filter(|(_, b)| ran(b))
-        .map(|(name, _)| name)
-        .collect()
 }
 
 /// What became of the data, and of the services.

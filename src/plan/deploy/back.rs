@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Becomes, DeployFacts, DeployPlan, DeployWanted, changing_of, same_data};
+use super::{Becomes, DeployFacts, DeployPlan, DeployWanted, changing_of, same_data, were_up};
 use crate::engine::Spare;
 use crate::model::{Failure, Result, RunId, ServiceName};
 use crate::observe::ServiceSeen;
@@ -86,6 +86,7 @@ pub fn back_plan(
             commit: wanted.commit.clone(),
             back_to: Some(run.clone()),
             services: services.collect(),
+            were_up: were_up(world),
             dumped: Vec::new(),
             lasting: Vec::new(),
             on_failure: Vec::new(),

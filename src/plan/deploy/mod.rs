@@ -135,6 +135,9 @@ pub struct DeployFacts {
     pub back_to: Option<RunId>,
     /// The services, and what becomes of each.
     pub services: Vec<(ServiceName, Becomes)>,
+    /// The services that ran when the plan was made.
+    #[serde(default)]
+    pub were_up: Vec<ServiceName>,
     /// The databases that are dumped.
     pub dumped: Vec<Dumping>,
     /// Hooks that change what going back does not give back, by their titles.
@@ -210,6 +213,9 @@ pub fn deploy_plan(seen: &DeploySeen, wanted: &DeployWanted) -> Result<DeployPla
         .iter()
         .filter(|s| of(&s.name).is_some_and(Becomes::may_change))
         .collect();
+    for service in &changing {
+        image_there(service, seen, wanted)?;
+    }
     let up: Vec<ServiceName> = services
         .iter()
         .filter(|(_, becomes)| becomes.is_up_afterwards())
@@ -319,6 +325,7 @@ pub fn deploy_plan(seen: &DeploySeen, wanted: &DeployWanted) -> Result<DeployPla
             commit: wanted.commit.clone(),
             back_to: None,
             services,
+            were_up: were_up(world),
             dumped,
             lasting: lasting.collect(),
             on_failure: hooks.on_failure.clone(),
@@ -336,6 +343,11 @@ fn changes_for_good(hook: &Hook) -> bool {
     let words: Vec<&str> = hook.run.iter().map(String::as_str).collect();
     let harmless = ["--check", "--dry-run", "collectstatic"];
     !words.iter().any(|word| harmless.contains(word)) && words != ["nginx", "-t"] && words != ["true"]
+}
+
+fn were_up(world: &World) -> Vec<ServiceName> {
+    let up = world.services.iter().filter(|s| s.is_up());
+    up.map(|s| s.name.clone()).collect()
 }
 
 fn becomes(service: &ServiceSeen, more: &ServiceMore, wanted: &DeployWanted, ends: bool) -> Becomes {
@@ -423,17 +435,19 @@ fn fetched(more: &ServiceMore, wanted: &DeployWanted) -> Option<Source> {
     (wanted.pull && !more.never_pulled && more.image.is_some()).then_some(Source::Pull)
 }
 
+/// The same of a service: the image of a database is pulled by whoever upgrades the database.
+fn is_fetched(service: &ServiceSeen, more: &ServiceMore, wanted: &DeployWanted) -> Option<Source> {
+    let kept = service.server.is_some() && !service.containers.is_empty();
+    fetched(more, wanted).filter(|_| !kept)
+}
+
 fn images(seen: &DeploySeen, wanted: &DeployWanted, changing: &[&ServiceSeen]) -> Vec<DeployStep> {
     let mut by_source: BTreeMap<bool, (Source, Vec<(ServiceName, String)>)> = BTreeMap::new();
     for service in changing {
-        // The image of a database is pulled by whoever upgrades the database.
-        if service.server.is_some() && !service.containers.is_empty() {
-            continue;
-        }
         let Some(more) = seen.services.get(&service.name) else {
             continue;
         };
-        if let Some(source) = fetched(more, wanted) {
+        if let Some(source) = is_fetched(service, more, wanted) {
             let reference = more.image.clone().unwrap_or_else(|| service.image.clone());
             let entry = by_source.entry(more.build).or_insert((source, Vec::new()));
             entry.1.push((service.name.clone(), reference));
@@ -554,6 +568,25 @@ fn check(seen: &DeploySeen, wanted: &DeployWanted) -> Result<()> {
         return Err(other_data(first, &seen.elsewhere));
     }
     Ok(())
+}
+
+/// The image that a service is made from is there, or will be fetched.
+fn image_there(service: &ServiceSeen, seen: &DeploySeen, wanted: &DeployWanted) -> Result<()> {
+    let Some(more) = seen.services.get(&service.name).filter(|more| !more.image_here) else {
+        return Ok(());
+    };
+    if is_fetched(service, more, wanted).is_some() {
+        return Ok(());
+    }
+    let name = &service.name;
+    let image = more.image.as_deref().unwrap_or(&service.image);
+    let verb = if more.build { "build" } else { "pull" };
+    Err(Failure::refused(format!(
+        "service `{name}` needs image {image}, which the engine does not have"
+    ))
+    .cause(format!("this deployment does not {verb} it"))
+    .data("nothing was changed")
+    .hint(format!("docker compose -p {} {verb} {name}", seen.world.project)))
 }
 
 pub(super) fn no_such_service(world: &World, what: &str, name: &ServiceName) -> Failure {

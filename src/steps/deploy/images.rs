@@ -3,6 +3,7 @@
 //! Undo gives each reference back to the image that had it: otherwise the next `docker compose up` would take the new
 //! one, which was just found not to work.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,9 @@ use crate::steps::Cx;
 
 /// A slow registry and a large image, or a build from nothing.
 const LIMIT: Duration = Duration::from_secs(2 * 3600);
+
+/// So many lines of a build that failed are shown: the builder repeats the last ones of the command that did.
+const SHOWN: usize = 15;
 
 /// Where images come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,17 +80,30 @@ impl Step for Images {
             }
         };
         arguments.extend(self.services.iter().map(|(name, _)| name.as_str()));
+        let mut last = VecDeque::with_capacity(SHOWN);
         let mut on_line = |line: &str| {
+            if !line.trim().is_empty() {
+                if last.len() == SHOWN {
+                    last.pop_front();
+                }
+                last.push_back(line.to_owned());
+            }
             cx.events.tell(Event::HookOutput {
                 service: "compose".to_owned(),
                 line: line.to_owned(),
             });
         };
-        let call = Call::new(arguments).limit(LIMIT).lines(&mut on_line);
-        tokio::select! {
+        let call = Call::new(arguments).limit(LIMIT).all_lines(&mut on_line);
+        let ran = tokio::select! {
             biased;
-            () = cx.interrupt.raised() => Err(Failure::interrupted("interrupted")),
-            ran = cx.compose.run(&cx.files.after, call) => ran.map(|_| ()),
+            () = cx.interrupt.raised() => return Err(Failure::interrupted("interrupted")),
+            ran = cx.compose.run(&cx.files.after, call) => ran,
+        };
+        match (ran, self.source) {
+            (Ok(_), _) => Ok(()),
+            // Compose says only that a command failed; what the command said is in its output.
+            (Err(failure), Source::Build { .. }) => Err(failure.cause(last.make_contiguous().join("\n"))),
+            (Err(failure), Source::Pull) => Err(failure),
         }
     }
 

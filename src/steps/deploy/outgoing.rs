@@ -1,6 +1,7 @@
 //! What a deployment replaces, and what it keeps of it: the receipt of the steps that put new containers in the place of
 //! old ones.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -82,7 +83,23 @@ pub(super) struct Old {
     pub id: ContainerId,
     pub name: String,
     pub image: ImageId,
+    /// Compose's hash of its definition.
+    pub definition: Option<String>,
     pub up: bool,
+}
+
+impl Old {
+    /// Whether a container is this one. When the spare is gone, also one that was made again as it was: by a person, or
+    /// by a way back that a crash cut off after its last act.
+    pub fn is(&self, container: &Container, spares: &[Spare]) -> bool {
+        let remade = || {
+            container.name == self.name
+                && container.image == self.image
+                && self.definition.is_some()
+                && container.definition == self.definition
+        };
+        container.id == self.id || (!spares.iter().any(|spare| spare.of == self.id) && remade())
+    }
 }
 
 impl Outgoing {
@@ -95,7 +112,7 @@ impl Outgoing {
             .filter(|c| of_service(&containers, &c.service).next().is_some())
             .map(|c| c.service.clone())
             .collect();
-        let remade = project::would_remake(&cx.compose, &cx.files.after, &made).await?;
+        let remade = project::would_remake(&cx.compose, &cx.files.after, &made, &BTreeMap::new()).await?;
         let concerned = |c: &&Changing| {
             let own = || of_service(&containers, &c.service);
             own().any(|now| remade.contains(&now.name)) || own().count() < c.count
@@ -114,6 +131,7 @@ impl Outgoing {
                 id: c.id.clone(),
                 name: c.name.clone(),
                 image: c.image.clone(),
+                definition: c.definition.clone(),
                 up: c.state.is_up(),
             }));
         }
@@ -132,16 +150,17 @@ impl Outgoing {
     pub(super) fn newcomers<'a>(
         &'a self,
         there: &'a [Container],
+        spares: &'a [Spare],
         service: &'a ServiceName,
     ) -> impl Iterator<Item = &'a Container> {
-        let is_old = |c: &&Container| self.containers.iter().any(|old| old.id == c.id);
+        let is_old = |c: &&Container| self.containers.iter().any(|old| old.is(c, spares));
         of_service(there, service).filter(move |c| self.concerns(service) && !is_old(c))
     }
 
     /// Before anything is taken away: is there what to go back to?
     pub(super) async fn can_come_back(&self, cx: &Cx, there: &[Container], spares: &[Spare]) -> Result<()> {
         for old in &self.containers {
-            if there.iter().any(|c| c.id == old.id) {
+            if there.iter().any(|c| old.is(c, spares)) {
                 continue;
             }
             let lost = |what: &str| {
@@ -150,10 +169,14 @@ impl Outgoing {
                     .data("its new container was left as it is; no data was touched")
             };
             if !spares.iter().any(|spare| spare.of == old.id) {
-                return Err(lost(&format!("the spare of container {}", old.name)));
+                return Err(lost(&format!("the spare of container {}", old.name)).hint(format!(
+                    "to make it again by hand, with files that say what they said then: docker compose -p {} up -d --force-recreate {}",
+                    cx.project, old.service
+                )));
             }
             if cx.engine.find_image(old.image.as_str()).await?.is_none() {
-                return Err(lost(&format!("image {}", old.image.short())));
+                return Err(lost(&format!("image {}", old.image.short()))
+                    .hint("bring the image back: docker load, or docker pull by its digest"));
             }
         }
         Ok(())
@@ -164,7 +187,7 @@ impl Outgoing {
         let there = cx.engine.project_containers(&cx.project).await?;
         for old in &self.containers {
             // One of that name was made by an undo that was killed: newcomers are gone by now.
-            let is_there = there.iter().any(|c| c.id == old.id || c.name == old.name);
+            let is_there = there.iter().any(|c| old.is(c, spares) || c.name == old.name);
             if let Some(spare) = spares.iter().find(|spare| spare.of == old.id)
                 && !is_there
             {

@@ -58,7 +58,8 @@ impl Step for Roll {
             }
             self.make_beside(cx, changing, still.len()).await?;
             let all = cx.engine.project_containers(&cx.project).await?;
-            let new: Vec<&Container> = outgoing.newcomers(&all, &changing.service).collect();
+            let spares = spares_of_run(cx).await?;
+            let new: Vec<&Container> = outgoing.newcomers(&all, &spares, &changing.service).collect();
             if new.len() < changing.count {
                 return Err(Failure::environment(format!(
                     "service `{}` has {} new containers instead of {}",
@@ -80,9 +81,12 @@ impl Step for Roll {
 
     async fn verify(&self, cx: &Cx, outgoing: &Outgoing) -> Result<Option<String>> {
         let containers = cx.engine.project_containers(&cx.project).await?;
+        let spares = spares_of_run(cx).await?;
         let mut said = Vec::new();
         for changing in self.services.iter().filter(|c| outgoing.concerns(&c.service)) {
-            let new: Vec<_> = outgoing.newcomers(&containers, &changing.service).collect();
+            let new: Vec<_> = outgoing
+                .newcomers(&containers, &spares, &changing.service)
+                .collect();
             if new.iter().filter(|c| c.state.is_up()).count() < changing.count {
                 return Err(Failure::environment(format!(
                     "service `{}` does not run",
@@ -104,7 +108,10 @@ impl Step for Roll {
         outgoing.can_come_back(cx, &there, &spares).await?;
         for changing in self.services.iter().rev() {
             // An old container may have been stopped already: it is started again, or made again, beside the new ones.
-            let new: Vec<Container> = outgoing.newcomers(&there, &changing.service).cloned().collect();
+            let new: Vec<Container> = outgoing
+                .newcomers(&there, &spares, &changing.service)
+                .cloned()
+                .collect();
             outgoing.make_again(cx, &spares).await?;
             let all = cx.engine.project_containers(&cx.project).await?;
             let names: Vec<_> = outgoing.of(&changing.service).filter(|old| old.up).collect();

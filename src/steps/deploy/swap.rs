@@ -122,7 +122,7 @@ impl Step for Swap {
             cx.downtime.begin(&*cx.events);
         }
         for changing in self.services.iter().rev() {
-            let new: Vec<&Container> = outgoing.newcomers(&there, &changing.service).collect();
+            let new: Vec<&Container> = outgoing.newcomers(&there, &spares, &changing.service).collect();
             let up = new.iter().filter(|c| c.state.is_up());
             changing.stop(cx, up.map(|c| (&c.id, c.name.as_str()))).await?;
             for container in new {
