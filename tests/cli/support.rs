@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// The commands of the contract, the words that reach each.
-pub const COMMANDS: [&[&str]; 27] = [
+pub const COMMANDS: [&[&str]; 28] = [
     &["init"],
     &["status"],
     &["doctor"],
@@ -14,6 +14,7 @@ pub const COMMANDS: [&[&str]; 27] = [
     &["override"],
     &["env"],
     &["move"],
+    &["deploy"],
     &["resume"],
     &["rollback"],
     &["history"],
@@ -35,7 +36,7 @@ pub const COMMANDS: [&[&str]; 27] = [
 ];
 
 /// Those of them that people see at the top.
-pub const VISIBLE: [&str; 23] = [
+pub const VISIBLE: [&str; 24] = [
     "init",
     "status",
     "doctor",
@@ -45,6 +46,7 @@ pub const VISIBLE: [&str; 23] = [
     "override",
     "env",
     "move",
+    "deploy",
     "resume",
     "rollback",
     "history",
