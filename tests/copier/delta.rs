@@ -233,6 +233,10 @@ fn sixteen_writers_during_live_passes_leave_nothing_behind() {
     let bench = Bench::new();
     grow(&bench.from, &mut Random(99), 60);
     let stop = AtomicBool::new(false);
+    // Before any of them begins: who writes through a link to `w0` makes it, as a file.
+    for writer in 0..16 {
+        std::fs::create_dir(bench.from.join(format!("w{writer}"))).unwrap();
+    }
     std::thread::scope(|scope| {
         for writer in 0..16 {
             let (bench, stop) = (&bench, &stop);
@@ -258,7 +262,6 @@ fn sixteen_writers_during_live_passes_leave_nothing_behind() {
 fn churn(bench: &Bench, writer: u64, stop: &AtomicBool) {
     let mut random = Random(writer * 31 + 5);
     let own = bench.from.join(format!("w{writer}"));
-    std::fs::create_dir(&own).unwrap();
     while !stop.load(Ordering::Relaxed) {
         let shared = bench.from.join(format!("shared{}", random.below(30)));
         let mine = own.join(format!("f{}", random.below(40)));

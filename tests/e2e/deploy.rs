@@ -3,6 +3,7 @@
 mod crash;
 mod examples;
 mod images;
+mod rolling;
 mod site;
 
 use std::time::Duration;

@@ -13,6 +13,9 @@ use crate::saga::State;
 use crate::state::RunDir;
 use crate::steps::deploy::Dump;
 
+/// How the titles of steps begin that replace containers.
+const REPLACING: [&str; 3] = ["replace ", "put back ", "roll "];
+
 /// What the run does.
 pub(super) fn title(facts: &DeployFacts) -> String {
     match (&facts.back_to, &facts.commit) {
@@ -27,7 +30,7 @@ pub(super) fn data(outcome: Outcome, run: &RunId, state: &State) -> String {
     let replaced = state
         .reports()
         .iter()
-        .any(|r| r.undo_millis.is_some() && r.title.starts_with("replace "));
+        .any(|r| r.undo_millis.is_some() && REPLACING.iter().any(|words| r.title.starts_with(words)));
     match outcome {
         Outcome::RolledBack if replaced => format!(
             "run {run} was rolled back; the services run the images and the configuration that they had, and their data is where it was"
