@@ -8,6 +8,11 @@ use crate::observe::{ServiceSeen, World};
 /// With less than this on the disk nothing is pulled or built: a full disk stops databases.
 const LEAST_FREE: u64 = 1 << 30;
 
+/// … or a tenth of a small disk.
+fn least_free(total: u64) -> u64 {
+    LEAST_FREE.min(total / 10)
+}
+
 /// Checks all that can be known.
 ///
 /// # Errors
@@ -46,14 +51,14 @@ pub(super) fn check(seen: &DeploySeen, wanted: &DeployWanted) -> Result<()> {
     if let Some(disk) = world
         .docker_disk
         .as_ref()
-        .filter(|disk| fetches && disk.bytes_free < LEAST_FREE)
+        .filter(|disk| fetches && disk.bytes_free < least_free(disk.bytes_total))
     {
         return Err(Failure::refused("the disk of Docker's images is almost full")
             .cause(format!(
                 "{} of {} are free, {} are needed to pull and build",
                 ByteSize(disk.bytes_free),
                 ByteSize(disk.bytes_total),
-                ByteSize(LEAST_FREE)
+                ByteSize(least_free(disk.bytes_total))
             ))
             .data("nothing was changed")
             .hint(

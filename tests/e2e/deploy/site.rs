@@ -397,5 +397,6 @@ fn ask(port: u16, path: &str) -> Option<String> {
     stream.read_to_string(&mut text).ok()?;
     let (head, body) = text.split_once("\r\n\r\n")?;
     let status = head.split_whitespace().nth(1)?;
-    (status == "200").then(|| body.trim().to_owned())
+    // Cut off in the middle by the end of a container, it is no answer.
+    (status == "200" && !body.is_empty()).then(|| body.trim().to_owned())
 }
