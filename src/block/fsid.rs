@@ -126,8 +126,11 @@ impl FsUuid {
     }
 }
 
-/// False behind the end.
-fn read(device: &File, at: u64, bytes: &mut [u8]) -> io::Result<bool> {
+/// Reads what is at a place of a device. False behind the end.
+///
+/// # Errors
+/// When the device cannot be read.
+pub(super) fn read(device: &File, at: u64, bytes: &mut [u8]) -> io::Result<bool> {
     match device.read_exact_at(bytes, at) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),

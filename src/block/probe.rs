@@ -4,10 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
 use std::ops::Range;
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::FileExt as _;
 
 use rustix::fs::{Advice, Mode, OFlags, fadvise, open};
 use rustix::io::{Errno, pread};
@@ -15,6 +13,7 @@ use tokio::sync::watch;
 
 use super::device::Identity;
 use super::found::{Found, Signature};
+use super::fsid;
 use super::opened::{self, Opened};
 use super::reads::{self, PAGE};
 use super::sysfs;
@@ -358,12 +357,10 @@ fn first_not_zero(bytes: &[u8]) -> Option<usize> {
 /// When the device cannot be read.
 pub fn needs_recovery(opened: &Opened) -> Result<bool> {
     const RECOVER: u8 = 4;
-    let read = |at: u64, bytes: &mut [u8]| match opened.file().read_exact_at(bytes, at) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => {
-            Err(Failure::environment(format!("cannot read {}", opened.node().display())).because(&error))
-        }
+    let read = |at: u64, bytes: &mut [u8]| {
+        fsid::read(opened.file(), at, bytes).map_err(|error| {
+            Failure::environment(format!("cannot read {}", opened.node().display())).because(&error)
+        })
     };
     let (mut magic, mut incompatible) = ([0; 2], [0; 4]);
     let ext = read(0x438, &mut magic)? && magic == [0x53, 0xef] && read(0x460, &mut incompatible)?;
