@@ -125,6 +125,13 @@ impl Terminal {
             (_, _) => Counts::Bytes,
         };
         let (done, total) = amount.bar().unwrap_or((amount.bytes, 0));
+        if state.step.is_none() && total > 0 && done >= total {
+            // What is looked at before a plan is ended by no step, and a bar must not be drawn into the question.
+            if let Some(old) = state.bars.remove(&volume) {
+                old.bar.finish_and_clear();
+            }
+            return;
+        }
         let same = state
             .bars
             .get(&volume)
