@@ -8,9 +8,12 @@ use crate::model::{ServiceName, shell_path, shell_word};
 
 /// What tells a PostgreSQL from every other: the system identifier that `initdb` gave it.
 /// <https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-PG-CONTROL-SYSTEM>
+pub const IDENTITY: &str = "SELECT system_identifier FROM pg_control_system()";
+
+/// Asks for [`IDENTITY`].
 #[must_use]
 pub fn identity_question(user: &str) -> Vec<String> {
-    psql(user, "SELECT system_identifier FROM pg_control_system()")
+    psql(user, IDENTITY)
 }
 
 /// Lists the databases that can be dumped, one a line.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::{Depth, Observer, World};
 use crate::compose::project::{self, Mount, MountSource, Service, VolumeKind};
-use crate::datastore::Kind;
+use crate::datastore::{Kind, dump};
 use crate::engine::{Container, Image, MountKind, same_path};
 use crate::model::{Home, Result, RunId, ServiceName};
 use crate::steps::deploy::DataMount;
@@ -265,8 +265,7 @@ impl Observer<'_> {
             };
             let identity = match kind {
                 Kind::Postgres if container.state.is_up() => {
-                    self.ask_postgres(container, "SELECT system_identifier FROM pg_control_system()")
-                        .await
+                    self.ask_postgres(container, dump::IDENTITY).await
                 }
                 Kind::Postgres => Err("it does not run".to_owned()),
                 _ => Err(format!("{kind} has no identity that can be asked for")),

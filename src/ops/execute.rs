@@ -5,6 +5,7 @@ mod after;
 mod of_deploy;
 mod of_move;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -14,8 +15,8 @@ use serde_json::{Value, json};
 use super::App;
 use super::git::Pulled;
 use crate::compose::Located;
-use crate::engine::Published;
-use crate::event::{Event, Outcome};
+use crate::engine::{Container, Published};
+use crate::event::{Event, Events, Outcome};
 use crate::model::{Failure, Kind, ProjectName, Result, RunId, ServiceName};
 use crate::plan::Facts;
 use crate::plan::deploy::DeployFacts;
@@ -41,6 +42,9 @@ pub(super) struct Running {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Header {
     pub version: u32,
+    /// Who began it: a user of the machine.
+    #[serde(default)]
+    pub by: Option<String>,
     pub command: String,
     pub host: String,
     pub before: Located,
@@ -96,12 +100,11 @@ impl Running {
         mut lock: Lock,
     ) -> Result<Finish> {
         let dir = app.state.create_run()?;
-        lock.write(&LockNote::mine(
-            app.options.command.as_str(),
-            Some(dir.id().clone()),
-        ))?;
+        let note = LockNote::mine(app.options.command.as_str(), Some(dir.id().clone()));
+        lock.write(&note)?;
         let header = Header {
             version: HEADER,
+            by: Some(note.user),
             command: app.options.command.clone(),
             host: app.engine.host().url.clone(),
             before: self.before,
@@ -177,9 +180,17 @@ pub(super) async fn finish(app: &App, dir: &RunDir, header: &Header, cx: &Cx, en
     let run = dir.id().clone();
     let measured = cx.downtime.measured();
     let verified: Vec<String> = state.reports().into_iter().filter_map(|r| r.detail).collect();
+    let closed = !matches!(outcome, Outcome::Interrupted | Outcome::Stuck);
+    let containers = match closed {
+        true => project_containers(app, &header.facts).await,
+        false => None,
+    };
+    let images = images(containers.as_deref().unwrap_or_default());
     let report = json!({
         "run": run,
         "project": header.facts.project(),
+        "by": header.by,
+        "images": images,
         "command": header.command,
         "outcome": outcome,
         "plan": header.facts,
@@ -189,14 +200,16 @@ pub(super) async fn finish(app: &App, dir: &RunDir, header: &Header, cx: &Cx, en
         "failure": failure,
     });
     let events = &*app.options.events;
-    let closed = !matches!(outcome, Outcome::Interrupted | Outcome::Stuck);
     if let Err(failure) = dir.write_report(&report) {
         events.warn(failure.to_string());
     }
     if closed {
-        who_is_missing(app, &header.facts).await;
+        if let Some(containers) = &containers {
+            who_is_missing(events, &header.facts, containers);
+        }
         let line = HistoryLine {
             run: run.clone(),
+            by: header.by.clone(),
             command: header.command.clone(),
             project: header.facts.project().clone(),
             started: state.started(),
@@ -208,6 +221,7 @@ pub(super) async fn finish(app: &App, dir: &RunDir, header: &Header, cx: &Cx, en
             from: header.facts.from(),
             to: header.facts.to(),
             commit: header.facts.commit(),
+            images,
         };
         if let Err(failure) = app.state.append_history(&line) {
             events.warn(failure.to_string());
@@ -254,14 +268,29 @@ pub(super) async fn finish(app: &App, dir: &RunDir, header: &Header, cx: &Cx, en
     }
 }
 
+/// The project's containers, at the end of a run. That they cannot be asked for is told, and changes nothing about it.
+async fn project_containers(app: &App, facts: &RunFacts) -> Option<Vec<Container>> {
+    let containers = app.engine.project_containers(facts.project()).await;
+    containers
+        .map_err(|failure| app.options.events.warn(failure.to_string()))
+        .ok()
+}
+
+/// What each service that is up was made from.
+fn images(containers: &[Container]) -> BTreeMap<ServiceName, String> {
+    let up = containers.iter().filter(|c| c.state.is_up());
+    up.filter_map(|c| {
+        Some((
+            c.service.clone()?,
+            format!("{} ({})", c.image_name, c.image.short()),
+        ))
+    })
+    .collect()
+}
+
 /// Names the services that ran when the plan was made and do not run now. Those that the run stopped are up again,
 /// or it had not ended; but an engine that was killed meanwhile leaves others down.
-async fn who_is_missing(app: &App, facts: &RunFacts) {
-    let events = &*app.options.events;
-    let containers = match app.engine.project_containers(facts.project()).await {
-        Ok(containers) => containers,
-        Err(failure) => return events.warn(failure.to_string()),
-    };
+fn who_is_missing(events: &dyn Events, facts: &RunFacts, containers: &[Container]) {
     for service in facts.were_up() {
         let mut its = containers.iter().filter(|c| c.service.as_ref() == Some(service));
         if !its.any(|c| c.state.is_up()) {

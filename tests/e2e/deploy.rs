@@ -4,7 +4,7 @@ mod crash;
 mod examples;
 mod images;
 mod rolling;
-mod site;
+pub mod site;
 
 use std::time::Duration;
 

@@ -21,6 +21,7 @@ mod own_engine;
 mod passes;
 mod readme;
 mod refusals;
+mod remote;
 mod restart;
 mod stacks;
 mod support;

@@ -37,7 +37,12 @@ impl OwnEngine {
     }
 
     fn host(&self) -> String {
-        format!("unix://{}/docker.sock", self.dir.display())
+        format!("unix://{}", self.socket())
+    }
+
+    /// The path of its socket.
+    pub fn socket(&self) -> String {
+        format!("{}/docker.sock", self.dir.display())
     }
 
     /// It goes without a word, as after the kernel ran out of memory. The containers' own processes live on until it

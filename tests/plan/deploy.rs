@@ -13,7 +13,7 @@ use rehome::steps::deploy::{DataMount, DeployStep};
 use super::support::{Condition, Describe, image, kms, service, service_name, volume_name};
 
 /// The whole stack, from images of a registry, with nothing changed.
-fn seen() -> DeploySeen {
+pub fn seen() -> DeploySeen {
     let world = kms();
     let more = |server: bool| ServiceMore {
         active: true,
@@ -53,7 +53,7 @@ fn seen() -> DeploySeen {
     }
 }
 
-fn wanted() -> DeployWanted {
+pub fn wanted() -> DeployWanted {
     DeployWanted {
         only: Vec::new(),
         first: None,
@@ -75,11 +75,11 @@ fn wanted() -> DeployWanted {
     }
 }
 
-fn plan(seen: &DeploySeen, wanted: &DeployWanted) -> DeployPlan {
+pub fn plan(seen: &DeploySeen, wanted: &DeployWanted) -> DeployPlan {
     deploy_plan(seen, wanted).unwrap()
 }
 
-fn refused(seen: &DeploySeen, wanted: &DeployWanted) -> Failure {
+pub fn refused(seen: &DeploySeen, wanted: &DeployWanted) -> Failure {
     deploy_plan(seen, wanted).unwrap_err()
 }
 

@@ -6,6 +6,8 @@
 //! texts     whole plans as people read them
 //! doctor    what a check-up finds, check by check
 //! deploy    what a deployment replaces, rolls, keeps and refuses
+//! deploy_hooks  what runs beside a deployment, and when
+//! restart   what a restart makes anew
 //! choice    which volumes move, and where to
 //! order     what is stopped, made anew and started, against an oracle that was written differently
 //! refusals  everything that is refused beforehand, word for word
@@ -13,7 +15,6 @@
 //! space     bytes and inodes at their borders
 //! mount     what it takes to mount a block volume, and to take that back
 //! hooks     what runs after the start, and what is left out
-//! deploying what runs beside a deployment, and when
 //! page      on which ports a maintenance page answers meanwhile
 //! ```
 
@@ -21,7 +22,7 @@
 
 mod choice;
 mod deploy;
-mod deploying;
+mod deploy_hooks;
 mod doctor;
 mod hooks;
 mod mount;

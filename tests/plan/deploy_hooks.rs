@@ -1,72 +1,16 @@
 //! What runs beside a deployment and when, as its plan says it.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use insta::assert_snapshot;
 use rehome::engine::State;
 use rehome::model::config::Question;
-use rehome::observe::deploy::{DeploySeen, ServiceMore};
-use rehome::plan::deploy::{DeployPlan, DeployWanted, Hooks, deploy_plan, render};
+use rehome::plan::deploy::{Hooks, render};
 use rehome::steps::deploy::ComposeFile;
 use rehome::steps::{Check, Hook, HookPlace, OnFailure};
 
+use crate::deploy::{plan, refused, seen, wanted};
 use crate::support::*;
-
-fn seen() -> DeploySeen {
-    let world = kms();
-    let more = |active| ServiceMore {
-        active,
-        build: false,
-        never_pulled: false,
-        image_here: true,
-        image: Some("registry.example/app:1".to_owned()),
-        replicas: 1,
-        alone: None,
-        differs: Vec::new(),
-    };
-    DeploySeen {
-        services: world
-            .services
-            .iter()
-            .map(|s| (s.name.clone(), more(true)))
-            .collect::<BTreeMap<_, _>>(),
-        world,
-        mounts: Vec::new(),
-        elsewhere: Vec::new(),
-        databases: Vec::new(),
-        orphans: Vec::new(),
-        kept: Vec::new(),
-        unset: Vec::new(),
-        missing: Vec::new(),
-    }
-}
-
-fn deploy() -> DeployWanted {
-    DeployWanted {
-        only: Vec::new(),
-        first: None,
-        rolling: None,
-        pull: true,
-        build: true,
-        fresh: false,
-        dump: true,
-        no_dump: Vec::new(),
-        hooks: Hooks::default(),
-        checks: Vec::new(),
-        stop_timeout: None,
-        stable: Duration::from_secs(5),
-        limit: Duration::from_secs(180),
-        keep: 3,
-        older: Vec::new(),
-        commit: Some("v2".to_owned()),
-        compose_file: None,
-    }
-}
-
-fn planned(wanted: &DeployWanted) -> DeployPlan {
-    deploy_plan(&seen(), wanted).unwrap()
-}
 
 fn here(run: &[&str]) -> Hook {
     Hook {
@@ -94,7 +38,7 @@ fn check(service: Option<&str>, question: Question) -> Check {
 
 #[test]
 fn each_hook_has_its_place_and_what_stays_done_is_said() {
-    let mut wanted = deploy();
+    let mut wanted = wanted();
     wanted.hooks = Hooks {
         before_pull: vec![here(&["git", "submodule", "update"])],
         before_start: vec![one_shot("api", &["python3", "manage.py", "migrate"])],
@@ -136,11 +80,12 @@ fn each_hook_has_its_place_and_what_stays_done_is_said() {
             },
         ),
     ];
+    wanted.commit = Some("v2".to_owned());
     wanted.compose_file = Some(ComposeFile {
         dotenv: "/srv/kms/.env".into(),
         value: Some("docker-compose.yml:docker-compose.tls.yml".to_owned()),
     });
-    assert_snapshot!(render(&planned(&wanted)));
+    assert_snapshot!(render(&plan(&seen(), &wanted)));
 }
 
 #[test]
@@ -148,7 +93,7 @@ fn a_hook_is_left_out_where_it_has_nothing_to_run_in() {
     let mut seen = seen();
     service_mut(&mut seen.world, "celery").containers[0].state = State::Exited(0);
     service_mut(&mut seen.world, "nginx").containers.clear();
-    let mut wanted = deploy();
+    let mut wanted = wanted();
     wanted.hooks = Hooks {
         // It has no container yet; afterwards it has one.
         before_start: vec![
@@ -162,7 +107,7 @@ fn a_hook_is_left_out_where_it_has_nothing_to_run_in() {
         ..Hooks::default()
     };
     wanted.checks = vec![check(Some("celery"), Question::Tcp { tcp: 1 })];
-    let plan = deploy_plan(&seen, &wanted).unwrap();
+    let plan = plan(&seen, &wanted);
     assert_eq!(
         plan.facts.lasting,
         ["run in a new container of celery: purge", "run in nginx: reload"]
@@ -179,9 +124,9 @@ fn a_hook_is_left_out_where_it_has_nothing_to_run_in() {
 
 #[test]
 fn a_hook_of_any_phase_that_names_no_service_of_the_project_is_refused() {
-    let mut wanted = deploy();
+    let mut wanted = wanted();
     wanted.hooks.on_failure = vec![one_shot("apii", &["x"])];
-    let failure = deploy_plan(&seen(), &wanted).unwrap_err();
+    let failure = refused(&seen(), &wanted);
     assert_eq!(
         failure.what,
         "a hook names service `apii`, which project kms-connect does not have"
