@@ -84,7 +84,7 @@ impl Engine {
             .map_or_else(|| host.url.clone(), |tunnel| tunnel.address());
         let no_answer = |error: &bollard::errors::Error| {
             let failure = Failure::environment(format!("no Docker engine answers at {}", host.url));
-            let failure = match tunnel.as_ref().and_then(|tunnel| tunnel.trouble()) {
+            let failure = match tunnel.as_ref().and_then(|tunnel| tunnel.said()) {
                 Some(said) => failure.cause(said),
                 None => failure.because(error),
             };

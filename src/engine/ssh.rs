@@ -1,44 +1,50 @@
 //! An engine on another machine: one SSH connection, and every request through it.
 //!
-//! As with the docker client, `docker system dial-stdio` on the server speaks with the engine there; a server that lets
-//! the one in lets the other in. The docker client logs in again for each request, though, and so does Compose for
-//! each of its own. Here `ssh` logs in once and is asked for further sessions through its control socket (`ControlMaster`
-//! in ssh_config(5)), and a local socket that only this user can reach leads into them, for the API and for Compose alike.
-//! <https://docs.docker.com/engine/security/protect-access/#use-ssh-to-protect-the-docker-daemon-socket>
+//! The docker client logs in for each of its requests and starts `docker system dial-stdio` on the server for each, and so
+//! would Compose for each of its own. Here `ssh` logs in once, asks the `docker` there where its engine listens, and hands
+//! a local socket, which only this user can reach, on to that one: for the API and for Compose alike. `MaxSessions` of the
+//! server does not count such channels, but it may forbid them (`AllowStreamLocalForwarding` in sshd_config(5)).
+//!
+//! A connection that breaks is made again. What was under way on it fails, as when an engine is restarted; what is asked
+//! meanwhile waits.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tokio::io::{AsyncRead, AsyncReadExt, copy};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, copy_bidirectional};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStderr, ChildStdin, Command};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::model::{Failure, Result, shell_word};
 
-/// How long the login may take, with what a slow server and a jump host need.
+/// How long a login may take, with what a slow server and a jump host need.
 const LOGIN: Duration = Duration::from_secs(60);
-/// How often it is looked whether the login is done.
-const LOOK: Duration = Duration::from_millis(20);
-/// How long `ssh` may take to end once the engine ended a connection.
-const GRACE: Duration = Duration::from_secs(5);
-/// What is kept of what `ssh` says when something is wrong: its beginning.
-const SAID: u64 = 4 << 10;
+/// Between two attempts to make a connection again.
+const PAUSE: Duration = Duration::from_secs(2);
+/// How long a request waits for a connection that is made again, and then fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long it may take until `ssh` says why the server refused a channel.
+const REASON: Duration = Duration::from_secs(1);
+/// What is kept of what `ssh` says: its last words.
+const SAID: usize = 4 << 10;
+/// The longest answer to where the engine listens.
+const ANSWER: u64 = 4 << 10;
 
-/// A way to an engine on another machine. It ends with the last that holds it, and with this process however it ends:
+/// A way to an engine on another machine. It ends with the last that holds it, and with this process however that ends:
 /// the far side reads from a pipe that only this process has.
 #[derive(Debug)]
 pub(super) struct Tunnel {
     socket: PathBuf,
-    trouble: Arc<Mutex<String>>,
-    accepting: JoinHandle<()>,
-    /// Ends when it is dropped.
-    _login: Child,
+    said: watch::Receiver<String>,
+    /// End when this is dropped, and the login with them.
+    tasks: [JoinHandle<()>; 2],
     /// Holds the sockets; gone when it is dropped.
     _directory: TempDir,
 }
@@ -50,23 +56,27 @@ impl Tunnel {
     /// # Errors
     /// An address that names no server, or a server that does not let this user in, in the words of `ssh`.
     pub(super) async fn open(url: &str) -> Result<Self> {
-        let server = Arc::new(Server::read(url)?);
+        let server = Server::read(url)?;
         let cannot = |error: &io::Error| Failure::environment(format!("cannot reach {url}")).because(error);
         let directory = tempfile::Builder::new()
             .prefix("rehome-ssh-")
             .tempdir()
             .map_err(|e| cannot(&e))?;
-        let control = directory.path().join("login");
-        let login = server.log_in(&control).await?;
+        let (tell, said) = watch::channel(String::new());
+        let tell = Arc::new(tell);
+        let login = server.log_in(directory.path(), 0, &tell).await?;
         let socket = directory.path().join("docker.sock");
         let listener = UnixListener::bind(&socket).map_err(|e| cannot(&e))?;
-        let trouble = Arc::new(Mutex::new(String::new()));
-        let accepting = tokio::spawn(accept(listener, server, control, Arc::clone(&trouble)));
+        let (up, ways) = watch::channel(Some(login.way.clone()));
+        let keeping = keep(server, directory.path().to_owned(), login, up, tell);
+        let tasks = [
+            tokio::spawn(keeping),
+            tokio::spawn(accept(listener, ways, said.clone())),
+        ];
         Ok(Self {
             socket,
-            trouble,
-            accepting,
-            _login: login,
+            said,
+            tasks,
             _directory: directory,
         })
     }
@@ -76,98 +86,99 @@ impl Tunnel {
         format!("unix://{}", self.socket.display())
     }
 
-    /// What the last session that failed said.
-    pub(super) fn trouble(&self) -> Option<String> {
-        let said = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(said.clone()).filter(|said| !said.is_empty())
+    /// The last words of `ssh`, if it had any.
+    pub(super) fn said(&self) -> Option<String> {
+        Some(self.said.borrow().trim().to_owned()).filter(|said| !said.is_empty())
     }
 }
 
 impl Drop for Tunnel {
     fn drop(&mut self) {
-        self.accepting.abort();
-    }
-}
-
-async fn accept(listener: UnixListener, server: Arc<Server>, control: PathBuf, trouble: Arc<Mutex<String>>) {
-    let keep = |trouble: &Mutex<String>, said: String| {
-        *trouble.lock().unwrap_or_else(PoisonError::into_inner) = said;
-    };
-    loop {
-        match listener.accept().await {
-            Ok((mut client, _)) => {
-                let dial = server.dial(&control);
-                let trouble = Arc::clone(&trouble);
-                tokio::spawn(async move {
-                    let carried = relay(&mut client, dial).await;
-                    if let Err(said) = carried {
-                        keep(&trouble, said);
-                    }
-                    // Only now: who hears that the connection ended finds out why.
-                    drop(client);
-                });
-            }
-            Err(error) => {
-                // No file descriptors left: whoever holds them has to let go of some first.
-                keep(&trouble, error.to_string());
-                tokio::time::sleep(LOOK).await;
-            }
+        for task in &self.tasks {
+            task.abort();
         }
     }
 }
 
-/// Carries one connection until the engine ends it.
-///
-/// # Errors
-/// What `ssh` or the server's `docker` said, if that is why it ended.
-async fn relay(client: &mut UnixStream, mut dial: Command) -> std::result::Result<(), String> {
-    let words = |error: io::Error| error.to_string();
-    let mut child = dial.spawn().map_err(|e| format!("cannot run `ssh`: {e}"))?;
-    let (Some(mut to), Some(mut from), Some(errors)) =
-        (child.stdin.take(), child.stdout.take(), child.stderr.take())
-    else {
-        return Err("`ssh` has no pipes".to_owned());
-    };
-    let said = tokio::spawn(first_words(errors));
-    let (mut asks, mut hears) = client.split();
-    let up = async {
-        let sent = copy(&mut asks, &mut to).await;
-        // One half of a connection may end first: the input of a process in a container.
-        drop(to);
-        sent
-    };
-    let down = copy(&mut from, &mut hears);
-    tokio::pin!(up, down);
-    let carried = tokio::select! {
-        carried = &mut down => carried,
-        // Whoever asks may be done asking long before the answer ends.
-        sent = &mut up => match sent {
-            Ok(_) => down.await,
-            Err(error) => Err(error),
-        },
-    };
-    if carried.is_ok()
-        && let Ok(ended) = timeout(GRACE, child.wait()).await
-    {
-        return match ended.map_err(words)?.success() {
-            true => Ok(()),
-            false => Err(said.await.unwrap_or_default()),
+/// Logs in again whenever the connection broke.
+async fn keep(
+    server: Server,
+    directory: PathBuf,
+    mut login: Login,
+    up: watch::Sender<Option<PathBuf>>,
+    tell: Arc<watch::Sender<String>>,
+) {
+    for number in 1.. {
+        // How it ended does not matter: it is over.
+        drop(login.child.wait().await);
+        up.send_replace(None);
+        login = loop {
+            match server.log_in(&directory, number, &tell).await {
+                Ok(login) => break login,
+                Err(failure) => {
+                    tell.send_replace(failure.to_string());
+                    sleep(PAUSE).await;
+                }
+            }
         };
+        up.send_replace(Some(login.way.clone()));
     }
-    // One side went away, and `ssh` would wait for the other.
-    child.kill().await.map_err(words)
 }
 
-async fn first_words(mut errors: impl AsyncRead + Unpin) -> String {
-    let mut said = Vec::new();
-    let read = (&mut errors).take(SAID).read_to_end(&mut said).await;
-    // A full pipe would hold `ssh` up.
-    let rest = copy(&mut errors, &mut tokio::io::sink()).await;
-    let mut said = String::from_utf8_lossy(&said).trim().to_owned();
-    if let Some(error) = read.err().or(rest.err()) {
-        said = format!("{said} ({error})");
+async fn accept(
+    listener: UnixListener,
+    ways: watch::Receiver<Option<PathBuf>>,
+    said: watch::Receiver<String>,
+) {
+    loop {
+        match listener.accept().await {
+            Ok((client, _)) => {
+                tokio::spawn(relay(client, ways.clone(), said.clone()));
+            }
+            // No file descriptors left: whoever holds them has to let go of some first.
+            Err(_) => sleep(PAUSE).await,
+        }
     }
-    said
+}
+
+/// Carries one connection to its end. That it broke is found out by whoever asks on it.
+async fn relay(
+    mut client: UnixStream,
+    mut ways: watch::Receiver<Option<PathBuf>>,
+    mut said: watch::Receiver<String>,
+) {
+    said.mark_unchanged();
+    let up = timeout(PATIENCE, ways.wait_for(Option::is_some)).await;
+    let Some(way) = up.ok().and_then(|way| way.ok()?.clone()) else {
+        return;
+    };
+    let Ok(mut server) = UnixStream::connect(way).await else {
+        return;
+    };
+    let heard = copy_bidirectional(&mut client, &mut server).await;
+    if !matches!(heard, Ok((_, heard)) if heard > 0) {
+        // Who hears that the connection ended finds out why: the reason comes on another way, and may be a moment later.
+        drop(timeout(REASON, said.changed()).await);
+    }
+}
+
+/// Keeps the last words of `ssh`.
+async fn listen(mut errors: ChildStderr, tell: Arc<watch::Sender<String>>) {
+    let mut kept = Vec::new();
+    let mut buffer = [0; 1024];
+    while let Ok(read @ 1..) = errors.read(&mut buffer).await {
+        kept.extend_from_slice(&buffer[..read]);
+        kept.drain(..kept.len().saturating_sub(SAID));
+        tell.send_replace(String::from_utf8_lossy(&kept).into_owned());
+    }
+}
+
+/// A connection, and the local socket that leads through it to the engine.
+struct Login {
+    child: Child,
+    /// It lasts as long as this does.
+    _holds: ChildStdin,
+    way: PathBuf,
 }
 
 /// What an `ssh://` address names.
@@ -252,22 +263,37 @@ impl Server {
         command
     }
 
-    /// Logs in; what comes back keeps the connection as long as it lives.
-    async fn log_in(&self, control: &Path) -> Result<Child> {
-        let failed = |why: String| {
-            let user = self.user.as_ref().map(|user| format!("{user}@"));
-            let port = self.port.map(|port| format!("-p {port} "));
-            let (user, port) = (user.unwrap_or_default(), port.unwrap_or_default());
-            Failure::environment(format!("cannot log in at {}", self.host))
-                .cause(why)
-                .data("nothing was changed")
-                .hint(format!(
-                    "this has to work without a question: ssh {port}{user}{} docker version",
-                    self.host
-                ))
+    /// What the server's shell runs: says where the engine listens, and ends when its input does.
+    fn command(&self) -> String {
+        let says = match &self.socket {
+            Some(socket) => format!("echo {}", shell_word(&format!("unix://{socket}"))),
+            None => "docker context inspect --format '{{.Endpoints.docker.Host}}'".to_owned(),
         };
-        let mut command = self.ssh(control);
-        // `cat` ends when its input does, and that is a pipe of this process.
+        format!("{says} && exec cat")
+    }
+
+    /// Logs in, and opens the way to the engine. `number` tells it from the logins before.
+    async fn log_in(
+        &self,
+        directory: &Path,
+        number: usize,
+        tell: &Arc<watch::Sender<String>>,
+    ) -> Result<Login> {
+        match timeout(LOGIN, self.try_to_log_in(directory, number, tell)).await {
+            Ok(login) => login,
+            Err(_) => Err(self.failed("it did not answer in time")),
+        }
+    }
+
+    async fn try_to_log_in(
+        &self,
+        directory: &Path,
+        number: usize,
+        tell: &Arc<watch::Sender<String>>,
+    ) -> Result<Login> {
+        let broken = |error: io::Error| self.failed(format!("cannot run `ssh`: {error}"));
+        let control = directory.join(format!("login-{number}"));
+        let mut command = self.ssh(&control);
         command.args([
             "-o",
             "ControlMaster=yes",
@@ -275,48 +301,69 @@ impl Server {
             "ControlPersist=no",
             "--",
             &self.host,
-            "cat",
         ]);
-        let mut child = command
-            .spawn()
-            .map_err(|e| failed(format!("cannot run `ssh`: {e}")))?;
-        let said = child
-            .stderr
-            .take()
-            .map(|errors| tokio::spawn(first_words(errors)));
-        let began = tokio::time::Instant::now();
-        loop {
-            if control.exists() {
-                return Ok(child);
-            }
-            if let Some(ended) = child.try_wait().map_err(|e| failed(e.to_string()))? {
-                let said = match said {
-                    Some(said) => said.await.unwrap_or_default(),
-                    None => String::new(),
-                };
-                return Err(failed(match said.as_str() {
+        let mut child = command.arg(self.command()).spawn().map_err(broken)?;
+        let (Some(holds), Some(says), Some(errors)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err(self.failed("`ssh` has no pipes"));
+        };
+        let listening = tokio::spawn(listen(errors, Arc::clone(tell)));
+        let mut line = String::new();
+        BufReader::new(says.take(ANSWER))
+            .read_line(&mut line)
+            .await
+            .map_err(broken)?;
+        let Some(socket) = line.trim().strip_prefix("unix://") else {
+            if line.is_empty() {
+                let ended = child.wait().await.map_err(broken)?;
+                // All that it said has been read when this ends.
+                drop(listening.await);
+                let said = tell.borrow().trim().to_owned();
+                return Err(self.failed(match said.as_str() {
                     "" => format!("`ssh` ended with {ended}"),
                     _ => said,
                 }));
             }
-            if began.elapsed() > LOGIN {
-                return Err(failed("it did not answer in time".to_owned()));
-            }
-            tokio::time::sleep(LOOK).await;
+            return Err(self
+                .failed(format!("the docker there uses the engine at {}", line.trim()))
+                .hint("name a socket: ssh://user@server/run/docker.sock"));
+        };
+        let way = directory.join(format!("engine-{number}"));
+        let mut forward = self.ssh(&control);
+        forward.args([
+            "-O",
+            "forward",
+            "-L",
+            &format!("{}:{socket}", way.display()),
+            "--",
+            &self.host,
+        ]);
+        let forwarded = forward.output().await.map_err(broken)?;
+        match forwarded.status.success() {
+            true => Ok(Login {
+                child,
+                _holds: holds,
+                way,
+            }),
+            false => Err(self.failed(String::from_utf8_lossy(&forwarded.stderr).trim())),
         }
     }
 
-    /// A further session through the same login. Where the server allows no more of them (`MaxSessions`), `ssh` logs in
-    /// once more by itself.
-    fn dial(&self, control: &Path) -> Command {
-        let mut command = self.ssh(control);
-        command.args(["-o", "ControlMaster=no", "--", &self.host, "docker"]);
-        if let Some(socket) = &self.socket {
-            // The server's shell reads this line.
-            command.args(["-H", &shell_word(&format!("unix://{socket}"))]);
-        }
-        command.args(["system", "dial-stdio"]);
-        command
+    fn failed(&self, why: impl Into<String>) -> Failure {
+        let user = self
+            .user
+            .as_ref()
+            .map(|user| format!("{user}@"))
+            .unwrap_or_default();
+        let port = self.port.map(|port| format!("-p {port} ")).unwrap_or_default();
+        Failure::environment(format!("cannot log in at {}", self.host))
+            .cause(why)
+            .data("nothing was changed")
+            .hint(format!(
+                "this has to work without a question: ssh {port}{user}{} docker version",
+                self.host
+            ))
     }
 }
 
