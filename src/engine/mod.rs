@@ -86,9 +86,9 @@ impl Engine {
             let failure = Failure::environment(format!("no Docker engine answers at {}", host.url));
             let failure = match tunnel.as_ref().and_then(|tunnel| tunnel.said()) {
                 Some(said) => failure.cause(said),
-                None => failure.because(error),
+                None => failure,
             };
-            failure.data("nothing was changed").hint(format!(
+            failure.because(error).data("nothing was changed").hint(format!(
                 "start it (`systemctl start docker`), or name another one with -H; this one comes from {}",
                 host.source
             ))
