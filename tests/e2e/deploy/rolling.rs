@@ -54,7 +54,7 @@ fn settings(status: u16) -> String {
 #[test]
 fn a_rolling_deployment_loses_no_request_and_neither_does_its_way_back() {
     let (stack, port) = rolled();
-    let client = Client::of(port, "/");
+    let client = Client::patient(port, "/");
     stack.file(".env", "VERSION=2\n");
     stack
         .rehome("deploy -y")
@@ -67,7 +67,7 @@ fn a_rolling_deployment_loses_no_request_and_neither_does_its_way_back() {
     assert_eq!(kept(&stack), (1, 1));
 
     let before = made_of(&stack);
-    let client = Client::of(port, "/");
+    let client = Client::patient(port, "/");
     stack.file(".env", "VERSION=3\n");
     stack.file("rehome.yml", &settings(404));
     stack.rehome("deploy -y").exits(10).says("was rolled back");
@@ -90,7 +90,7 @@ fn a_rolling_deployment_that_was_killed_is_finished_or_taken_back() {
     stack.file(".env", "VERSION=2\n");
     // Its second step rolls.
     for point in ["before-apply:1", "after-apply:1"] {
-        let client = Client::of(port, "/");
+        let client = Client::patient(port, "/");
         let run = stack.rehome_env("deploy -y", &[("REHOME_CRASH_AT", point)]);
         assert_eq!(run.code, -1, "{}", run.err);
         stack.rehome("rollback").exits(0);

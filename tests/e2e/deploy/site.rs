@@ -313,8 +313,18 @@ pub struct Heard {
 }
 
 impl Client {
-    /// Begins, and waits for the first answer.
+    /// Begins, and waits for the first answer. It gives a request up after two seconds, and asks again.
     pub fn of(port: u16, path: &str) -> Self {
+        Self::with(port, path, Duration::from_secs(2))
+    }
+
+    /// The same for one who waits for an answer as long as it takes: behind a proxy that tries another container when
+    /// one went away under its hands.
+    pub fn patient(port: u16, path: &str) -> Self {
+        Self::with(port, path, Duration::from_secs(30))
+    }
+
+    fn with(port: u16, path: &str, limit: Duration) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let heard = Arc::new(Mutex::new(Vec::new()));
         let (told, book) = (Arc::clone(&over), Arc::clone(&heard));
@@ -322,7 +332,7 @@ impl Client {
         let thread = std::thread::spawn(move || {
             while !told.load(Ordering::Relaxed) {
                 let asked = Instant::now();
-                let answer = ask(port, &path);
+                let answer = ask(port, &path, limit);
                 book.lock().unwrap().push((asked, answer));
                 std::thread::sleep(PACE);
             }
@@ -387,11 +397,10 @@ impl Drop for Client {
 }
 
 /// The body of a page, if it is answered with 200.
-fn ask(port: u16, path: &str) -> Option<String> {
-    const LIMIT: Duration = Duration::from_secs(2);
+fn ask(port: u16, path: &str, limit: Duration) -> Option<String> {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let mut stream = TcpStream::connect_timeout(&address, LIMIT).ok()?;
-    stream.set_read_timeout(Some(LIMIT)).ok()?;
+    let mut stream = TcpStream::connect_timeout(&address, limit).ok()?;
+    stream.set_read_timeout(Some(limit)).ok()?;
     write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;
