@@ -85,7 +85,8 @@ need_tools() {
   need mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs losetup=mount getfattr=attr setfacl=acl getcap=libcap2-bin \
     python3=python3 rsync=rsync curl=curl nsenter=util-linux ip=iproute2 lsattr=e2fsprogs blkid=util-linux \
     findmnt=util-linux sfdisk=fdisk mkfs.btrfs=btrfs-progs cryptsetup=cryptsetup-bin systemd-analyze=systemd \
-    script=bsdutils
+    script=bsdutils git=git openssl=openssl docker-registry=docker-registry \
+    ssh=openssh-client sshd=openssh-server
   # Not on any PATH: PostgreSQL's programs are installed by version.
   compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || add postgresql
 }

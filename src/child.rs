@@ -4,6 +4,7 @@
 
 use std::io;
 use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -74,10 +75,39 @@ impl Broken {
 /// # Errors
 /// When it cannot be started, does not end in time, or prints more than it should; how it ended is an answer.
 pub async fn run(
-    mut command: Command,
+    command: Command,
     stdin: Stdio,
     limit: Duration,
     on_line: &mut (dyn FnMut(&str) + Send),
+) -> std::result::Result<Ended, Broken> {
+    carry(command, stdin, limit, (Told::Stderr, on_line)).await
+}
+
+/// The same for a child that may say as much as it likes: each line of its stdout is told too, and only the end is kept.
+///
+/// # Errors
+/// When it cannot be started, or does not end in time; how it ended is an answer.
+pub async fn run_telling_all(
+    command: Command,
+    stdin: Stdio,
+    limit: Duration,
+    on_line: &mut (dyn FnMut(&str) + Send),
+) -> std::result::Result<Ended, Broken> {
+    carry(command, stdin, limit, (Told::Both, on_line)).await
+}
+
+/// Of which stream each line is told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Stderr,
+    Both,
+}
+
+async fn carry(
+    mut command: Command,
+    stdin: Stdio,
+    limit: Duration,
+    (told, on_line): (Told, &mut (dyn FnMut(&str) + Send)),
 ) -> std::result::Result<Ended, Broken> {
     command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.process_group(0).kill_on_drop(true);
@@ -88,7 +118,15 @@ pub async fn run(
     let stdout = child.stdout.take();
     let stderr = child.stderr.take();
     let work = async {
-        let (stdout, stderr) = tokio::try_join!(read_all(stdout), read_lines(stderr, on_line))?;
+        let (stdout, stderr) = match told {
+            Told::Stderr => tokio::try_join!(read_all(stdout), read_lines(stderr, on_line))?,
+            Told::Both => {
+                let shared = Mutex::new(on_line);
+                let tell = |line: &str| shared.lock().unwrap_or_else(PoisonError::into_inner)(line);
+                let (mut first, mut second) = (&tell, &tell);
+                tokio::try_join!(read_lines(stdout, &mut first), read_lines(stderr, &mut second))?
+            }
+        };
         let status = child.wait().await.map_err(Broken::Read)?;
         Ok(Ended {
             success: status.success(),

@@ -16,6 +16,7 @@
 //!        ├ helper        what runs inside the helper container: walk, copy, hash, compare
 //!        └ state         state directory, lock, runs, history
 //!           ├ child      runs other programs, within limits
+//!           ├ http       asks over HTTP and HTTPS, within limits
 //!           └ model      names, sizes, failures; no I/O
 //! ui                     the only writer to stdout and stderr; it is fed by `event`
 //! ```
@@ -28,6 +29,7 @@ pub mod datastore;
 pub mod engine;
 pub mod event;
 pub mod helper;
+pub mod http;
 pub mod model;
 pub mod observe;
 pub mod ops;

@@ -1,24 +1,24 @@
 //! The arguments. The doc comments of these types are the help text.
 
 mod examples;
+mod moving;
+mod passes;
 mod values;
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use self::examples::{
-    COMPOSE_EXAMPLES, ENV_EXAMPLES, EXAMPLES, INIT_EXAMPLES, MOUNT_EXAMPLES, MOVE_EXAMPLES,
-    OVERRIDE_EXAMPLES, SIZE_EXAMPLES,
+    COMPOSE_EXAMPLES, ENV_EXAMPLES, EXAMPLES, INIT_EXAMPLES, MOUNT_EXAMPLES, OVERRIDE_EXAMPLES, SIZE_EXAMPLES,
 };
+pub use self::moving::Move;
+pub use self::passes::{Loss, Pass, Restart};
 pub use self::values::{BlockDelta, Destination, Pair, Threads, Verification};
-use self::values::{rate, threads};
-use crate::model::config::{Subdir, absolute_dir};
-use crate::model::{ByteSize, Failure, Owner, RunId, VolumeKey, parse_span};
+use crate::model::config::absolute_dir;
+use crate::model::{ByteSize, Failure, RunId, ServiceName};
 
 /// Gives the data of a Docker Compose stack a new home, and proves that it arrived
 ///
@@ -160,6 +160,13 @@ pub enum Command {
     /// proves that they work. If anything fails, the old stack is brought back on its old data. The old data stays where
     /// it is in either case.
     Move(Move),
+    /// Deploy: pull and build, replace what changed, prove it, and go back if anything is wrong
+    ///
+    /// Pulls and builds while the old containers serve, dumps the databases, then replaces the services whose definition
+    /// or image changed, one after the other in the order in which they depend on each other. Databases are only replaced
+    /// when their own definition changed. Hooks and checks follow; if anything fails, the services return to the images
+    /// and the configuration that they had, and the exit code is 10.
+    Deploy(Deploy),
     /// Finish an interrupted run
     Resume(Resume),
     /// Undo an interrupted run
@@ -180,8 +187,26 @@ pub enum Command {
     Config(ConfigCommand),
     /// Run docker compose with the files of this project, the override included
     ///
-    /// Refuses what destroys data (`down -v`, `rm -v`, `up -V` on volumes with data) unless it is told otherwise.
+    /// Refuses what destroys data (`down -v`, `rm -v`, `up -V`, `exec api manage.py flush`, …) unless it is told otherwise.
     Compose(Compose),
+    /// Start the services: docker compose up with the files of this project
+    ///
+    /// Without arguments it is `up -d`. Compose gets no answer to a question, so that it cannot be told to make a volume
+    /// anew, and afterwards it is proven that every container has the data that the files say.
+    Up(Pass),
+    /// Stop the services and remove their containers: docker compose down
+    Down(Pass),
+    /// List the containers: docker compose ps
+    Ps(Pass),
+    /// Show what the containers wrote: docker compose logs
+    Logs(Pass),
+    /// Run a command in a service: docker compose exec
+    Exec(Pass),
+    /// Restart services; those whose environment or definition changed are made anew
+    ///
+    /// Compose's own restart does not read the environment again. A database is stopped by its own rules, and never
+    /// killed.
+    Restart(Restart),
     /// Print the completions for a shell
     Completions {
         /// The shell
@@ -208,6 +233,8 @@ pub enum WhenInterrupted {
     StopsAtTheNextStep,
     /// It only looks, or what it does belongs together.
     GoesOn,
+    /// It waits for Compose, which hears the same Ctrl-C and answers it.
+    IsHandedOn,
 }
 
 impl Command {
@@ -215,9 +242,27 @@ impl Command {
     #[must_use]
     pub fn when_interrupted(&self) -> WhenInterrupted {
         match self {
-            Self::Move(_) | Self::Resume(_) | Self::Rollback(_) => WhenInterrupted::GoesBack,
+            Self::Move(_) | Self::Deploy(_) | Self::Resume(_) | Self::Rollback(_) => {
+                WhenInterrupted::GoesBack
+            }
             Self::Mount(_) => WhenInterrupted::StopsAtTheNextStep,
+            Self::Compose(_) | Self::Up(_) | Self::Down(_) | Self::Ps(_) | Self::Logs(_) | Self::Exec(_) => {
+                WhenInterrupted::IsHandedOn
+            }
             _ => WhenInterrupted::GoesOn,
+        }
+    }
+
+    /// Whether its stdout with `--json` is one event a line: then anything worth saying is one. Otherwise stdout is one
+    /// document, or Compose's.
+    #[must_use]
+    pub fn tells_events(&self) -> bool {
+        match self {
+            Self::Move(args) => !args.dry_run,
+            Self::Deploy(args) => !args.dry_run,
+            Self::Resume(args) | Self::Rollback(args) => !args.dry_run,
+            Self::Restart(args) => !args.dry_run,
+            _ => false,
         }
     }
 }
@@ -299,6 +344,51 @@ pub enum MadeFs {
     Ext4,
     /// Grows while it is mounted, never shrinks
     Xfs,
+}
+
+/// `rehome deploy`.
+#[derive(Debug, Clone, Args)]
+pub struct Deploy {
+    /// Only these services
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<ServiceName>,
+
+    /// The first start on a new server: the data goes to this block volume [default: block.root of rehome.yml] before
+    /// anything is started, so that none of it ever lands on the root disk
+    #[arg(long, value_name = "DIR", value_parser = absolute_dir, num_args = 0..=1, require_equals = true, conflicts_with = "services")]
+    pub first: Option<Option<PathBuf>>,
+
+    /// Do not pull images
+    #[arg(long)]
+    pub no_pull: bool,
+
+    /// Do not build images
+    #[arg(long)]
+    pub no_build: bool,
+
+    /// Build without the cache
+    #[arg(long, conflicts_with = "no_build")]
+    pub no_cache: bool,
+
+    /// Do not dump the databases first
+    #[arg(long)]
+    pub no_backup: bool,
+
+    /// Do not run hooks
+    #[arg(long)]
+    pub no_hooks: bool,
+
+    /// Deploy although the doctor finds this, as `collation-version`; may be repeated
+    #[arg(long, value_name = "FINDING")]
+    pub despite: Vec<String>,
+
+    /// Run hooks that destroy data too; the databases must be dumped before them, unless --no-backup is said as well
+    #[arg(long)]
+    pub allow_data_loss: bool,
+
+    /// Print the plan and change nothing
+    #[arg(long, visible_alias = "plan")]
+    pub dry_run: bool,
 }
 
 /// `rehome grow`.
@@ -383,80 +473,6 @@ pub struct Env {
     pub dry_run: bool,
 }
 
-/// `rehome move`.
-#[derive(Debug, Clone, Args)]
-#[command(after_long_help = MOVE_EXAMPLES)]
-pub struct Move {
-    /// A directory on a mounted block volume of the engine's host, or `volumes` for Docker's own
-    /// [default: block.root of rehome.yml]
-    #[arg(long, value_name = "DIR|volumes")]
-    pub to: Option<Destination>,
-
-    /// Move only this volume; may be repeated, or a list with commas
-    #[arg(long, value_name = "VOLUME", value_delimiter = ',')]
-    pub only: Vec<VolumeKey>,
-
-    /// Leave this volume where it is; may be repeated, or a list with commas
-    #[arg(long, value_name = "VOLUME", value_delimiter = ',')]
-    pub exclude: Vec<VolumeKey>,
-
-    /// The directory of a volume below DIR, instead of its name without `_data` or `_volume`; may be repeated
-    #[arg(long = "map", value_name = "VOLUME=SUBDIR", value_delimiter = ',')]
-    pub maps: Vec<Pair<Subdir>>,
-
-    /// The owner of everything in a volume at its new home [default: as at the old home]; may be repeated
-    #[arg(long = "owner", value_name = "VOLUME=UID:GID", value_delimiter = ',')]
-    pub owners: Vec<Pair<Owner>>,
-
-    /// Stop the services first and copy once, instead of copying while they run
-    #[arg(long)]
-    pub offline: bool,
-
-    /// Run no hooks after the start, neither configured nor detected ones
-    #[arg(long)]
-    pub no_hooks: bool,
-
-    /// How long a service may take to stop, as 90s or 10m [default: by its kind; a database gets minutes]
-    #[arg(long, value_name = "DURATION", value_parser = parse_span)]
-    pub stop_timeout: Option<Duration>,
-
-    /// Give up and bring the old stack back if it would be down for longer than this
-    #[arg(long, value_name = "DURATION", value_parser = parse_span)]
-    pub max_downtime: Option<Duration>,
-
-    /// Copy no faster than this a second while the stack runs, as 50MB
-    #[arg(long, value_name = "RATE", value_parser = rate)]
-    pub bandwidth: Option<ByteSize>,
-
-    /// Answer with a maintenance page on the HTTP ports of the services that are stopped, for as long as they are
-    #[arg(long)]
-    pub maintenance: bool,
-
-    /// The page to answer with, an HTML file of at most 256 KiB [default: a built-in one]; implies --maintenance
-    #[arg(long, value_name = "FILE")]
-    pub maintenance_page: Option<PathBuf>,
-
-    /// How the copy is proven
-    #[arg(long, value_enum, value_name = "HOW", default_value_t)]
-    pub verify: Verification,
-
-    /// Whether a large file of which a part changed is patched
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
-    pub block_delta: BlockDelta,
-
-    /// Threads that copy, or `auto`
-    #[arg(long, value_name = "N|auto", value_parser = threads, default_value = "auto")]
-    pub jobs: Threads,
-
-    /// Start this volume empty on its new home; its data stays in the old one. May be repeated, or a list with commas
-    #[arg(long, value_name = "VOLUME", value_delimiter = ',')]
-    pub without_data: Vec<VolumeKey>,
-
-    /// Print the plan and what speaks against it; change nothing
-    #[arg(long)]
-    pub dry_run: bool,
-}
-
 /// `rehome resume` and `rehome rollback`.
 #[derive(Debug, Clone, Args)]
 pub struct Resume {
@@ -482,9 +498,9 @@ pub enum ConfigCommand {
 #[derive(Debug, Clone, Args)]
 #[command(override_usage = "rehome compose [OPTIONS] -- ARGS...", after_long_help = COMPOSE_EXAMPLES)]
 pub struct Compose {
-    /// Run it even if it destroys data
-    #[arg(long)]
-    pub allow_data_loss: bool,
+    /// What destroys data.
+    #[command(flatten)]
+    pub loss: Loss,
 
     /// What docker compose is told, as `up -d` or `exec db psql`
     #[arg(
@@ -493,7 +509,7 @@ pub struct Compose {
         trailing_var_arg = true,
         allow_hyphen_values = true
     )]
-    pub args: Vec<std::ffi::OsString>,
+    pub args: Vec<OsString>,
 }
 
 impl Cli {
@@ -505,6 +521,7 @@ impl Cli {
         arguments: impl IntoIterator<Item = T>,
     ) -> Result<Self, clap::Error> {
         let mut command = Self::command();
+        let arguments = passes::closed(&command, arguments.into_iter().map(Into::into).collect());
         let mut matches = command.try_get_matches_from_mut(arguments)?;
         let cli = Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))?;
         if let Command::Move(args) = &cli.command
@@ -518,48 +535,6 @@ impl Cli {
             });
         }
         Ok(cli)
-    }
-}
-
-impl Move {
-    /// What the arguments say against each other. A later one never wins silently: what is meant decides where data
-    /// goes.
-    fn check(&self) -> Result<(), String> {
-        no_repeats("--map", self.maps.iter().map(|map| &map.volume))?;
-        no_repeats("--owner", self.owners.iter().map(|owner| &owner.volume))?;
-        if let Some(volume) = self.only.iter().find(|volume| self.exclude.contains(volume)) {
-            return Err(format!(
-                "volume `{volume}` is asked for with --only and left out with --exclude"
-            ));
-        }
-        if self.to == Some(Destination::Volumes)
-            && let Some(map) = self.maps.first()
-        {
-            return Err(format!(
-                "--map {}={} has no meaning with --to volumes: there the data goes into Docker's own directory",
-                map.volume, map.value
-            ));
-        }
-        let maps = self.maps.iter().map(|map| ("--map", &map.volume));
-        let owners = self.owners.iter().map(|owner| ("--owner", &owner.volume));
-        let fresh = self.without_data.iter().map(|volume| ("--without-data", volume));
-        for (option, volume) in maps.chain(owners).chain(fresh) {
-            let asked_for = self.only.is_empty() || self.only.contains(volume);
-            if !asked_for || self.exclude.contains(volume) {
-                return Err(format!(
-                    "{option} names volume `{volume}`, which is left out of this move"
-                ));
-            }
-        }
-        Ok(())
-    }
-}
-
-fn no_repeats<'a>(option: &str, volumes: impl IntoIterator<Item = &'a VolumeKey>) -> Result<(), String> {
-    let mut seen = BTreeSet::new();
-    match volumes.into_iter().find(|volume| !seen.insert(*volume)) {
-        Some(volume) => Err(format!("{option} names volume `{volume}` twice")),
-        None => Ok(()),
     }
 }
 

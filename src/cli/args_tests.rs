@@ -3,7 +3,10 @@
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 
+use std::time::Duration;
+
 use super::*;
+use crate::model::Owner;
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
     Cli::read(line.split_whitespace())
@@ -106,9 +109,58 @@ fn compose_is_handed_everything_that_is_its_own() {
         };
         let text: Vec<_> = args.args.iter().map(|a| a.to_string_lossy()).collect();
         assert_eq!(text.join(" "), wanted, "{line}");
-        assert_eq!(args.allow_data_loss, loss, "{line}");
+        assert_eq!(args.loss.allow_data_loss, loss, "{line}");
     }
     assert!(parse("rehome compose").is_err());
+}
+
+#[test]
+fn what_follows_the_word_of_a_pass_is_composes_as_it_is() {
+    for (line, wanted) in [
+        ("rehome up", ""),
+        ("rehome up -d --build api", "-d --build api"),
+        ("rehome down -v", "-v"),
+        ("rehome logs -f --tail 20 api", "-f --tail 20 api"),
+        ("rehome ps -q --format json", "-q --format json"),
+        ("rehome ps --json", "--json"),
+        ("rehome exec -T db psql -c x", "-T db psql -c x"),
+        ("rehome exec db -- ls -- -q", "db -- ls -- -q"),
+        ("rehome exec -- -T db ls", "-T db ls"),
+        ("rehome -p kms --file=a.yml -f b.yml logs -f", "-f"),
+        ("rehome -vp up logs up -p", "up -p"),
+        ("rehome -pup logs -p x", "-p x"),
+        ("rehome --color never up --color always", "--color always"),
+        ("rehome down --allow-data-loss -v", "-v"),
+        ("rehome down -v --allow-data-loss", "-v --allow-data-loss"),
+    ] {
+        let cli = parse(line).unwrap();
+        let (Command::Up(args)
+        | Command::Down(args)
+        | Command::Ps(args)
+        | Command::Logs(args)
+        | Command::Exec(args)) = cli.command
+        else {
+            panic!("{line}")
+        };
+        let text: Vec<_> = args.args.iter().map(|a| a.to_string_lossy()).collect();
+        assert_eq!(text.join(" "), wanted, "{line}");
+        assert_eq!(args.loss.allow_data_loss, line.contains("down --allow"), "{line}");
+        assert!(!cli.global.json, "{line}");
+    }
+    for line in ["rehome up --help", "rehome logs -h"] {
+        assert_eq!(parse(line).unwrap_err().kind(), ErrorKind::DisplayHelp, "{line}");
+    }
+    assert!(
+        parse("rehome down --no-backup -v").is_err(),
+        "on top of --allow-data-loss only"
+    );
+    // Where the words are something else, they stay that.
+    assert!(
+        parse("rehome move --to volumes --only up -q")
+            .unwrap()
+            .global
+            .quiet
+    );
 }
 
 #[test]

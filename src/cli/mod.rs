@@ -14,7 +14,7 @@ use std::sync::Arc;
 use clap::CommandFactory;
 
 use self::args::{Cli, ColorWhen, Command, Global, WhenInterrupted};
-use crate::event::{Event, Events, Outcome};
+use crate::event::{Event, Events, Level, Outcome};
 use crate::model::{Failure, Kind, Result};
 use crate::ops::Options;
 use crate::saga::Interrupt;
@@ -23,6 +23,8 @@ use crate::ui;
 /// What every command has at hand.
 struct Cx {
     events: Arc<dyn Events>,
+    /// With `--json` stdout is one event a line.
+    tells_events: bool,
     color: ui::Color,
     global: Global,
     interrupt: Interrupt,
@@ -128,6 +130,7 @@ async fn run(cli: Cli, command: String) -> u8 {
     let interrupt = Interrupt::new();
     listen(&interrupt, Arc::clone(&events), cli.command.when_interrupted());
     let cx = Cx {
+        tells_events: cli.command.tells_events(),
         events,
         color,
         global,
@@ -175,6 +178,7 @@ fn listen(interrupt: &Interrupt, events: Arc<dyn Events>, when: WhenInterrupted)
             "interrupted: this goes on to its end; once more leaves it as it is",
             "left as it is: a program that was started may still run; the same command again looks and goes on",
         ),
+        WhenInterrupted::IsHandedOn => ("", ""),
     };
     let interrupt = interrupt.clone();
     tokio::spawn(async move {
@@ -189,7 +193,9 @@ fn listen(interrupt: &Interrupt, events: Arc<dyn Events>, when: WhenInterrupted)
                 _ = int.recv() => {}
                 _ = term.recv() => {}
             }
-            if interrupt.raise() {
+            if when == WhenInterrupted::IsHandedOn {
+                // Compose is in the same group of processes: it heard it, and this one waits for its end.
+            } else if interrupt.raise() {
                 events.warn(first);
             } else {
                 ui::out::talk(second);
@@ -237,8 +243,30 @@ impl Cx {
         }
     }
 
+    /// Opens the project, and says in a line when the stack runs with other files than it is read with.
     async fn open(&self) -> Result<crate::ops::App> {
+        let app = self.open_in_silence().await?;
+        match crate::ops::drift(&app).await {
+            Ok(None) => {}
+            Ok(Some(drift)) => self.warn(drift.line()),
+            // Nobody asked for it: what the command itself needs of the engine it says by itself.
+            Err(failure) => self.events.note(Level::Detail, failure.to_string()),
+        }
+        Ok(app)
+    }
+
+    /// The same for a command that says it in its answer.
+    async fn open_in_silence(&self) -> Result<crate::ops::App> {
         crate::ops::App::open(self.options()?).await
+    }
+
+    /// Something worth acting on. Where stdout is one document or Compose's, it is never said there.
+    fn warn(&self, text: &str) {
+        if self.global.json && !self.tells_events {
+            ui::out::talk(&format!("warning: {}", ui::clean(text)));
+        } else {
+            self.events.warn(text);
+        }
     }
 
     /// Prints the answer of a query: one JSON document, or text for people.

@@ -113,6 +113,34 @@ impl Located {
         without
     }
 
+    /// The same project with a file more, before another one or at the end; where it is if it is there.
+    #[must_use]
+    pub fn with_file_before(&self, file: &Path, before: &Path) -> Self {
+        let mut with = self.clone();
+        if !with.files.iter().any(|known| known == file) {
+            let end = with.files.len();
+            let place = with.files.iter().position(|known| known == before).unwrap_or(end);
+            with.files.insert(place, file.to_owned());
+            with.written.insert(place, file.display().to_string());
+        }
+        with
+    }
+
+    /// The variables that Compose fills in: those of the environment, then those of the environment files. Their values
+    /// are secrets.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn variables(&self, env: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
+        let wanted = Wanted {
+            env: env.clone(),
+            ..Wanted::default()
+        };
+        let mut all = settings(&wanted, &self.env_files, &self.directory)?;
+        all.extend(env.clone());
+        Ok(all)
+    }
+
     /// The same project with these files instead.
     #[must_use]
     pub fn with_files(mut self, files: Vec<PathBuf>) -> Self {

@@ -92,6 +92,8 @@ pub struct Call<'a> {
     every_profile: bool,
     limit: Duration,
     on_line: Option<&'a mut (dyn FnMut(&str) + Send)>,
+    /// Lines of stdout are told as well, and not kept.
+    all_lines: bool,
 }
 
 impl<'a> Call<'a> {
@@ -104,6 +106,7 @@ impl<'a> Call<'a> {
             every_profile: false,
             limit: Duration::from_secs(120),
             on_line: None,
+            all_lines: false,
         }
     }
 
@@ -133,6 +136,13 @@ impl<'a> Call<'a> {
     pub fn global(mut self, flag: impl Into<OsString>) -> Self {
         self.global.push(flag.into());
         self
+    }
+
+    /// Tells each line of stdout and stderr as it comes; what is kept of stdout is its end.
+    #[must_use]
+    pub fn all_lines(mut self, on_line: &'a mut (dyn FnMut(&str) + Send)) -> Self {
+        self.all_lines = true;
+        self.lines(on_line)
     }
 
     /// Tells each line of stderr as it comes.
@@ -235,14 +245,12 @@ impl Compose {
             .args(&call.global)
             .args(&call.args);
         let mut silent = |_: &str| {};
-        child::run(
-            command,
-            Stdio::null(),
-            call.limit,
-            call.on_line.unwrap_or(&mut silent),
-        )
-        .await
-        .map_err(|broken| broken.failure(&format!("docker compose {name}"), call.limit))
+        let on_line = call.on_line.unwrap_or(&mut silent);
+        let ended = match call.all_lines {
+            true => child::run_telling_all(command, Stdio::null(), call.limit, on_line).await,
+            false => child::run(command, Stdio::null(), call.limit, on_line).await,
+        };
+        ended.map_err(|broken| broken.failure(&format!("docker compose {name}"), call.limit))
     }
 
     /// The command with the terminal of this process, for `rehome compose --`: the one use with a person in front.

@@ -2,6 +2,7 @@
 //!
 //! Facts and rules only; asking a server or reading a file is done by `observe` and `steps`.
 
+pub mod dump;
 mod postgres;
 
 use std::fmt;

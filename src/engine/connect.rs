@@ -92,8 +92,33 @@ struct ContextEndpoint {
 /// Finds the engine's address.
 ///
 /// # Errors
-/// When a context is named that does not exist or cannot be read.
+/// When a context is named that does not exist or cannot be read, or the engine wants certificates.
 pub fn resolve_host(wanted: &Wanted) -> Result<EngineHost> {
+    let host = found(wanted)?;
+    let set = |name: &str| wanted.env.get(name).is_some_and(|v| !v.is_empty());
+    // Without them it would be asked in the clear, by somebody who believes that it is not.
+    // https://docs.docker.com/engine/security/protect-access/#use-tls-https-to-protect-the-docker-daemon-socket
+    let tls = match host.source {
+        HostSource::Context(_) => host.url.starts_with("https://"),
+        _ => host.url.starts_with("https://") || set("DOCKER_TLS_VERIFY") || set("DOCKER_TLS"),
+    };
+    match tls && !host.is_local() && !host.url.starts_with("ssh://") {
+        true => Err(no_tls(&host)),
+        false => Ok(host),
+    }
+}
+
+fn no_tls(host: &EngineHost) -> Failure {
+    Failure::usage(format!("the engine at {} is reached with certificates", host.url))
+        .cause(format!(
+            "{} says so, and Rehome does not speak TLS with engines",
+            host.source
+        ))
+        .data("nothing was changed")
+        .hint("reach it over SSH: -H ssh://user@server")
+}
+
+fn found(wanted: &Wanted) -> Result<EngineHost> {
     let set = |name: &str| wanted.env.get(name).filter(|v| !v.is_empty());
     if let Some(url) = &wanted.host {
         return Ok(EngineHost {
@@ -162,11 +187,8 @@ fn context(name: &str, directory: Option<&Path>) -> Result<EngineHost> {
         .iter()
         .map(|b| format!("{b:02x}"))
         .collect();
-    let path = directory
-        .ok_or_else(unknown)?
-        .join("contexts/meta")
-        .join(id)
-        .join("meta.json");
+    let contexts = directory.ok_or_else(unknown)?.join("contexts");
+    let path = contexts.join("meta").join(&id).join("meta.json");
     let text = std::fs::read(&path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => unknown(),
         _ => Failure::environment(format!("cannot read {}", path.display())).because(&error),
@@ -179,7 +201,11 @@ fn context(name: &str, directory: Option<&Path>) -> Result<EngineHost> {
         .map(|e| e.host.clone())
         .filter(|h| !h.is_empty())
         .ok_or_else(|| Failure::usage(format!("the docker context {name:?} names no docker engine")))?;
-    Ok(EngineHost { url, source })
+    let host = EngineHost { url, source };
+    match contexts.join("tls").join(&id).join("docker").exists() {
+        true => Err(no_tls(&host)),
+        false => Ok(host),
+    }
 }
 
 #[cfg(test)]
@@ -236,5 +262,44 @@ mod tests {
         })
         .unwrap_err();
         assert_eq!(unknown.what, "there is no docker context \"nope\"");
+    }
+
+    #[test]
+    fn an_engine_that_wants_certificates_is_not_asked_without() {
+        let asks = |url: &str, name: &str| {
+            resolve_host(&Wanted {
+                env: env(&[("DOCKER_HOST", url), (name, "1")]),
+                ..Wanted::default()
+            })
+        };
+        for name in ["DOCKER_TLS_VERIFY", "DOCKER_TLS"] {
+            let refused = asks("tcp://db1:2376", name).unwrap_err();
+            assert!(refused.what.contains("with certificates"), "{refused}");
+        }
+        assert!(asks("tcp://db1:2375", "OTHER").is_ok());
+        // Only tcp has them.
+        assert!(asks("ssh://db1", "DOCKER_TLS_VERIFY").is_ok());
+        assert!(asks("unix:///run/docker.sock", "DOCKER_TLS_VERIFY").is_ok());
+
+        let home = tempfile::tempdir().unwrap();
+        // `printf staging | sha256sum`
+        let id = "e919a75364398a449f860aeadddc57fa0502145a4e63959ddb33c417a48dc0da";
+        let contexts = home.path().join("contexts");
+        std::fs::create_dir_all(contexts.join("meta").join(id)).unwrap();
+        let meta = r#"{"Name":"staging","Endpoints":{"docker":{"Host":"tcp://db1:2376"}}}"#;
+        std::fs::write(contexts.join("meta").join(id).join("meta.json"), meta).unwrap();
+        let wanted = Wanted {
+            context: Some("staging".into()),
+            env: env(&[("DOCKER_CONFIG", home.path().to_str().unwrap())]),
+            ..Wanted::default()
+        };
+        assert!(resolve_host(&wanted).is_ok());
+        std::fs::create_dir_all(contexts.join("tls").join(id).join("docker")).unwrap();
+        assert!(
+            resolve_host(&wanted)
+                .unwrap_err()
+                .what
+                .contains("with certificates")
+        );
     }
 }

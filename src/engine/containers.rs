@@ -14,10 +14,15 @@ use serde::{Deserialize, Serialize};
 
 use super::describe::describe;
 use super::{Engine, Published, failed, is_missing};
-use crate::model::{ContainerId, ImageId, ProjectName, Result, Secret, ServiceName, VolumeName};
+use crate::model::{ContainerId, Failure, ImageId, ProjectName, Result, Secret, ServiceName, VolumeName};
 
 /// A database is not killed for being slow; the engine wants a number all the same.
 const NEVER: Duration = Duration::from_secs(24 * 3600);
+
+/// So much of a line of a log is shown.
+const LOG_LINE: usize = 300;
+/// A line of a log that goes on for longer is taken apart here.
+const LOG_UNFINISHED: usize = 1 << 20;
 
 /// A container as the engine describes it.
 #[derive(Debug, Clone)]
@@ -52,6 +57,8 @@ pub struct Container {
     pub pid: Option<i64>,
     /// The Compose files that it was made with, as Compose noted them.
     pub config_files: Vec<PathBuf>,
+    /// Compose's hash of the definition that it was made from.
+    pub definition: Option<String>,
     /// The user it runs as, as configured; empty is root.
     pub user: String,
     /// Working directory.
@@ -401,6 +408,51 @@ impl Engine {
                 id.short()
             ))(error)),
         }
+    }
+
+    /// The first line with a text that a container wrote since a time, as [`Container::started_at`] has it.
+    ///
+    /// # Errors
+    /// When the log cannot be read, or not within `limit`.
+    pub async fn logged(
+        &self,
+        id: &ContainerId,
+        since: &str,
+        text: &str,
+        limit: Duration,
+    ) -> Result<Option<String>> {
+        let what = || format!("cannot read the log of container {}", id.short());
+        let since: jiff::Timestamp = since
+            .parse()
+            .map_err(|e| Failure::environment(what()).because(&e))?;
+        let options = bollard::query_parameters::LogsOptionsBuilder::new()
+            .stdout(true)
+            .stderr(true)
+            .since(i32::try_from(since.as_second()).unwrap_or_default())
+            .build();
+        let search = async {
+            let mut chunks = self.docker.logs(id.as_str(), Some(options));
+            let mut line = String::new();
+            while let Some(chunk) = chunks.next().await {
+                line.push_str(&chunk.map_err(failed(what()))?.to_string());
+                while let Some(end) = line.find('\n') {
+                    let rest = line.split_off(end + 1);
+                    if line.contains(text) {
+                        return Ok(Some(line.trim_end().chars().take(LOG_LINE).collect()));
+                    }
+                    line = rest;
+                }
+                if line.len() > LOG_UNFINISHED && !line.contains(text) {
+                    line.clear();
+                }
+            }
+            Ok(line
+                .contains(text)
+                .then(|| line.trim_end().chars().take(LOG_LINE).collect()))
+        };
+        tokio::time::timeout(limit, search)
+            .await
+            .map_err(|_| Failure::environment(what()).cause("it did not come to its end in time"))?
     }
 
     /// The last lines that a container wrote, for error messages.

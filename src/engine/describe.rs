@@ -90,6 +90,7 @@ pub(super) fn describe(inspect: ContainerInspectResponse) -> Result<Container> {
             .get("com.docker.compose.project.config_files")
             .map(|files| files.split(',').map(PathBuf::from).collect())
             .unwrap_or_default(),
+        definition: labels.get("com.docker.compose.config-hash").cloned(),
         user: config.user.unwrap_or_default(),
         working_dir: config.working_dir.unwrap_or_default(),
         command: config

@@ -14,7 +14,7 @@ use bollard::query_parameters::{AttachContainerOptionsBuilder, CreateContainerOp
 use futures_util::StreamExt;
 
 use super::image::PROGRAM;
-use super::{Engine, LABEL_PAGE, LABEL_PROCESS, LABEL_PROJECT, LABEL_RUN, Published, failed};
+use super::{Engine, LABEL_PAGE, LABEL_PROCESS, LABEL_PROJECT, LABEL_RUN, LABEL_SPARE, Published, failed};
 use crate::helper::protocol::{Answer, FailClass, Line, Request};
 use crate::model::{ContainerId, Failure, Owner, ProjectName, Result, RunId, VolumeName};
 
@@ -315,8 +315,8 @@ impl Engine {
         }
     }
 
-    /// Removes every helper container of a run, running or not: what a crash left behind. A page is no such: it works
-    /// on nothing, and others decide when it goes ([`Engine::remove_pages`]).
+    /// Removes every helper container of a run, running or not: what a crash left behind. A page is no such, and a
+    /// spare neither: they work on nothing, and others decide when they go ([`Engine::remove_pages`]).
     ///
     /// # Errors
     /// When the engine refuses.
@@ -324,7 +324,8 @@ impl Engine {
         let filters = HashMap::from([("label", vec![format!("{LABEL_RUN}={run}")])]);
         let mut removed = 0;
         for helper in self.summaries(filters).await? {
-            if helper.labels.unwrap_or_default().contains_key(LABEL_PAGE) {
+            let labels = helper.labels.unwrap_or_default();
+            if labels.contains_key(LABEL_PAGE) || labels.contains_key(LABEL_SPARE) {
                 continue;
             }
             if let Some(id) = helper.id {

@@ -3,12 +3,14 @@
 //! The helper image is made here from this very executable: a tar in memory, imported through the API and tagged by
 //! its content. No registry is needed, and it works on an engine of another host.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use bollard::body_full;
-use bollard::query_parameters::CreateImageOptionsBuilder;
+use bollard::query_parameters::{
+    CreateImageOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptionsBuilder, TagImageOptionsBuilder,
+};
 use futures_util::StreamExt;
 
 use super::{Engine, failed, is_missing};
@@ -51,6 +53,81 @@ impl Engine {
             Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(failed(format!("cannot inspect image {reference}"))(error)),
         }
+    }
+
+    /// Gives an image one more name.
+    ///
+    /// # Errors
+    /// When the engine does not have the image.
+    pub async fn tag_image(&self, image: &ImageId, repository: &str, tag: &str) -> Result<()> {
+        let options = TagImageOptionsBuilder::new().repo(repository).tag(tag).build();
+        self.docker
+            .tag_image(image.as_str(), Some(options))
+            .await
+            .map_err(failed(format!("cannot tag image {image} as {repository}:{tag}")))
+    }
+
+    /// Gives a reference back to the image that it meant.
+    ///
+    /// # Errors
+    /// When the engine does not have that image.
+    pub async fn let_mean(&self, reference: &str, image: &ImageId) -> Result<()> {
+        if self
+            .find_image(reference)
+            .await?
+            .is_some_and(|now| now.id == *image)
+        {
+            return Ok(());
+        }
+        match split(reference) {
+            (repository, Some(tag)) => self.tag_image(image, repository, tag).await,
+            // What a digest or an id means, nothing can change.
+            (_, None) => Ok(()),
+        }
+    }
+
+    /// Takes a name from an image; the image goes only with its last name, when nothing is made of it. Gone already is
+    /// fine.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub async fn untag_image(&self, reference: &str) -> Result<()> {
+        let options = RemoveImageOptionsBuilder::new()
+            .force(false)
+            .noprune(false)
+            .build();
+        match self.docker.remove_image(reference, Some(options), None).await {
+            Ok(_) => Ok(()),
+            Err(error) if is_missing(&error) => Ok(()),
+            Err(error) => Err(failed(format!("cannot remove the tag {reference}"))(error)),
+        }
+    }
+
+    /// The tags of a repository of this engine, with the image of each.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn tags_of(&self, repository: &str) -> Result<Vec<(String, ImageId)>> {
+        let filters = HashMap::from([("reference", vec![repository.to_owned()])]);
+        let options = ListImagesOptionsBuilder::new().filters(&filters).build();
+        let list = self
+            .docker
+            .list_images(Some(options))
+            .await
+            .map_err(failed("cannot list the images"))?;
+        let mut tags = Vec::new();
+        for image in list {
+            let id =
+                ImageId::new(image.id).map_err(|e| Failure::bug("an image without an id").because(&e))?;
+            let of_it = image.repo_tags.into_iter();
+            let own = of_it.filter_map(|name| {
+                let tag = name.strip_prefix(repository)?.strip_prefix(':')?;
+                Some((tag.to_owned(), id.clone()))
+            });
+            tags.extend(own);
+        }
+        tags.sort();
+        Ok(tags)
     }
 
     /// Makes sure that the engine has the helper image of this executable, and returns its reference.
@@ -103,6 +180,19 @@ impl Engine {
                 "the engine took the helper image and does not have it",
             )),
         }
+    }
+}
+
+/// Repository and tag; no tag where a digest says which image is meant, which nothing can change.
+/// <https://pkg.go.dev/github.com/distribution/reference>
+fn split(reference: &str) -> (&str, Option<&str>) {
+    if reference.contains('@') || reference.starts_with("sha256:") {
+        return (reference, None);
+    }
+    match reference.rsplit_once(':') {
+        // A colon before a slash belongs to the registry's port.
+        Some((repository, tag)) if !tag.contains('/') => (repository, Some(tag)),
+        _ => (reference, Some("latest")),
     }
 }
 
@@ -244,6 +334,21 @@ fn interpreter(program: &Path) -> std::io::Result<Option<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reference_is_taken_apart_as_docker_does() {
+        for (reference, repository, tag) in [
+            ("app", "app", Some("latest")),
+            ("app:1", "app", Some("1")),
+            ("localhost:5000/app", "localhost:5000/app", Some("latest")),
+            ("localhost:5000/a/b:1.2", "localhost:5000/a/b", Some("1.2")),
+            ("sha256:00", "sha256:00", None),
+            ("app@sha256:00", "app@sha256:00", None),
+            ("app:1@sha256:00", "app:1@sha256:00", None),
+        ] {
+            assert_eq!(split(reference), (repository, tag), "{reference}");
+        }
+    }
 
     #[test]
     fn a_dynamic_program_brings_its_loader_and_what_ldd_names() {

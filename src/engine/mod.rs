@@ -13,6 +13,8 @@ mod image;
 mod page;
 mod passwd;
 mod ports;
+mod spare;
+mod ssh;
 mod volumes;
 
 use std::sync::Arc;
@@ -23,14 +25,17 @@ use tokio::sync::OnceCell;
 
 use crate::model::{Failure, Result};
 
+use self::ssh::Tunnel;
+
 pub use connect::{EngineHost, HostSource, Wanted as HostWanted, resolve_host};
 pub use containers::{Container, Health, Mount, MountKind, State, same_path};
-pub use exec::ExecOutput;
+pub use exec::{Exec, ExecOutput, Stdin};
 pub use health::{Gate, Meant};
 pub use helper::{HelperJob, HelperMount, Network, Pace};
 pub use image::Image;
 pub use page::Page;
 pub use ports::Published;
+pub use spare::Spare;
 pub use volumes::Volume;
 
 /// Containers, volumes and images that Rehome makes carry the run.
@@ -41,6 +46,8 @@ pub const LABEL_PROJECT: &str = "rehome.project";
 const LABEL_PROCESS: &str = "rehome.process";
 /// The label of a page that answers while services are stopped: it outlives the other helpers of its run.
 const LABEL_PAGE: &str = "rehome.page";
+/// The label of a spare: the id of the container that it is the twin of.
+const LABEL_SPARE: &str = "rehome.spare";
 
 /// What every request but long ones may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
@@ -53,6 +60,8 @@ const OLDEST_API: (usize, usize) = (1, 41);
 pub struct Engine {
     docker: Docker,
     host: EngineHost,
+    /// The way to an engine on another machine; everything goes through it.
+    tunnel: Option<Arc<Tunnel>>,
     version: String,
     data_root: String,
     architecture: String,
@@ -66,13 +75,25 @@ impl Engine {
     /// # Errors
     /// When no engine answers, or one that is too old.
     pub async fn connect(host: EngineHost) -> Result<Self> {
-        let no_answer = |error: &bollard::errors::Error| {
-            Failure::environment(format!("no Docker engine answers at {}", host.url))
-                .because(error)
-                .data("nothing was changed")
-                .hint(format!("start it (`systemctl start docker`), or name another one with -H; this one comes from {}", host.source))
+        let tunnel = match host.url.starts_with("ssh://") {
+            true => Some(Arc::new(Tunnel::open(&host.url).await?)),
+            false => None,
         };
-        let docker = Docker::connect_with_host(&host.url)
+        let address = tunnel
+            .as_ref()
+            .map_or_else(|| host.url.clone(), |tunnel| tunnel.address());
+        let no_answer = |error: &bollard::errors::Error| {
+            let failure = Failure::environment(format!("no Docker engine answers at {}", host.url));
+            let failure = match tunnel.as_ref().and_then(|tunnel| tunnel.said()) {
+                Some(said) => failure.cause(said),
+                None => failure,
+            };
+            failure.because(error).data("nothing was changed").hint(format!(
+                "start it (`systemctl start docker`), or name another one with -H; this one comes from {}",
+                host.source
+            ))
+        };
+        let docker = Docker::connect_with_host(&address)
             .map_err(|e| no_answer(&e))?
             .with_timeout(REQUEST_TIMEOUT)
             .negotiate_version()
@@ -91,6 +112,7 @@ impl Engine {
         Ok(Self {
             docker,
             host,
+            tunnel,
             version,
             data_root: info.docker_root_dir.unwrap_or_default(),
             architecture: info.architecture.unwrap_or_default(),
@@ -98,10 +120,19 @@ impl Engine {
         })
     }
 
-    /// Where the engine is; compose is pointed at the same one.
+    /// Where the engine is.
     #[must_use]
     pub fn host(&self) -> &EngineHost {
         &self.host
+    }
+
+    /// Where another program of this machine reaches the same engine, as `DOCKER_HOST`, while this value lives.
+    #[must_use]
+    pub fn address(&self) -> String {
+        match &self.tunnel {
+            Some(tunnel) => tunnel.address(),
+            None => self.host.url.clone(),
+        }
     }
 
     /// The engine's version, `20.10.24+dfsg1`.
@@ -202,6 +233,7 @@ mod tests {
                 url,
                 source: HostSource::Flag,
             },
+            tunnel: None,
             version: String::new(),
             data_root: String::new(),
             architecture: String::new(),

@@ -184,8 +184,19 @@ pub fn answer(cx: &Context, request: &Request) -> Result<Answer> {
                 .collect::<Result<_>>()
                 .map(|answers| Answer::Several { answers })
         }
-        Request::Http { url, timeout_millis } => {
-            http::get(url, Duration::from_millis(*timeout_millis)).map(|status| Answer::Http { status })
+        Request::Http {
+            url,
+            body,
+            timeout_millis,
+        } => {
+            let answer = http::get(url, *body, Duration::from_millis(*timeout_millis))?;
+            Ok(Answer::Http {
+                status: answer.status,
+                body: answer.body,
+            })
+        }
+        Request::Tcp { port, timeout_millis } => {
+            http::connect(*port, Duration::from_millis(*timeout_millis)).map(|()| Answer::Done)
         }
         Request::Page { .. } => Err(Fault::refused(
             "a page is not opened here",

@@ -81,7 +81,16 @@ pub enum Request {
     Http {
         /// `http://host:port/path`
         url: String,
+        /// Whether the answer's text is wanted.
+        body: bool,
         /// The limit for the whole exchange, in milliseconds.
+        timeout_millis: u64,
+    },
+    /// One connection to a port of `localhost`. -> [`Answer::Done`]
+    Tcp {
+        /// The port.
+        port: u16,
+        /// The limit for it, in milliseconds.
         timeout_millis: u64,
     },
     /// Answers every HTTP request on a port with a page. Tells [`Answer::Done`] once it does, and goes on until its stdin
@@ -226,6 +235,8 @@ pub enum Answer {
     Http {
         /// The status code.
         status: u16,
+        /// The answer's text, up to half a MiB, if it was wanted.
+        body: String,
     },
 }
 

@@ -2,10 +2,15 @@
 //!
 //! The doc comments of these types are the descriptions in the JSON Schema.
 
+mod check;
+mod deploy;
+mod hook;
 mod lines;
+mod notify;
 mod read;
 mod scalar;
 mod subdir;
+mod variant;
 mod write;
 
 use std::collections::BTreeMap;
@@ -15,11 +20,16 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::model::{Owner, ServiceName, VolumeKey};
+use crate::model::{Owner, VolumeKey};
 
+pub use check::{Check, Question};
+pub use deploy::{Deploy, Git, Strategy};
+pub use hook::{Hook, Hooks, How, OnFailure};
 pub use lines::line_of;
+pub use notify::{Format, Moment, Notify, host};
 pub use read::{ConfigError, parse};
 pub use subdir::{ParseSubdirError, Subdir, absolute_dir, default_subdir, meeting};
+pub use variant::{Variant, When};
 pub use write::write_commented;
 
 /// The one version of the format that this Rehome reads and writes.
@@ -38,12 +48,12 @@ pub struct Config {
     #[serde(default, skip_serializing_if = "Block::is_empty")]
     pub block: Block,
 
-    /// What runs in the services after they started on a new home. Without this key hooks are detected; with it,
-    /// even if it is empty, only these run.
+    /// What runs beside a deployment, or after a move. Without this key hooks are detected; with it, even if it is
+    /// empty, only these run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hooks: Option<Hooks>,
 
-    /// What must answer before a move counts as done.
+    /// What must be so before a move or a deployment counts as done.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<Check>,
 
@@ -56,6 +66,18 @@ pub struct Config {
     )]
     #[schemars(schema_with = "schemas::span")]
     pub stop_timeout: Option<Duration>,
+
+    /// How the project is deployed.
+    #[serde(default, skip_serializing_if = "Deploy::is_default")]
+    pub deploy: Deploy,
+
+    /// Compose files that belong to the project only under a condition.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub variants: Vec<Variant>,
+
+    /// Who is told of deployments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notify: Vec<Notify>,
 
     /// The move of uploads to S3-compatible storage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,6 +96,9 @@ impl Default for Config {
             hooks: None,
             checks: Vec::new(),
             stop_timeout: None,
+            deploy: Deploy::default(),
+            variants: Vec::new(),
+            notify: Vec::new(),
             s3: None,
             backup: None,
         }
@@ -138,98 +163,6 @@ pub struct Volume {
     )]
     #[schemars(schema_with = "schemas::owner")]
     pub owner: Option<Owner>,
-}
-
-/// What runs in the services.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Hooks {
-    /// After the services started on the new home, in this order.
-    #[serde(default)]
-    pub after_start: Vec<Hook>,
-}
-
-/// A command in a service's container.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Hook {
-    /// The service.
-    #[serde(deserialize_with = "scalar::one")]
-    #[schemars(with = "String")]
-    pub service: ServiceName,
-
-    /// The program and its arguments; no shell is involved.
-    #[schemars(length(min = 1))]
-    pub run: Vec<String>,
-
-    /// The user, if it is not the container's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-
-    /// How long it may take, as `90s` or `10m`.
-    #[serde(
-        default,
-        deserialize_with = "scalar::some_span",
-        serialize_with = "write_some_span",
-        skip_serializing_if = "Option::is_none"
-    )]
-    #[schemars(schema_with = "schemas::span")]
-    pub timeout: Option<Duration>,
-
-    /// What becomes of the run if it fails.
-    #[serde(default)]
-    pub on_failure: OnFailure,
-}
-
-/// What becomes of a run when a hook fails.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OnFailure {
-    /// The move goes back.
-    #[default]
-    Stop,
-    /// The move goes on, with a warning.
-    Warn,
-    /// The move goes on.
-    Ignore,
-}
-
-/// A request that must be answered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Check {
-    /// The service that is asked, from inside its network.
-    #[serde(deserialize_with = "scalar::one")]
-    #[schemars(with = "String")]
-    pub service: ServiceName,
-
-    /// The URL, as the service itself would call it: `http://localhost:8000/health/`.
-    #[schemars(regex(pattern = "^http://"))]
-    pub http: String,
-
-    /// The status that it must answer with.
-    #[serde(default = "default_status")]
-    #[schemars(range(min = 100, max = 599))]
-    pub status: u16,
-
-    /// How long it may take until it does, as `60s` or `2m`.
-    #[serde(
-        default = "default_within",
-        deserialize_with = "scalar::span",
-        serialize_with = "write_span"
-    )]
-    #[schemars(schema_with = "schemas::span")]
-    pub within: Duration,
-}
-
-/// The status a check expects without being told.
-pub const fn default_status() -> u16 {
-    200
-}
-
-/// How long a check waits without being told.
-pub const fn default_within() -> Duration {
-    Duration::from_secs(60)
 }
 
 /// The JSON Schema of rehome.yml, for editors.

@@ -6,6 +6,7 @@ mod bytes;
 pub mod config;
 mod count;
 mod failure;
+pub mod guard;
 mod home;
 mod names;
 mod owner;

@@ -158,6 +158,15 @@ impl ContainerId {
     }
 }
 
+impl ImageId {
+    /// Twelve characters of it, as `docker images` prints them.
+    #[must_use]
+    pub fn short(&self) -> &str {
+        let hex = self.0.strip_prefix("sha256:").unwrap_or(&self.0);
+        hex.get(..12).unwrap_or(hex)
+    }
+}
+
 /// The candidate that a user most likely meant, if one is near enough to say so.
 pub fn nearest<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates

@@ -1,9 +1,9 @@
 //! Services and their containers; the questions that only a running server can answer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{ContainerSeen, Looked, Observer, ServiceSeen, VolumeMount};
+use super::{ContainerSeen, Framework, Looked, Observer, ServiceSeen, VolumeMount};
 use crate::compose::project::{Condition, Mount, Service, VolumesSource, would_remake};
 use crate::datastore::{Kind, PostgresVersion};
 use crate::engine::{Container, MountKind, same_path};
@@ -29,7 +29,7 @@ impl Observer<'_> {
             .cloned()
             .collect();
         let outdated = if ask {
-            would_remake(self.compose, self.located, &made).await?
+            self.outdated(&made, all).await?
         } else {
             BTreeSet::new()
         };
@@ -95,6 +95,30 @@ impl Observer<'_> {
         Ok(services)
     }
 
+    /// The containers that Compose would make anew. An image that is not there yet is another one than any that runs.
+    async fn outdated(&self, made: &[ServiceName], all: &[Container]) -> Result<BTreeSet<String>> {
+        let mut outdated = BTreeSet::new();
+        let mut instead = BTreeMap::new();
+        for name in made {
+            let Some(service) = self.project.services.get(name) else {
+                continue;
+            };
+            let image = image_of(service, self.project_name());
+            if self.engine.find_image(&image).await?.is_some() {
+                continue;
+            }
+            let own = all
+                .iter()
+                .filter(|c| !c.one_off && c.service.as_ref() == Some(name));
+            for container in own {
+                outdated.insert(container.name.clone());
+                instead.insert(name.clone(), container.image.clone());
+            }
+        }
+        outdated.extend(would_remake(self.compose, self.located, made, &instead).await?);
+        Ok(outdated)
+    }
+
     async fn container(
         &self,
         container: &Container,
@@ -114,19 +138,10 @@ impl Observer<'_> {
             Some(Kind::Postgres) if ask => self.data_directory(container).await?,
             _ => None,
         };
-        let manage_py = if ask && container.state.is_up() {
-            let directory = if container.working_dir.is_empty() {
-                "/"
-            } else {
-                &container.working_dir
-            };
-            let path = format!("{}/manage.py", directory.trim_end_matches('/'));
-            self.engine
-                .path_exists(&container.id, &path)
-                .await?
-                .then_some(path)
+        let frameworks = if ask && container.state.is_up() {
+            self.frameworks(container).await?
         } else {
-            None
+            Vec::new()
         };
         Ok(ContainerSeen {
             id: container.id.clone(),
@@ -136,10 +151,22 @@ impl Observer<'_> {
             outdated,
             anonymous,
             data_directory,
-            manage_py,
+            frameworks,
             command: container.command.clone(),
             ports: container.ports.clone(),
         })
+    }
+
+    async fn frameworks(&self, container: &Container) -> Result<Vec<Framework>> {
+        let directory = container.working_dir.trim_end_matches('/');
+        let mut found = Vec::new();
+        for framework in Framework::ALL {
+            let path = format!("{directory}/{}", framework.known_by());
+            if self.engine.path_exists(&container.id, &path).await? {
+                found.push(framework);
+            }
+        }
+        Ok(found)
     }
 
     /// The data directory of a running server, as it says itself (trap 5); what its environment says if it cannot be
@@ -237,7 +264,7 @@ fn attached_to(service: &Service) -> Vec<ServiceName> {
 }
 
 /// The image that its containers are made from; Compose names one that it builds after project and service.
-fn image_of(service: &Service, project: &ProjectName) -> String {
+pub(super) fn image_of(service: &Service, project: &ProjectName) -> String {
     service
         .image
         .clone()

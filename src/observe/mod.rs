@@ -4,6 +4,7 @@
 pub mod boot;
 mod checkup;
 mod containers;
+pub mod deploy;
 mod destination;
 mod doctor;
 mod machine;
@@ -29,7 +30,7 @@ pub use checkup::{
 pub use destination::meant;
 pub use machine::{BareSeen, Candidate, ContentSeen, DefinitionSeen, DeviceSeen, MachineSeen, UndoSeen};
 pub use world::{
-    ContainerSeen, DestinationSeen, ForeignUse, MeantSeen, MountedSeen, OverrideSeen, ServiceSeen,
+    ContainerSeen, DestinationSeen, ForeignUse, Framework, MeantSeen, MountedSeen, OverrideSeen, ServiceSeen,
     VolumeMount, VolumeSeen, World,
 };
 

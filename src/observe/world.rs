@@ -128,12 +128,51 @@ pub struct ContainerSeen {
     pub anonymous: Vec<(VolumeName, String)>,
     /// The data directory that its database server reports, if it is one that was asked.
     pub data_directory: Option<String>,
-    /// Whether `manage.py` lies in its working directory, as an absolute path.
-    pub manage_py: Option<String>,
+    /// What its working directory shows that it is written with.
+    pub frameworks: Vec<Framework>,
     /// Its command line.
     pub command: Vec<String>,
     /// Its ports on the host.
     pub ports: Vec<Published>,
+}
+
+/// What an application is written with, by the file that each has in its directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Framework {
+    /// Python, with its own migrations.
+    Django,
+    /// Node.js.
+    Prisma,
+    /// Ruby.
+    Rails,
+    /// PHP.
+    Laravel,
+    /// Python, with SQLAlchemy.
+    Alembic,
+}
+
+impl Framework {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Django,
+        Self::Prisma,
+        Self::Rails,
+        Self::Laravel,
+        Self::Alembic,
+    ];
+
+    /// The file in the working directory that it is known by.
+    #[must_use]
+    pub fn known_by(self) -> &'static str {
+        match self {
+            Self::Django => "manage.py",
+            Self::Prisma => "prisma/schema.prisma",
+            Self::Rails => "bin/rails",
+            Self::Laravel => "artisan",
+            Self::Alembic => "alembic.ini",
+        }
+    }
 }
 
 /// A named volume of the project.

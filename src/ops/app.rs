@@ -68,14 +68,15 @@ impl App {
     async fn find(options: Options) -> Result<Self> {
         let located = compose::locate(&options.project)?;
         // Before anything that needs an engine: a mistake in it is one without.
-        let settings = Settings::load(options.config.as_deref(), &located)?;
+        let mut settings = Settings::load(options.config.as_deref(), &located)?;
+        let located = settings.with_variants(located, &options.project.env)?;
         let host = engine::resolve_host(&options.engine)?;
         let local = host.is_local();
         let engine = Engine::connect(host).await.map_err(|failure| match local {
             true => waiting_for_volumes(failure),
             false => failure,
         })?;
-        let compose = Compose::find(&options.project.env, Some(&engine.host().url)).await?;
+        let compose = Compose::find(&options.project.env, Some(&engine.address())).await?;
         let project = compose::project::load(&compose, &located).await?;
         // From here on the name is said, and not found out again.
         let located = located.named(&project.name);

@@ -24,7 +24,14 @@ pub async fn doctor(options: Options, sysroot: Option<&Path>) -> Result<Diagnosi
     {
         return machine(options, sysroot, silent).await;
     }
-    let app = App::open(options).await?;
+    project(&App::open(options).await?, sysroot).await
+}
+
+/// The same of a project that is open already.
+///
+/// # Errors
+/// When the engine, Compose or the state directory cannot be read.
+pub(super) async fn project(app: &App, sysroot: Option<&Path>) -> Result<Diagnosis> {
     let settings = &app.settings;
     let stays = |key: &&crate::model::VolumeKey| {
         settings.exclude.contains(key)
@@ -39,7 +46,7 @@ pub async fn doctor(options: Options, sysroot: Option<&Path>) -> Result<Diagnosi
         sizes: app.state.sizes(super::size::LOOKED_AT)?.lines,
         now: jiff::Timestamp::now(),
         sysroot: sysroot.map(Path::to_owned),
-        written: written(&app),
+        written: written(app),
     };
     let seen = app.observer(&app.looking()).checkup(known).await?;
     Ok(diagnose(&seen))

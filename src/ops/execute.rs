@@ -1,5 +1,11 @@
-//! Carries a plan through: opens the run, drives the saga, closes it with a report and a line of history.
+//! Carries a plan through: opens the run, drives the saga, closes it with a report and a line of history. What is said
+//! at the end is in `of_move` and `of_deploy`.
 
+mod after;
+mod of_deploy;
+mod of_move;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -7,11 +13,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::App;
+use super::git::Pulled;
 use crate::compose::Located;
-use crate::event::{Event, Outcome};
-use crate::model::{Failure, Kind, ProjectName, Result, RunId, Span, count};
-use crate::plan::{Facts, MovePlan};
-use crate::saga::{Ended, Executor, Plan, Point, Probe, State};
+use crate::engine::{Container, Published};
+use crate::event::{Event, Events, Outcome};
+use crate::model::{Failure, Kind, ProjectName, Result, RunId, ServiceName};
+use crate::plan::Facts;
+use crate::plan::deploy::DeployFacts;
+use crate::saga::{Ended, Executor, Plan, Point, Probe, State, Step};
 use crate::state::{FileStore, HistoryLine, Lock, LockNote, RunDir};
 use crate::steps::{Cx, Downtime, Maintenance, StackFiles};
 
@@ -25,17 +34,34 @@ pub(super) struct Running {
     pub after: Located,
     /// Somebody's own maintenance page.
     pub page: Option<String>,
+    /// What git brought, which goes back with the run.
+    pub pulled: Option<Pulled>,
 }
 
 /// What a journal keeps so that another process can go on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Header {
     pub version: u32,
+    /// Who began it: a user of the machine.
+    #[serde(default)]
+    pub by: Option<String>,
     pub command: String,
     pub host: String,
     pub before: Located,
     pub after: Located,
-    pub facts: Facts,
+    pub facts: RunFacts,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pulled: Option<Pulled>,
+}
+
+/// What was said about the plan of a run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum RunFacts {
+    /// Of a move.
+    Move(Facts),
+    /// Of a deployment.
+    Deploy(DeployFacts),
 }
 
 /// How a run ended, for the display and for `--json`.
@@ -67,31 +93,33 @@ impl Probe for CrashPoint {
 
 impl Running {
     /// Begins a run.
-    pub(super) async fn begin(self, app: &App, plan: MovePlan, mut lock: Lock) -> Result<Finish> {
+    pub(super) async fn begin<S: Step<Cx = Cx>>(
+        self,
+        app: &App,
+        (facts, steps): (RunFacts, Vec<S>),
+        mut lock: Lock,
+    ) -> Result<Finish> {
         let dir = app.state.create_run()?;
-        lock.write(&LockNote::mine(
-            app.options.command.as_str(),
-            Some(dir.id().clone()),
-        ))?;
+        let note = LockNote::mine(app.options.command.as_str(), Some(dir.id().clone()));
+        lock.write(&note)?;
         let header = Header {
             version: HEADER,
+            by: Some(note.user),
             command: app.options.command.clone(),
             host: app.engine.host().url.clone(),
             before: self.before,
             after: self.after,
-            facts: plan.facts,
+            facts,
+            pulled: self.pulled,
         };
-        let facts = &header.facts;
-        let names: Vec<_> = facts.volumes.iter().map(|v| v.key.to_string()).collect();
-        let title = format!("move {} to {}", names.join(", "), facts.to);
         let saga = Plan {
             run: dir.id().clone(),
-            project: facts.project.clone(),
-            title: title.clone(),
+            project: header.facts.project().clone(),
+            title: header.facts.title(),
             header: serde_json::to_value(&header)
                 .map_err(|e| Failure::bug("a plan that cannot be written").because(&e))?,
-            steps: plan.steps,
-            // A move can be taken back to its last step.
+            steps,
+            // All of it can be taken back, to its last step.
             point_of_no_return: None,
         };
         if let Some(page) = &self.page {
@@ -99,8 +127,15 @@ impl Running {
         }
         let cx = world(app, &header, &dir);
         let store = FileStore::create(&dir.journal())?;
-        let ended = executor(app).run(saga, store, &cx).await?;
-        Ok(finish(app, &dir, &header, &cx.downtime, ended).await)
+        let began = match &header.facts {
+            RunFacts::Deploy(facts) => Some(after::began(app, facts, dir.id())),
+            RunFacts::Move(_) => None,
+        };
+        let ended = executor(app).run(saga, store, &cx).await;
+        if let Some(began) = began {
+            began.end(app).await;
+        }
+        Ok(finish(app, &dir, &header, &cx, ended?).await)
     }
 }
 
@@ -119,7 +154,7 @@ pub(super) fn world(app: &App, header: &Header, dir: &RunDir) -> Cx {
     Cx {
         engine: app.engine.clone(),
         compose: app.compose.clone(),
-        project: header.facts.project.clone(),
+        project: header.facts.project().clone(),
         files: StackFiles {
             before: header.before.clone(),
             after: header.after.clone(),
@@ -130,37 +165,32 @@ pub(super) fn world(app: &App, header: &Header, dir: &RunDir) -> Cx {
         interrupt: app.options.interrupt.clone(),
         downtime: Downtime::of_run(dir.path()),
         last_round: std::sync::Mutex::default(),
-        maintenance: Maintenance::of_run(
-            header
-                .facts
-                .answered
-                .iter()
-                .map(|a| (a.service.clone(), a.port.clone()))
-                .collect(),
-            dir.path(),
-        ),
+        maintenance: Maintenance::of_run(header.facts.answered(), dir.path()),
+        env: app.options.project.env.clone(),
     }
 }
 
 /// Writes the report and the history, and says how it ended.
-pub(super) async fn finish(
-    app: &App,
-    dir: &RunDir,
-    header: &Header,
-    downtime: &Downtime,
-    ended: Ended,
-) -> Finish {
+pub(super) async fn finish(app: &App, dir: &RunDir, header: &Header, cx: &Cx, ended: Ended) -> Finish {
     let Ended {
         outcome,
         failure,
         state,
     } = ended;
     let run = dir.id().clone();
-    let measured = downtime.measured();
+    let measured = cx.downtime.measured();
     let verified: Vec<String> = state.reports().into_iter().filter_map(|r| r.detail).collect();
+    let closed = !matches!(outcome, Outcome::Interrupted | Outcome::Stuck);
+    let containers = match closed {
+        true => project_containers(app, &header.facts).await,
+        false => None,
+    };
+    let images = images(containers.as_deref().unwrap_or_default());
     let report = json!({
         "run": run,
-        "project": header.facts.project,
+        "project": header.facts.project(),
+        "by": header.by,
+        "images": images,
         "command": header.command,
         "outcome": outcome,
         "plan": header.facts,
@@ -170,45 +200,64 @@ pub(super) async fn finish(
         "failure": failure,
     });
     let events = &*app.options.events;
-    let closed = !matches!(outcome, Outcome::Interrupted | Outcome::Stuck);
     if let Err(failure) = dir.write_report(&report) {
         events.warn(failure.to_string());
     }
     if closed {
-        who_is_missing(app, &header.facts).await;
+        if let Some(containers) = &containers {
+            who_is_missing(events, &header.facts, containers);
+        }
         let line = HistoryLine {
             run: run.clone(),
+            by: header.by.clone(),
             command: header.command.clone(),
-            project: header.facts.project.clone(),
+            project: header.facts.project().clone(),
             started: state.started(),
             ended: Timestamp::now(),
             outcome,
             downtime_millis: measured.map(|d| d.as_millis() as u64),
-            volumes: header.facts.volumes.iter().map(|v| v.key.to_string()).collect(),
+            volumes: header.facts.volumes(),
             verified: (!verified.is_empty()).then(|| verified.join("; ")),
-            from: header.facts.volumes.first().map(|v| v.from.clone()),
-            to: Some(header.facts.to.clone()),
+            from: header.facts.from(),
+            to: header.facts.to(),
+            commit: header.facts.commit(),
+            images,
         };
         if let Err(failure) = app.state.append_history(&line) {
             events.warn(failure.to_string());
         }
     }
-    let failure = failure.map(|f| told(f, outcome, &run, &header.facts.project, &state, header));
+    let failure = failure.map(|f| told(f, outcome, &run, &state, header));
     let failure = match (failure, outcome) {
         (None, Outcome::Stuck | Outcome::Interrupted) => Some(told(
             Failure::interrupted("the run was stopped before its end"),
             outcome,
             &run,
-            &header.facts.project,
             &state,
             header,
         )),
         (failure, _) => failure,
     };
-    let summary = if outcome == Outcome::Done {
-        summary(header, &run, &verified, measured)
-    } else {
-        Vec::new()
+    let files_went_back = match (&header.pulled, outcome) {
+        (Some(pulled), Outcome::RolledBack | Outcome::Failed) => pulled.take_back(app).await,
+        _ => false,
+    };
+    if let RunFacts::Deploy(facts) = &header.facts {
+        after::hooks(app, facts, cx, outcome).await;
+        after::ended(app, facts, (&run, outcome, &state), failure.as_ref()).await;
+    }
+    let summary = match &header.facts {
+        RunFacts::Move(facts) if outcome == Outcome::Done => {
+            of_move::summary(facts, &run, &verified, measured)
+        }
+        RunFacts::Deploy(facts) => of_deploy::summary(
+            facts,
+            dir,
+            (outcome, &state, files_went_back),
+            &verified,
+            measured,
+        ),
+        RunFacts::Move(_) => Vec::new(),
     };
     Finish {
         run,
@@ -219,15 +268,30 @@ pub(super) async fn finish(
     }
 }
 
+/// The project's containers, at the end of a run. That they cannot be asked for is told, and changes nothing about it.
+async fn project_containers(app: &App, facts: &RunFacts) -> Option<Vec<Container>> {
+    let containers = app.engine.project_containers(facts.project()).await;
+    containers
+        .map_err(|failure| app.options.events.warn(failure.to_string()))
+        .ok()
+}
+
+/// What each service that is up was made from.
+fn images(containers: &[Container]) -> BTreeMap<ServiceName, String> {
+    let up = containers.iter().filter(|c| c.state.is_up());
+    up.filter_map(|c| {
+        Some((
+            c.service.clone()?,
+            format!("{} ({})", c.image_name, c.image.short()),
+        ))
+    })
+    .collect()
+}
+
 /// Names the services that ran when the plan was made and do not run now. Those that the run stopped are up again,
 /// or it had not ended; but an engine that was killed meanwhile leaves others down.
-async fn who_is_missing(app: &App, facts: &Facts) {
-    let events = &*app.options.events;
-    let containers = match app.engine.project_containers(&facts.project).await {
-        Ok(containers) => containers,
-        Err(failure) => return events.warn(failure.to_string()),
-    };
-    for service in facts.stopped.iter().chain(&facts.untouched) {
+fn who_is_missing(events: &dyn Events, facts: &RunFacts, containers: &[Container]) {
+    for service in facts.were_up() {
         let mut its = containers.iter().filter(|c| c.service.as_ref() == Some(service));
         if !its.any(|c| c.state.is_up()) {
             events.warn(format!(
@@ -238,41 +302,17 @@ async fn who_is_missing(app: &App, facts: &Facts) {
 }
 
 /// Adds what became of the data, and what to do.
-fn told(
-    failure: Failure,
-    outcome: Outcome,
-    run: &RunId,
-    project: &ProjectName,
-    state: &State,
-    header: &Header,
-) -> Failure {
-    let stopped = state
-        .reports()
-        .iter()
-        .any(|r| r.undo_millis.is_some() && r.title.starts_with("stop "));
-    let (kind, data) = match outcome {
-        Outcome::RolledBack => (
-            Kind::RolledBack,
-            if stopped {
-                format!(
-                    "run {run} was rolled back; the stack is up on its old homes, and they are as they were"
-                )
-            } else {
-                format!(
-                    "run {run} was rolled back; no service was stopped, and the old homes are as they were"
-                )
-            },
-        ),
-        Outcome::Interrupted => (
-            Kind::Interrupted,
-            format!("the old homes are as they were; run {run} can go on or go back"),
-        ),
-        Outcome::Stuck => (
-            Kind::Stuck,
-            format!("the old homes are as they were; run {run} could neither go on nor go back by itself"),
-        ),
-        Outcome::Refused => (Kind::Refused, "nothing was changed".to_owned()),
-        Outcome::Failed | Outcome::Done => (failure.kind, "nothing was switched".to_owned()),
+fn told(failure: Failure, outcome: Outcome, run: &RunId, state: &State, header: &Header) -> Failure {
+    let data = match &header.facts {
+        RunFacts::Move(_) => of_move::data(outcome, run, state),
+        RunFacts::Deploy(_) => of_deploy::data(outcome, run, state),
+    };
+    let kind = match outcome {
+        Outcome::RolledBack => Kind::RolledBack,
+        Outcome::Interrupted => Kind::Interrupted,
+        Outcome::Stuck => Kind::Stuck,
+        Outcome::Refused => Kind::Refused,
+        Outcome::Failed | Outcome::Done => failure.kind,
     };
     let mut failure = failure.with_kind(kind);
     if failure.data.is_none() {
@@ -290,7 +330,8 @@ fn told(
                 .map(|f| format!("-f {}", f.display()))
                 .collect();
             failure.hint(format!(
-                "or bring the old stack up by hand: docker compose -p {project} {} up -d --force-recreate",
+                "or bring the old stack up by hand: docker compose -p {} {} up -d --force-recreate",
+                header.facts.project(),
                 files.join(" ")
             ))
         }
@@ -298,48 +339,68 @@ fn told(
     }
 }
 
-/// The closing words of a run that is done.
-fn summary(
-    header: &Header,
-    run: &RunId,
-    verified: &[String],
-    downtime: Option<std::time::Duration>,
-) -> Vec<String> {
-    let facts = &header.facts;
-    let mut lines = vec![format!(
-        "{} of {} now live{} {}",
-        count(facts.volumes.len() as u64, "volume"),
-        facts.project,
-        if facts.volumes.len() == 1 { "s" } else { "" },
-        if facts.back {
-            "in Docker's own directory".to_owned()
-        } else {
-            format!("on {}", facts.to)
+impl RunFacts {
+    pub(super) fn project(&self) -> &ProjectName {
+        match self {
+            Self::Move(facts) => &facts.project,
+            Self::Deploy(facts) => &facts.project,
         }
-    )];
-    for volume in &facts.volumes {
-        lines.push(format!("  {}  {} → {}", volume.key, volume.from, volume.to));
     }
-    if !verified.is_empty() {
-        lines.push("Verified:".to_owned());
-        lines.extend(verified.iter().map(|v| format!("  {v}")));
+
+    /// What the run does, in words.
+    fn title(&self) -> String {
+        match self {
+            Self::Move(facts) => format!("move {} to {}", self.volumes().join(", "), facts.to),
+            Self::Deploy(facts) => of_deploy::title(facts),
+        }
     }
-    if let Some(downtime) = downtime {
-        lines.push(format!("Down for {}", Span(downtime)));
+
+    fn volumes(&self) -> Vec<String> {
+        match self {
+            Self::Move(facts) => facts.volumes.iter().map(|v| v.key.to_string()).collect(),
+            Self::Deploy(_) => Vec::new(),
+        }
     }
-    lines.push("The old homes are still there, as they were at the stop.".to_owned());
-    if facts.volumes.iter().any(|v| v.fresh) {
-        lines.push("A fresh database needs its admin user again, for example:".to_owned());
-        lines.push("  rehome compose -- exec api python manage.py createsuperuser".to_owned());
+
+    fn from(&self) -> Option<String> {
+        match self {
+            Self::Move(facts) => facts.volumes.first().map(|v| v.from.clone()),
+            Self::Deploy(_) => None,
+        }
     }
-    lines.push("Next:".to_owned());
-    lines.push("  rehome status               where everything lives now".to_owned());
-    if facts.back {
-        lines.push(format!("  rehome show {run}          what this run did"));
-    } else {
-        lines.push("  rehome move --to volumes    go back, with everything written since".to_owned());
+
+    fn to(&self) -> Option<String> {
+        match self {
+            Self::Move(facts) => Some(facts.to.clone()),
+            Self::Deploy(_) => None,
+        }
     }
-    lines
+
+    fn commit(&self) -> Option<String> {
+        match self {
+            Self::Move(_) => None,
+            Self::Deploy(facts) => facts.commit.clone(),
+        }
+    }
+
+    /// The ports on which a maintenance page answers.
+    fn answered(&self) -> Vec<(ServiceName, Published)> {
+        match self {
+            Self::Move(facts) => {
+                let answered = facts.answered.iter();
+                answered.map(|a| (a.service.clone(), a.port.clone())).collect()
+            }
+            Self::Deploy(_) => Vec::new(),
+        }
+    }
+
+    /// The services that ran when the plan was made.
+    fn were_up(&self) -> Vec<&ServiceName> {
+        match self {
+            Self::Move(facts) => facts.stopped.iter().chain(&facts.untouched).collect(),
+            Self::Deploy(facts) => facts.were_up.iter().collect(),
+        }
+    }
 }
 
 impl Finish {

@@ -18,6 +18,8 @@ pub struct Line {
     pub started: Timestamp,
     /// How long it took so far, in milliseconds.
     pub millis: Option<u64>,
+    /// Who began it: a user of the machine, where that was written down.
+    pub by: Option<String>,
     /// What it did.
     pub title: String,
     /// How it ended; `None` while it waits to be finished.
@@ -42,6 +44,7 @@ pub fn history(app: &App) -> Result<Vec<Line>> {
                 run: id,
                 started: run.dir.began(),
                 millis: None,
+                by: None,
                 title: "its journal cannot be read".to_owned(),
                 outcome: None,
                 downtime_millis: None,
@@ -51,6 +54,7 @@ pub fn history(app: &App) -> Result<Vec<Line>> {
                 run: id,
                 started: state.started(),
                 millis: u64::try_from(state.last().duration_since(state.started()).as_millis()).ok(),
+                by: state.opened().header["by"].as_str().map(str::to_owned),
                 title: state.opened().title.clone(),
                 outcome: state.outcome(),
                 downtime_millis: report(&run.dir).and_then(|r| r["downtime_millis"].as_u64()),
@@ -81,6 +85,7 @@ pub fn show(app: &App, run: &RunId) -> Result<Value> {
         Condition::Open(state) | Condition::Closed(state) => Ok(json!({
             "run": id,
             "title": state.opened().title,
+            "by": state.opened().header["by"],
             "command": state.opened().header["command"],
             "plan": state.opened().header["facts"],
             "started": state.started(),
@@ -90,6 +95,7 @@ pub fn show(app: &App, run: &RunId) -> Result<Value> {
             "steps": state.reports(),
             "failure": state.cause().map(|(_, failure)| failure),
             "downtime_millis": report(&run.dir).map_or(Value::Null, |r| r["downtime_millis"].clone()),
+            "images": report(&run.dir).map_or(Value::Null, |r| r["images"].clone()),
             "hooks_log": run.dir.hooks_log().exists().then(|| run.dir.hooks_log()),
             "journal": run.dir.journal(),
         })),

@@ -10,6 +10,7 @@ use crate::datastore::Kind;
 use crate::model::config::{self, Config, Subdir, default_subdir};
 use crate::model::{Failure, Home, Result, VolumeKey};
 use crate::observe::{Depth, World};
+use crate::saga::Step;
 
 /// What was found and written.
 #[derive(Debug, Clone, Serialize)]
@@ -88,27 +89,24 @@ fn findings(app: &App, world: &World) -> Result<(Config, Vec<String>)> {
     config.block = block;
     let hooks = app.settings.hooks(world);
     for hook in &hooks {
-        found.push(format!(
-            "after a start, in {}: {}",
-            hook.service,
-            hook.run.join(" ")
-        ));
+        found.push(format!("after a start, {}", hook.title()));
     }
     config.hooks = Some(config::Hooks {
         after_start: hooks
             .into_iter()
             .map(|h| config::Hook {
-                service: h.service,
+                service: h.place.service().cloned(),
                 run: h.run,
                 user: h.user,
-                timeout: None,
                 on_failure: match h.on_failure {
                     crate::steps::OnFailure::Stop => config::OnFailure::Stop,
                     crate::steps::OnFailure::Warn => config::OnFailure::Warn,
                     crate::steps::OnFailure::Ignore => config::OnFailure::Ignore,
                 },
+                ..config::Hook::default()
             })
             .collect(),
+        ..config::Hooks::default()
     });
     Ok((config, found))
 }

@@ -2,26 +2,34 @@
 //! print, ask or exit.
 
 mod app;
-mod compose;
+mod deploy;
 mod doctor;
+mod drift;
 mod execute;
+mod git;
 mod grow;
+mod guard;
 mod history;
 mod init;
 mod mount;
 mod move_;
+mod notify;
 mod override_;
 mod page;
+mod passes;
 mod recover;
+mod restart;
 mod settings;
 mod size;
 mod status;
 
 pub use app::{App, Options};
-pub use compose::{Danger, danger};
+pub use deploy::{DeployRequest, PlannedDeploy, plan_deploy};
 pub use doctor::doctor;
+pub use drift::{Drift, drift};
 pub use execute::{CrashPoint, Finish};
 pub use grow::{GrowReport, grow};
+pub use guard::Loss;
 pub use history::{Line, history, show};
 pub use init::{InitReport, init};
 pub use mount::{MountReport, MountRequest, PlannedMount, PlannedUndo, mount, unmount};
@@ -30,7 +38,9 @@ pub use override_::{
     EnvReport, OverrideCheck, OverrideRequest, env_setting, override_check, override_content, override_write,
 };
 pub use page::PageRequest;
+pub use passes::{Pass, compose, pass};
 pub use recover::{Recovery, recover};
+pub use restart::{RestartRequest, restart};
 pub use settings::{Setting, Settings, Source};
 pub use size::{SizeReport, VolumeSize, size};
 pub use status::{Status, VolumeStatus, status};

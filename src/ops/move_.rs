@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::App;
 use super::app::entropy;
-use super::execute::{Finish, Running};
+use super::deploy::has_variables;
+use super::execute::{Finish, RunFacts, Running};
+use super::guard::{Loss, Planned as Guarded, guard_hooks};
 use super::page::PageRequest;
 use crate::compose::override_file::Definition;
 use crate::compose::{Located, Override, Version, compose_file_with, compose_file_without, project};
@@ -14,7 +16,7 @@ use crate::model::{Failure, Owner, Result, VolumeKey};
 use crate::observe::{Depth, OverrideSeen, World};
 use crate::plan::{Destination, MovePlan, SwitchWanted, Wanted, move_plan};
 use crate::state::Lock;
-use crate::steps::{Copying, Moving, Switch, Target};
+use crate::steps::{Copying, MoveStep, Moving, Switch, Target};
 
 /// What the command line asks for.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +45,8 @@ pub struct MoveRequest {
     pub maintenance: Option<PageRequest>,
     /// `--without-data`.
     pub without_data: Vec<VolumeKey>,
+    /// `--allow-data-loss`, `--no-backup`.
+    pub loss: Loss,
     /// Only the plan is wanted: the lock is not needed.
     pub dry_run: bool,
 }
@@ -64,7 +68,10 @@ impl Planned {
         let lock = self
             .lock
             .ok_or_else(|| Failure::bug("a dry run was asked to run"))?;
-        self.running.begin(app, self.plan, lock).await
+        let MovePlan { facts, steps } = self.plan;
+        self.running
+            .begin(app, (RunFacts::Move(facts), steps), lock)
+            .await
     }
 }
 
@@ -97,6 +104,7 @@ pub async fn plan_move(app: &App, request: &MoveRequest) -> Result<Planned> {
     let world = app.look(&run, &depth(app, &wanted)).await?;
     let hooks = app.settings.hooks(&world);
     if !request.no_hooks {
+        has_variables(app, &hooks)?;
         wanted.hooks = hooks;
     }
     let base = project::load(&app.compose, &app.base_files()).await?;
@@ -111,18 +119,24 @@ pub async fn plan_move(app: &App, request: &MoveRequest) -> Result<Planned> {
         after = files;
         Ok(switch)
     })?;
+    let hooks = plan.steps.iter().filter_map(|step| match step {
+        MoveStep::Hook(hook) => Some(Guarded::Hook(hook)),
+        _ => None,
+    });
+    guard_hooks(app, hooks, request.loss).await?;
     Ok(Planned {
         plan,
         running: Running {
             before: app.located.clone(),
             after,
             page,
+            pulled: None,
         },
         lock,
     })
 }
 
-fn wanted(app: &App, request: &MoveRequest, to: Destination) -> Wanted {
+pub(super) fn wanted(app: &App, request: &MoveRequest, to: Destination) -> Wanted {
     let settings = &app.settings;
     let mut exclude: BTreeMap<_, _> = settings
         .exclude
@@ -180,7 +194,7 @@ fn wanted(app: &App, request: &MoveRequest, to: Destination) -> Wanted {
     }
 }
 
-fn depth(app: &App, wanted: &Wanted) -> Depth {
+pub(super) fn depth(app: &App, wanted: &Wanted) -> Depth {
     let keys: BTreeSet<_> = app.project.volumes.values().map(|v| v.key.clone()).collect();
     let scan = if wanted.only.is_empty() {
         keys.iter()
@@ -244,7 +258,7 @@ fn subpaths_are_kept(app: &App, world: &World, volumes: &[Moving]) -> Result<()>
 }
 
 /// What the switch writes, and the project's files afterwards.
-fn switch(
+pub(super) fn switch(
     app: &App,
     world: &World,
     volumes: &[Moving],

@@ -3,7 +3,8 @@
 
 use super::App;
 use super::MoveRequest;
-use super::execute::{Finish, Header, executor, finish, world};
+use super::deploy::{PlannedDeploy, plan_back};
+use super::execute::{Finish, Header, RunFacts, executor, finish, world};
 use crate::engine::{HelperJob, HelperMount};
 use crate::event::Outcome;
 use crate::helper::protocol::{Answer, CompareReport, Request};
@@ -11,7 +12,8 @@ use crate::model::{ByteSize, Failure, Result, RunId, VolumeKey, VolumeName};
 use crate::plan::Destination;
 use crate::saga::State;
 use crate::saga::recovery::{Condition, Run, examine, newest, unfinished};
-use crate::state::{FileStore, LockNote, ProjectDir};
+use crate::state::{FileStore, Lock, LockNote, ProjectDir};
+use crate::steps::deploy::DeployStep;
 use crate::steps::{FROM, MoveStep, TO};
 
 /// What there is to do about a run.
@@ -27,6 +29,8 @@ pub enum Recovery {
         /// The move that goes back and loses nothing.
         back: Box<MoveRequest>,
     },
+    /// It is a finished deployment: this brings back what it replaced.
+    Redeploy(Box<PlannedDeploy>),
     /// What would be done (`--dry-run`).
     WouldDo(String),
 }
@@ -52,7 +56,7 @@ pub async fn recover(app: &App, wanted: Option<&RunId>, back: bool, dry_run: boo
     let id = run.dir.id().clone();
     let state = match run.condition {
         Condition::Open(state) => state,
-        Condition::Closed(state) => return closed(app, &id, &state, way).await,
+        Condition::Closed(state) => return closed(app, &id, &state, way, lock).await,
         Condition::NeverBegan => {
             return Err(
                 Failure::refused(format!("run {id} ended before it began")).data("it changed nothing")
@@ -85,16 +89,18 @@ pub async fn recover(app: &App, wanted: Option<&RunId>, back: bool, dry_run: boo
         let cx = world(app, &header, &run.dir);
         let store = FileStore::open(&run.dir.journal())?;
         let executor = executor(app);
-        let mut ended = match way {
-            Way::Forward => executor.resume::<MoveStep>(store, &cx).await?,
-            Way::Back => executor.rollback::<MoveStep>(store, &cx).await?,
+        let mut ended = match (&header.facts, way) {
+            (RunFacts::Move(_), Way::Forward) => executor.resume::<MoveStep>(store, &cx).await?,
+            (RunFacts::Move(_), Way::Back) => executor.rollback::<MoveStep>(store, &cx).await?,
+            (RunFacts::Deploy(_), Way::Forward) => executor.resume::<DeployStep>(store, &cx).await?,
+            (RunFacts::Deploy(_), Way::Back) => executor.rollback::<DeployStep>(store, &cx).await?,
         };
         if way == Way::Back && ended.outcome == Outcome::RolledBack {
             // Whatever made the run go back at first: this command was asked to, and did.
             ended.failure = None;
         }
         drop(lock);
-        let finished = finish(app, &run.dir, &header, &cx.downtime, ended).await;
+        let finished = finish(app, &run.dir, &header, &cx, ended).await;
         return Ok(Recovery::Finished(Box::new(finished)));
     }
     Err(Failure::bug("a recovery without a lock"))
@@ -141,10 +147,11 @@ fn same_engine(app: &App, header: &Header) -> Result<()> {
 }
 
 /// A finished run: what was written since, and the move back.
-async fn closed(app: &App, id: &RunId, state: &State, way: Way) -> Result<Recovery> {
+async fn closed(app: &App, id: &RunId, state: &State, way: Way, lock: Option<Lock>) -> Result<Recovery> {
     let outcome = state.outcome().unwrap_or(Outcome::Failed);
     let header = header(state)?;
-    if way == Way::Forward || outcome != Outcome::Done || header.facts.back {
+    let went_back = matches!(&header.facts, RunFacts::Move(facts) if facts.back);
+    if way == Way::Forward || outcome != Outcome::Done || went_back {
         let how = match outcome {
             Outcome::Done => "done",
             Outcome::RolledBack => "rolled back already",
@@ -156,6 +163,10 @@ async fn closed(app: &App, id: &RunId, state: &State, way: Way) -> Result<Recove
         );
     }
     same_engine(app, &header)?;
+    if matches!(header.facts, RunFacts::Deploy(_)) {
+        let planned = plan_back(app, id, lock).await?;
+        return Ok(Recovery::Redeploy(Box::new(planned)));
+    }
     let mut since = Vec::new();
     let mut only = Vec::new();
     for (key, old, new) in homes(state) {

@@ -1,6 +1,8 @@
 //! The effective settings of a project.
 
+mod detect;
 mod show;
+mod variants;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,10 +11,13 @@ use std::time::Duration;
 use crate::compose::Located;
 use crate::model::config::{self, Config};
 use crate::model::{Failure, Owner, Result, VolumeKey};
-use crate::observe::{ServiceSeen, World};
-use crate::steps::{Hook, HttpCheck, OnFailure};
+use crate::observe::World;
+use crate::plan::deploy::Hooks;
+use crate::steps::{Check, Hook, HookPlace, OnFailure};
 
+use detect::{For, detect};
 pub use show::{Setting, Source};
+pub use variants::VariantSeen;
 
 /// A configuration above this is none.
 const LIMIT: u64 = 1 << 20;
@@ -35,8 +40,15 @@ pub struct Settings {
     /// Limit for stopping.
     pub stop_timeout: Option<Duration>,
     /// What must answer after the start.
-    pub checks: Vec<HttpCheck>,
-    hooks: Option<Vec<Hook>>,
+    pub checks: Vec<Check>,
+    /// How the project is deployed.
+    pub deploy: config::Deploy,
+    /// The variants, and which of them belong to the project now.
+    pub variants: Vec<VariantSeen>,
+    /// Who is told of deployments.
+    pub notify: Vec<config::Notify>,
+    wanted_variants: Vec<config::Variant>,
+    hooks: Option<Hooks>,
     /// The text of the configuration: knows on which line each value stands.
     text: String,
 }
@@ -84,19 +96,23 @@ impl Settings {
             volumes: block.volumes,
             exclude: block.exclude,
             stop_timeout: config.stop_timeout,
+            deploy: config.deploy,
             checks: config
                 .checks
                 .into_iter()
-                .map(|c| HttpCheck {
-                    service: c.service,
-                    url: c.http,
-                    status: c.status,
-                    within: c.within,
+                .filter_map(|c| {
+                    Some(Check {
+                        // What asks nothing was refused when it was read.
+                        question: c.question().ok()?,
+                        within: c.limit(),
+                        service: c.service,
+                    })
                 })
                 .collect(),
-            hooks: config
-                .hooks
-                .map(|hooks| hooks.after_start.into_iter().map(hook).collect()),
+            hooks: config.hooks.map(hooks),
+            wanted_variants: config.variants,
+            variants: Vec::new(),
+            notify: config.notify,
         }
     }
 
@@ -119,24 +135,69 @@ impl Settings {
             .collect()
     }
 
-    /// The hooks: the configured ones, or those that were detected where none are configured.
+    /// The file and the line on which a hook with this command is written; `None` for one that was detected.
+    #[must_use]
+    pub fn line_of_command(&self, run: &[String]) -> Option<(String, usize)> {
+        let file = self.path.as_ref()?.file_name()?.to_string_lossy().into_owned();
+        let config: serde_json::Value = serde_yaml::from_str(&self.text).ok()?;
+        let points = config.get("hooks")?.as_object()?;
+        points.iter().find_map(|(point, hooks)| {
+            let same =
+                |hook: &serde_json::Value| hook.get("run").is_some_and(|r| *r == serde_json::json!(run));
+            let place = hooks.as_array()?.iter().position(same)?;
+            let line = config::line_of(&self.text, &["hooks", point, &place.to_string(), "run"])?;
+            Some((file.clone(), line))
+        })
+    }
+
+    /// The hooks after a start: the configured ones, or those that were detected where none are configured.
     #[must_use]
     pub fn hooks(&self, world: &World) -> Vec<Hook> {
-        self.hooks.clone().unwrap_or_else(|| detect(world))
+        match &self.hooks {
+            Some(hooks) => hooks.after_start.clone(),
+            None => detect(world, For::Move),
+        }
+    }
+
+    /// The hooks of a deployment, likewise.
+    #[must_use]
+    pub fn deploy_hooks(&self, world: &World) -> Hooks {
+        self.hooks.clone().unwrap_or_else(|| Hooks {
+            after_start: detect(world, For::Deployment),
+            ..Hooks::default()
+        })
     }
 }
 
 fn hook(hook: config::Hook) -> Hook {
     Hook {
-        service: hook.service,
+        place: match (hook.service, hook.how) {
+            (Some(service), config::How::Exec) => HookPlace::exec(service),
+            (Some(one_shot_of), config::How::Run) => HookPlace::Run { one_shot_of },
+            (None, _) => HookPlace::Here {},
+        },
         run: hook.run,
         user: hook.user,
+        dir: hook.dir,
+        env: hook.env,
         limit: hook.timeout.unwrap_or(HOOK_LIMIT),
         on_failure: match hook.on_failure {
             config::OnFailure::Stop => OnFailure::Stop,
             config::OnFailure::Warn => OnFailure::Warn,
             config::OnFailure::Ignore => OnFailure::Ignore,
         },
+    }
+}
+
+fn hooks(hooks: config::Hooks) -> Hooks {
+    let all = |of_it: Vec<config::Hook>| of_it.into_iter().map(hook).collect();
+    Hooks {
+        before_pull: all(hooks.before_pull),
+        before_start: all(hooks.before_start),
+        after_start: all(hooks.after_start),
+        after_healthy: all(hooks.after_healthy),
+        on_failure: all(hooks.on_failure),
+        after_finish: all(hooks.after_finish),
     }
 }
 
@@ -156,59 +217,13 @@ fn default_override(located: &Located) -> PathBuf {
     located.directory.join(format!("{stem}.block.{extension}"))
 }
 
-/// Hooks where none are configured: Django in a service whose working directory has a `manage.py`. Several services
-/// may run the same image (a worker, a scheduler): the one that serves is taken.
-fn detect(world: &World) -> Vec<Hook> {
-    let django = |s: &&ServiceSeen| s.containers.iter().any(|c| c.manage_py.is_some());
-    let serves = |s: &&ServiceSeen| {
-        let words = s.containers.iter().flat_map(|c| &c.command);
-        let text = words.map(String::as_str).collect::<Vec<_>>().join(" ");
-        let server = [
-            "gunicorn",
-            "uvicorn",
-            "daphne",
-            "hypercorn",
-            "runserver",
-            "waitress",
-            "uwsgi",
-        ];
-        let worker = ["celery", "rqworker", "huey", "dramatiq"];
-        server.iter().any(|w| text.contains(w)) || !worker.iter().any(|w| text.contains(w))
-    };
-    let mut found: Vec<_> = world.services.iter().filter(django).filter(serves).collect();
-    // One image is one code base: it migrates once.
-    let mut images = std::collections::BTreeSet::new();
-    found.retain(|s| images.insert(s.image_now.clone()));
-    found
-        .iter()
-        .flat_map(|service| {
-            let run = |words: &[&str], on_failure| Hook {
-                service: service.name.clone(),
-                run: words.iter().map(|w| (*w).to_owned()).collect(),
-                user: None,
-                limit: HOOK_LIMIT,
-                on_failure,
-            };
-            [
-                run(&["python3", "manage.py", "migrate", "--noinput"], OnFailure::Stop),
-                run(
-                    &["python3", "manage.py", "collectstatic", "--noinput"],
-                    OnFailure::Warn,
-                ),
-            ]
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
     use crate::compose::FoundBy;
-    use crate::engine::{Health, State};
-    use crate::model::{ContainerId, ImageId, ProjectName, ServiceName};
-    use crate::observe::{ContainerSeen, OverrideSeen};
+    use crate::model::config::Question;
 
     fn located(directory: &Path, file: &str) -> Located {
         Located {
@@ -224,67 +239,16 @@ mod tests {
         }
     }
 
-    fn settings(yaml: &str) -> Settings {
+    pub(super) fn settings(yaml: &str) -> Settings {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("rehome.yml"), yaml).unwrap();
         Settings::load(None, &located(directory.path(), "compose.yaml")).unwrap()
-    }
-
-    /// A running service with this image and command, and a `manage.py` or none.
-    fn service(name: &str, image: &str, command: &str, django: bool) -> ServiceSeen {
-        let image = ImageId::new(image).unwrap();
-        ServiceSeen {
-            name: ServiceName::new(name).unwrap(),
-            depends_on: Vec::new(),
-            attached_to: Vec::new(),
-            image: String::new(),
-            image_now: Some(image.clone()),
-            definition: String::new(),
-            stop_grace: None,
-            server: None,
-            server_version: None,
-            mounts: Vec::new(),
-            containers: vec![ContainerSeen {
-                ports: Vec::new(),
-                id: ContainerId::new(name).unwrap(),
-                name: name.to_owned(),
-                state: State::Running(Health::None),
-                image,
-                outdated: false,
-                anonymous: Vec::new(),
-                data_directory: None,
-                manage_py: django.then(|| "/app/manage.py".to_owned()),
-                command: command.split(' ').map(str::to_owned).collect(),
-            }],
-        }
-    }
-
-    fn world(services: Vec<ServiceSeen>) -> World {
-        World {
-            project: ProjectName::new("p").unwrap(),
-            directory: "/srv/p".into(),
-            services,
-            volumes: Vec::new(),
-            destination: None,
-            docker_disk: None,
-            override_file: OverrideSeen::Missing,
-            dotenv_compose_file: None,
-            shell_compose_file: None,
-            engine_volumes: Vec::new(),
-        }
     }
 
     /// A setting as `rehome config show` has it: its value, and where it came from.
     fn shown(settings: &Settings, name: &str) -> (serde_json::Value, String) {
         let setting = settings.show().into_iter().find(|s| s.name == name).unwrap();
         (setting.value, setting.from.to_string())
-    }
-
-    fn commands(hooks: &[Hook]) -> Vec<String> {
-        hooks
-            .iter()
-            .map(|h| format!("{}: {} {:?}", h.service, h.run.join(" "), h.on_failure))
-            .collect()
     }
 
     #[test]
@@ -330,7 +294,8 @@ mod tests {
         assert_eq!(settings.exclude, [key("c")]);
         assert_eq!(settings.stop_timeout, Some(Duration::from_secs(120)));
         let check = &settings.checks[0];
-        assert_eq!((check.status, check.within), (204, Duration::from_secs(60)));
+        assert!(matches!(check.question, Question::Http { status: 204, .. }));
+        assert_eq!(check.within, Duration::from_secs(60));
         for (name, value, from) in [
             ("block.root", json!("/mnt/data"), "rehome.yml:3"),
             ("block.exclude", json!(["c"]), "rehome.yml:8"),
@@ -353,56 +318,5 @@ mod tests {
         std::fs::write(&large, "#".repeat(LIMIT as usize + 1)).unwrap();
         let failure = Settings::load(None, &located).unwrap_err();
         assert_eq!(failure.what, format!("{} is larger than 1 MiB", large.display()));
-    }
-
-    #[test]
-    fn hooks_that_are_configured_are_all_that_runs() {
-        let django = world(vec![service("web", "i", "gunicorn app", true)]);
-        let none = settings("version: 1\nhooks: { after_start: [] }\n");
-        assert_eq!(none.hooks(&django), []);
-        let one = settings(
-            "version: 1\nhooks:\n  after_start:\n    - { service: db, run: [psql, -c, ANALYZE], timeout: 90s, on_failure: warn, user: postgres }\n",
-        );
-        let hooks = one.hooks(&django);
-        assert_eq!(commands(&hooks), ["db: psql -c ANALYZE Warn"]);
-        assert_eq!(hooks[0].limit, Duration::from_secs(90));
-        assert_eq!(hooks[0].user.as_deref(), Some("postgres"));
-    }
-
-    #[test]
-    fn django_is_migrated_once_in_the_service_that_serves() {
-        let stack = world(vec![
-            service("beat", "app", "celery -A kms beat", true),
-            service("api", "app", "gunicorn kms.wsgi", true),
-            service("admin", "app", "uvicorn kms.asgi", true),
-            service("nginx", "nginx", "nginx -g daemon", false),
-        ]);
-        assert_eq!(
-            commands(&settings("version: 1\n").hooks(&stack)),
-            [
-                "api: python3 manage.py migrate --noinput Stop",
-                "api: python3 manage.py collectstatic --noinput Warn",
-            ]
-        );
-    }
-
-    #[test]
-    fn two_code_bases_are_migrated_each() {
-        let stack = world(vec![
-            service("shop", "shop", "python3 manage.py runserver", true),
-            service("blog", "blog", "/entrypoint.sh", true),
-        ]);
-        let hooks = detect(&stack);
-        let services: Vec<_> = hooks.iter().map(|h| h.service.as_str()).collect();
-        assert_eq!(services, ["shop", "shop", "blog", "blog"]);
-    }
-
-    #[test]
-    fn without_a_server_nothing_is_guessed() {
-        let stack = world(vec![
-            service("worker", "app", "celery worker", true),
-            service("node", "web", "gunicorn", false),
-        ]);
-        assert_eq!(detect(&stack), []);
     }
 }

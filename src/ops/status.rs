@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::App;
+use super::{App, Drift, drift};
 use crate::model::{Home, Owner, ProjectName, Result, RunId, ServiceName, VolumeKey, VolumeName};
 use crate::observe::{Depth, World};
 use crate::saga::recovery::{newest, unfinished};
@@ -170,6 +170,12 @@ async fn warnings(app: &App, world: &World) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
     for (_, finding) in super::override_::strays(app, world).await? {
         warnings.push(finding);
+    }
+    match drift(app).await? {
+        // Said below, in the same words or better.
+        Some(Drift::OverrideLost(_)) if !app.located.files.contains(&app.settings.override_path) => {}
+        Some(drift) => warnings.push(drift.line().to_owned()),
+        None => {}
     }
     if app.settings.override_path.exists() && !app.located.files.contains(&app.settings.override_path) {
         warnings.push(format!(

@@ -43,7 +43,7 @@ fn rank(step: &MoveStep) -> Rank {
         MoveStep::Start(_) => Rank::Start,
         MoveStep::Prove(_) => Rank::Prove,
         MoveStep::Hook(_) => Rank::Hook,
-        MoveStep::HttpCheck(_) => Rank::Check,
+        MoveStep::Check(_) => Rank::Check,
         MoveStep::Tidy(_) => Rank::Tidy,
     }
 }
@@ -103,7 +103,7 @@ mod tests {
     use crate::model::{ContainerId, VolumeKey};
     use crate::plan::{Facts, VolumeFacts};
     use crate::steps::{
-        Copying, Delta, Hook, HttpCheck, MakeHomes, OnFailure, PreCopy, Prove, Start, Starting, Stop,
+        Check, Copying, Delta, Hook, HookPlace, MakeHomes, OnFailure, PreCopy, Prove, Start, Starting, Stop,
         Stopping, Switch, Tidy, Verify,
     };
 
@@ -148,10 +148,13 @@ mod tests {
     fn sound() -> MovePlan {
         let limit = Duration::from_secs(180);
         let check = |url: &str| {
-            MoveStep::HttpCheck(HttpCheck {
-                service: service("web"),
-                url: url.to_owned(),
-                status: 200,
+            MoveStep::Check(Check {
+                service: Some(service("web")),
+                question: crate::model::config::Question::Http {
+                    url: url.to_owned(),
+                    status: 200,
+                    body: None,
+                },
                 within: limit,
             })
         };
@@ -227,9 +230,11 @@ mod tests {
                     limit,
                 }),
                 MoveStep::Hook(Hook {
-                    service: service("web"),
+                    place: HookPlace::exec(service("web")),
                     run: vec!["migrate".to_owned()],
                     user: None,
+                    dir: None,
+                    env: Vec::new(),
                     limit,
                     on_failure: OnFailure::Stop,
                 }),

@@ -1,6 +1,7 @@
 //! Makes a plan out of what was observed and what is wanted. Pure: no I/O, no clock, no randomness; the same world
 //! and wish give the same plan, and tests read it as text.
 
+pub mod deploy;
 pub mod doctor;
 mod facts;
 mod lint;
@@ -8,6 +9,7 @@ pub mod mount;
 mod order;
 mod page;
 mod refuse;
+pub mod restart;
 pub mod size;
 mod text;
 
@@ -20,8 +22,8 @@ use crate::datastore::Kind;
 use crate::model::{Failure, Home, Owner, Result, ServiceName, VolumeKey, VolumeName, nearest};
 use crate::observe::{ContainerSeen, ServiceSeen, VolumeSeen, World};
 use crate::steps::{
-    Copying, Delta, ExpectedMount, Hook, HttpCheck, MakeHomes, Making, MoveStep, Moving, PreCopy, Prove,
-    Start, Starting, Stop, Stopping, Switch, Target, Tidy, Verify, Writer,
+    Check, Copying, Delta, ExpectedMount, Hook, HookPlace, MakeHomes, Making, MoveStep, Moving, PreCopy,
+    Prove, Start, Starting, Stop, Stopping, Switch, Target, Tidy, Verify, Writer,
 };
 
 pub use facts::{Facts, MovePlan, VolumeFacts};
@@ -73,7 +75,7 @@ pub struct Wanted {
     /// What runs after the start.
     pub hooks: Vec<Hook>,
     /// What must answer.
-    pub checks: Vec<HttpCheck>,
+    pub checks: Vec<Check>,
     /// Four hex digits for new volume names.
     pub suffix: String,
     /// Where the override is written and how the project finds it.
@@ -185,25 +187,19 @@ pub fn move_plan(
         limit: START_LIMIT,
     }));
     let mut left_out = Vec::new();
+    let up = |name: &ServiceName| world.service(name).is_some_and(ServiceSeen::is_up);
     for hook in &wanted.hooks {
-        if world.service(&hook.service).is_some_and(ServiceSeen::is_up) {
+        if runs_in(hook, up) {
             steps.push(MoveStep::Hook(hook.clone()));
         } else {
-            left_out.push(format!(
-                "the hook `{}` is left out: service `{}` does not run",
-                hook.run.join(" "),
-                hook.service
-            ));
+            left_out.push(left_out_hook(hook));
         }
     }
     for check in &wanted.checks {
-        if world.service(&check.service).is_some_and(ServiceSeen::is_up) {
-            steps.push(MoveStep::HttpCheck(check.clone()));
+        if check.service.as_ref().is_none_or(up) {
+            steps.push(MoveStep::Check(check.clone()));
         } else {
-            left_out.push(format!(
-                "the check {} is left out: service `{}` does not run",
-                check.url, check.service
-            ));
+            left_out.push(left_out_check(check));
         }
     }
     steps.push(MoveStep::Tidy(Tidy::default()));
@@ -218,6 +214,50 @@ pub fn move_plan(
     let plan = MovePlan { facts, steps };
     lint::check(&plan)?;
     Ok(plan)
+}
+
+/// The homes that the volumes of a project get that has none of them yet.
+///
+/// # Errors
+/// Refuses what is there already, and a block volume that is none or is not free.
+pub fn first_homes(
+    world: &World,
+    wanted: &Wanted,
+    base_names: &BTreeMap<VolumeKey, VolumeName>,
+) -> Result<Vec<Moving>> {
+    let chosen: Vec<&VolumeSeen> = world
+        .volumes
+        .iter()
+        .filter(|v| !v.external && v.home == Home::Volume && !wanted.exclude.contains_key(&v.key))
+        .collect();
+    let volumes = chosen
+        .iter()
+        .map(|seen| moving(world, wanted, base_names, seen))
+        .collect::<Result<Vec<_>>>()?;
+    refuse::not_the_first(world, &chosen, &volumes)?;
+    Ok(volumes)
+}
+
+/// Whether a hook has what it runs in, when these services are up.
+fn runs_in(hook: &Hook, up: impl Fn(&ServiceName) -> bool) -> bool {
+    match &hook.place {
+        HookPlace::Exec { service } => up(service),
+        HookPlace::Run { .. } | HookPlace::Here {} => true,
+    }
+}
+
+fn left_out_hook(hook: &Hook) -> String {
+    let service = hook.place.service().map_or("", ServiceName::as_str);
+    let command = hook.run.join(" ");
+    format!("the hook `{command}` is left out: service `{service}` does not run")
+}
+
+fn left_out_check(check: &Check) -> String {
+    let service = check.service.as_ref().map_or("", ServiceName::as_str);
+    format!(
+        "the check {} is left out: service `{service}` does not run",
+        check.question
+    )
 }
 
 /// Which volumes move.
@@ -241,8 +281,14 @@ fn choose<'a>(world: &'a World, wanted: &Wanted) -> Result<Vec<&'a VolumeSeen>> 
         }
     }
     let services = || world.services.iter().map(|s| s.name.as_str());
-    let hooks = wanted.hooks.iter().map(|h| ("hook", &h.service));
-    let checks = wanted.checks.iter().map(|c| ("check", &c.service));
+    let hooks = wanted
+        .hooks
+        .iter()
+        .filter_map(|h| Some(("hook", h.place.service()?)));
+    let checks = wanted
+        .checks
+        .iter()
+        .filter_map(|c| Some(("check", c.service.as_ref()?)));
     for (what, name) in hooks.chain(checks) {
         if world.service(name).is_none() {
             let failure = Failure::refused(format!(
@@ -351,13 +397,7 @@ fn stopping(world: &World, stack: &Stack, wanted: &Wanted) -> Vec<Vec<Stopping>>
 /// How the containers of a service are stopped that are up.
 fn containers_of(service: &ServiceSeen, wanted: &Wanted) -> Vec<Stopping> {
     let database: Option<Kind> = service.server;
-    let grace = wanted
-        .stop_timeout
-        .or(database
-            .and_then(Kind::grace)
-            .map(|g| g.max(service.stop_grace.unwrap_or_default())))
-        .or(service.stop_grace)
-        .unwrap_or(STOP_GRACE);
+    let grace = grace_of(service, wanted.stop_timeout);
     let stopping = |container: &ContainerSeen| Stopping {
         service: service.name.clone(),
         id: container.id.clone(),
@@ -374,15 +414,23 @@ fn containers_of(service: &ServiceSeen, wanted: &Wanted) -> Vec<Stopping> {
         .collect()
 }
 
+/// How long a service may take to stop.
+fn grace_of(service: &ServiceSeen, said: Option<Duration>) -> Duration {
+    let least = service.server.and_then(Kind::grace);
+    said.or(least.map(|g| g.max(service.stop_grace.unwrap_or_default())))
+        .or(service.stop_grace)
+        .unwrap_or(STOP_GRACE)
+}
+
 fn starting(world: &World, stack: &Stack) -> Vec<Starting> {
     let running: Vec<_> = stack.stopped().rev().cloned().collect();
-    let completes = |name: &ServiceName| {
-        world.services.iter().any(|s| {
-            s.depends_on
-                .iter()
-                .any(|(on, c)| on == name && *c == Condition::CompletedSuccessfully)
-        })
-    };
+    starting_of(world, &running, |service| {
+        service.containers.iter().filter(|c| c.state.is_up()).count()
+    })
+}
+
+/// How services are brought up, each after what it waits for of the others; `up` is how many containers of each.
+fn starting_of(world: &World, running: &[ServiceName], up: impl Fn(&ServiceSeen) -> usize) -> Vec<Starting> {
     let condition = |service: &ServiceSeen, on: &ServiceName| {
         let said = service.depends_on.iter().find(|(name, _)| name == on);
         said.map_or(Condition::Started, |(_, condition)| *condition)
@@ -392,12 +440,12 @@ fn starting(world: &World, stack: &Stack) -> Vec<Starting> {
         .filter_map(|name| world.service(name))
         .map(|service| Starting {
             service: service.name.clone(),
-            after: order::needs(world, service, &running)
+            after: order::needs(world, service, running)
                 .into_iter()
                 .map(|on| (on.clone(), condition(service, on)))
                 .collect(),
-            ends: completes(&service.name),
-            up: service.containers.iter().filter(|c| c.state.is_up()).count(),
+            ends: order::ends(world, &service.name),
+            up: up(service),
         })
         .collect()
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::compose::project::Condition;
 use crate::model::{ServiceName, VolumeKey};
 use crate::observe::{ServiceSeen, World};
 
@@ -85,6 +86,16 @@ pub(super) fn needs<'a>(
         }
     }
     found
+}
+
+/// Whether a service is meant to end by itself: another one waits for that.
+pub(super) fn ends(world: &World, name: &ServiceName) -> bool {
+    let awaited = |s: &ServiceSeen| {
+        s.depends_on
+            .iter()
+            .any(|(on, c)| on == name && *c == Condition::CompletedSuccessfully)
+    };
+    world.services.iter().any(awaited)
 }
 
 /// Each service as early as those that need it are down. `started` is in the order in which services start.

@@ -68,6 +68,40 @@ pub(super) fn check(
     })
 }
 
+/// A first deployment finds nothing of the project, and a block volume that is free.
+pub(super) fn not_the_first(world: &World, chosen: &[&VolumeSeen], volumes: &[Moving]) -> Result<()> {
+    let checked = || -> Result<()> {
+        if let OverrideSeen::Foreign(failure) = &world.override_file {
+            return Err(failure.clone());
+        }
+        let service = world.services.iter().find(|s| !s.containers.is_empty());
+        if let Some(service) = service {
+            return Err(Failure::refused(format!(
+                "this is not the first deployment: service `{}` has a container",
+                service.name
+            ))
+            .hint("deploy without --first; to take its data to the block volume: rehome move"));
+        }
+        if let Some(seen) = chosen.iter().find(|seen| seen.exists) {
+            return Err(Failure::refused(format!(
+                "this is not the first deployment: volume {} is there",
+                seen.name
+            ))
+            .cause("it may hold data, which the new homes would not have")
+            .hint("to take it along: rehome deploy, then rehome move"));
+        }
+        places(volumes)?;
+        match &world.destination {
+            Some(destination) => place(destination, chosen, volumes),
+            None => Err(Failure::bug("a first deployment without a place for its data")),
+        }
+    };
+    checked().map_err(|failure| match failure.data {
+        Some(_) => failure,
+        None => failure.data("nothing was changed"),
+    })
+}
+
 fn volume(wanted: &Wanted, seen: &VolumeSeen) -> Result<()> {
     let key = &seen.key;
     if seen.external {

@@ -1,6 +1,9 @@
 //! What the runs of a project are like. A run that cannot be read is listed as such, never left out.
 
+use jiff::Timestamp;
+
 use super::journal::{Journal, damaged};
+use super::record::{PlannedStep, Record};
 use super::state::State;
 use crate::model::{Failure, Result};
 use crate::state::{FileStore, ProjectDir, RunDir};
@@ -66,6 +69,29 @@ fn condition(dir: &RunDir) -> Result<Condition> {
             format!("line {line}: {illegal}"),
         )),
     }
+}
+
+/// The steps of a run that were applied and verified, with when; also those that were taken back later.
+///
+/// # Errors
+/// When its journal cannot be read.
+pub fn verified_steps(dir: &RunDir) -> Result<Vec<(PlannedStep, Timestamp)>> {
+    if !dir.has_journal()? {
+        return Ok(Vec::new());
+    }
+    let contents = Journal::read(FileStore::read_only(&dir.journal())?)?;
+    let mut planned = Vec::new();
+    let mut verified = Vec::new();
+    for entry in contents.entries {
+        match entry.record {
+            Record::Opened(opened) => planned = opened.steps,
+            Record::Applied { step, .. } => {
+                verified.extend(planned.get(step).map(|step| (step.clone(), entry.at)));
+            }
+            _ => {}
+        }
+    }
+    Ok(verified)
 }
 
 /// Reads every run of a project, newest first.

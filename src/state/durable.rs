@@ -12,7 +12,7 @@ fn failed(doing: &str, path: &Path, error: &std::io::Error) -> Failure {
 }
 
 /// Makes the entries of a directory durable.
-pub(super) fn sync_dir(dir: &Path) -> Result<()> {
+pub fn sync_dir(dir: &Path) -> Result<()> {
     let dir = if dir.as_os_str().is_empty() {
         Path::new(".")
     } else {

@@ -1,5 +1,6 @@
 //! One line a finished run, for people who ask what happened when. Losing it is a warning: the journals say the same.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -8,13 +9,16 @@ use serde::{Deserialize, Serialize};
 use super::dir::ProjectDir;
 use super::lines::{self, LinesRead};
 use crate::event::Outcome;
-use crate::model::{ProjectName, Result, RunId};
+use crate::model::{ProjectName, Result, RunId, ServiceName};
 
 /// A finished run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HistoryLine {
     /// The run.
     pub run: RunId,
+    /// Who began it: a user of the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
     /// What was typed, in words: `rehome move --to /mnt/kms-data`.
     pub command: String,
     /// The project.
@@ -40,6 +44,12 @@ pub struct HistoryLine {
     /// Where it went.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
+    /// What was checked out, of a deployment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// What each service ran at its end: `crs-trial/app:2 (sha256 5f2a…)`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<ServiceName, String>,
 }
 
 /// What could be read of a history.
@@ -77,6 +87,7 @@ mod tests {
     fn line(run: &str) -> HistoryLine {
         HistoryLine {
             run: RunId::new(run).unwrap(),
+            by: None,
             command: "rehome move --to /mnt/kms-data".into(),
             project: ProjectName::new("kms").unwrap(),
             started: "2001-02-03T04:05:06Z".parse().unwrap(),
@@ -87,6 +98,8 @@ mod tests {
             verified: Some("14 212 files".into()),
             from: Some("volume".into()),
             to: Some("/mnt/kms-data".into()),
+            commit: None,
+            images: BTreeMap::new(),
         }
     }
 

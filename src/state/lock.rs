@@ -39,13 +39,12 @@ impl LockNote {
     /// A note about this process, from now on.
     #[must_use]
     pub fn mine(doing: impl Into<String>, run: Option<RunId>) -> Self {
-        let uid = rustix::process::geteuid();
-        let named = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
+        // `SUDO_USER` is the person; `root` is nobody in particular.
+        let named = ["SUDO_USER", "USER", "LOGNAME"].into_iter();
+        let mut named = named.filter_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()));
+        let number = || format!("uid {}", rustix::process::geteuid().as_raw());
         Self {
-            user: named
-                .ok()
-                .filter(|name| !name.is_empty())
-                .unwrap_or_else(|| format!("uid {}", uid.as_raw())),
+            user: named.next().unwrap_or_else(number),
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             pid: std::process::id(),
             since: Timestamp::now(),

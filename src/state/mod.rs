@@ -21,7 +21,7 @@ mod sizes;
 mod store;
 
 pub use dir::{HostDir, ProjectDir, ProjectKey, StateDir};
-pub use durable::{replace_durably, write_durably};
+pub use durable::{replace_durably, sync_dir, write_durably};
 pub use history::{HistoryLine, HistoryRead};
 pub use lines::LinesRead;
 pub use lock::{Lock, LockNote};

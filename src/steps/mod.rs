@@ -1,16 +1,19 @@
-//! The steps of a move, one file each: what it does, how it is proven, how it is taken back.
+//! The steps of runs, one file each: what it does, how it is proven, how it is taken back. Here are those of a move and
+//! what all runs share; `deploy` has its own.
 //!
 //! A step carries out what the plan says and decides nothing. Every step can be repeated, and its undo works whether
 //! the step did nothing, half or all: a crash can come anywhere.
 
 mod check;
 mod delta;
+pub mod deploy;
 mod hook;
 mod keep;
 mod make_homes;
 mod page;
 mod pre_copy;
 mod prove;
+mod restart;
 mod spec;
 mod stack;
 mod start;
@@ -20,13 +23,14 @@ mod tidy;
 mod verify;
 mod world;
 
-pub use check::HttpCheck;
+pub use check::Check;
 pub use delta::Delta;
-pub use hook::{Hook, OnFailure};
+pub use hook::{Hook, HookPlace, OnFailure};
 pub use make_homes::MakeHomes;
 pub use page::Maintenance;
 pub use pre_copy::PreCopy;
 pub use prove::{Prove, Writer};
+pub use restart::restart;
 pub use spec::{CopyProof, Copying, ExpectedMount, FROM, Moving, STATE, Starting, Stopping, TO, Target};
 pub use stack::Making;
 pub use start::Start;
@@ -56,10 +60,11 @@ crate::step_set! {
         Start(Start),
         /// Proves that it works there.
         Prove(Prove),
-        /// Runs a command in a service.
+        /// Runs a command.
         Hook(Hook),
-        /// Asks a service over HTTP.
-        HttpCheck(HttpCheck),
+        /// Asks until the answer is as it should be.
+        #[serde(alias = "http_check")]
+        Check(Check),
         /// Removes the run's own leftovers.
         Tidy(Tidy),
     }

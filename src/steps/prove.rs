@@ -4,13 +4,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 
 use super::spec::{FROM, Moving, Starting, TO};
+use super::stack::stay_up;
 use super::stop::{ask_control, controls, postgres_in};
 use super::world::{Cx, wrong_answer};
-use crate::engine::{Gate, HelperMount, Meant};
+use crate::engine::HelperMount;
 use crate::helper::protocol::{Answer, Request};
 use crate::model::{Failure, Owner, Result, ServiceName, VolumeKey, count};
 use crate::saga::Step;
@@ -56,7 +56,7 @@ impl Step for Prove {
     }
 
     async fn verify(&self, cx: &Cx, (): &()) -> Result<Option<String>> {
-        let mut proofs = vec![self.services_stay_up(cx).await?];
+        let mut proofs = vec![stay_up(cx, &self.services, self.stable, self.limit).await?];
         proofs.extend(self.same_databases(cx).await?);
         let writers = self.writers_can_write(cx).await?;
         if writers > 0 {
@@ -71,28 +71,6 @@ impl Step for Prove {
 }
 
 impl Prove {
-    async fn services_stay_up(&self, cx: &Cx) -> Result<String> {
-        let containers = cx.engine.project_containers(&cx.project).await?;
-        let mut waits = Vec::new();
-        for starting in &self.services {
-            let gate = Gate {
-                meant: if starting.ends { Meant::End } else { Meant::Run },
-                stable: self.stable,
-                limit: self.limit,
-                ask: false,
-            };
-            let of_service = containers
-                .iter()
-                .filter(|c| !c.one_off && c.service.as_ref() == Some(&starting.service));
-            for container in of_service.take(starting.up) {
-                waits.push(cx.engine.wait_until_up(&container.id, &starting.service, gate));
-            }
-        }
-        let waits_made = waits.len() as u64;
-        try_join_all(waits).await?;
-        Ok(format!("{} up without a restart", count(waits_made, "container")))
-    }
-
     async fn same_databases(&self, cx: &Cx) -> Result<Vec<String>> {
         let databases: Vec<_> = postgres_in(&self.volumes).collect();
         let asks = databases.iter().flat_map(|(moving, path)| {

@@ -14,10 +14,10 @@ use super::world::Cx;
 use crate::compose::project::{Condition, rehearse};
 use crate::compose::{Call, Located, Version};
 use crate::engine::{Container, Gate, Meant, MountKind, same_path};
-use crate::model::{Failure, Result, ServiceName};
+use crate::model::{Failure, Result, ServiceName, count};
 
 /// Making containers pulls nothing and builds nothing; many of them take a while all the same.
-const MAKE_LIMIT: Duration = Duration::from_secs(600);
+pub(super) const MAKE_LIMIT: Duration = Duration::from_secs(600);
 
 /// A service whose containers are made anew.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -177,6 +177,32 @@ pub(super) async fn bring_up(cx: &Cx, services: &[Starting], limit: Duration) ->
         pass_gate(cx, &starting.service, of(starting), meant, limit).await?;
     }
     Ok(())
+}
+
+/// Waits until every container of these services has been up for `stable` without a restart, or has ended well if that
+/// is what it is meant to do. Says so in words.
+pub(super) async fn stay_up(
+    cx: &Cx,
+    services: &[Starting],
+    stable: Duration,
+    limit: Duration,
+) -> Result<String> {
+    let containers = cx.engine.project_containers(&cx.project).await?;
+    let mut waits = Vec::new();
+    for starting in services {
+        let gate = Gate {
+            meant: if starting.ends { Meant::End } else { Meant::Run },
+            stable,
+            limit,
+            ask: false,
+        };
+        for container in of_service(&containers, &starting.service).take(starting.up) {
+            waits.push(cx.engine.wait_until_up(&container.id, &starting.service, gate));
+        }
+    }
+    let waits_made = waits.len() as u64;
+    try_join_all(waits).await?;
+    Ok(format!("{} up without a restart", count(waits_made, "container")))
 }
 
 /// What others wait for a service to reach, beyond its start.

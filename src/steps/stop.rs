@@ -171,7 +171,7 @@ async fn note_asked(cx: &Cx, containers: &[Stopping]) -> Result<()> {
 }
 
 /// Stops one container by its rules, and waits until it is down.
-async fn stop(cx: &Cx, container: &Stopping) -> Result<()> {
+pub(super) async fn stop(cx: &Cx, container: &Stopping) -> Result<()> {
     let signal = container.signal.as_deref();
     let ended = cx
         .engine

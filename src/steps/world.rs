@@ -1,5 +1,6 @@
 //! What steps work on: one engine, one project, one run.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,10 +9,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::compose::{Compose, Located};
-use crate::engine::{Engine, HelperJob, HelperMount, Pace};
+use crate::engine::{Container, Engine, HelperJob, HelperMount, Pace};
 use crate::event::{Event, Events};
 use crate::helper::protocol::{Answer, Line, Request};
-use crate::model::{Failure, Owner, ProjectName, Result, RunId, VolumeKey, VolumeName};
+use crate::model::{Failure, Owner, ProjectName, Result, RunId, ServiceName, VolumeKey, VolumeName};
 use crate::saga::Interrupt;
 
 use super::page::Maintenance;
@@ -44,6 +45,8 @@ pub struct Cx {
     pub last_round: Mutex<Option<Duration>>,
     /// What answers meanwhile.
     pub maintenance: Maintenance,
+    /// The environment of this process, for what runs on this machine. Its values are secrets.
+    pub env: BTreeMap<String, String>,
 }
 
 /// The project's files before and after the switch.
@@ -67,8 +70,8 @@ impl StackFiles {
     }
 }
 
-/// The clock of the downtime. It is kept beside the journal, so that it is right after a crash too; losing it costs a
-/// figure in the report and nothing else.
+/// The clock of the downtime: it adds up the spans in which services are down. It is kept beside the journal, so that it
+/// is right after a crash too; losing it costs a figure in the report and nothing else.
 #[derive(Debug)]
 pub struct Downtime {
     path: PathBuf,
@@ -77,8 +80,10 @@ pub struct Downtime {
 
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 struct Clock {
-    since: Option<Timestamp>,
-    until: Option<Timestamp>,
+    /// Since when they are down, if they are.
+    down_since: Option<Timestamp>,
+    /// The spans that ended, in milliseconds; none ended if there is nothing.
+    ended_millis: Option<u64>,
 }
 
 impl Downtime {
@@ -98,11 +103,8 @@ impl Downtime {
     /// The services go down now.
     pub fn begin(&self, events: &dyn Events) {
         let mut clock = self.lock();
-        if clock.since.is_none() || clock.until.is_some() {
-            *clock = Clock {
-                since: Some(clock.since.unwrap_or_else(Timestamp::now)),
-                until: None,
-            };
+        if clock.down_since.is_none() {
+            clock.down_since = Some(Timestamp::now());
             self.keep(*clock, events);
             events.tell(Event::DowntimeBegan);
         }
@@ -111,26 +113,29 @@ impl Downtime {
     /// The services are up again.
     pub fn end(&self, events: &dyn Events) {
         let mut clock = self.lock();
-        if clock.since.is_some() && clock.until.is_none() {
-            clock.until = Some(Timestamp::now());
+        if let Some(down) = clock.down() {
+            let millis = down.as_millis() as u64;
+            *clock = Clock {
+                down_since: None,
+                ended_millis: Some(millis),
+            };
             self.keep(*clock, events);
-            let millis = span(*clock).map_or(0, |d| d.as_millis() as u64);
             events.tell(Event::DowntimeEnded { millis });
         }
     }
 
-    /// How long they are down by now, if they are.
+    /// How long they are down by now, in all, if they are.
     #[must_use]
     pub fn running(&self) -> Option<Duration> {
-        let clock = *self.lock();
-        if clock.until.is_some() { None } else { span(clock) }
+        self.lock().down()
     }
 
-    /// How long they were down, once they are up again.
+    /// How long they were down, in all, once they are up again.
     #[must_use]
     pub fn measured(&self) -> Option<Duration> {
         let clock = *self.lock();
-        clock.until.and_then(|_| span(clock))
+        let ended = clock.ended_millis.filter(|_| clock.down_since.is_none());
+        ended.map(Duration::from_millis)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Clock> {
@@ -145,10 +150,13 @@ impl Downtime {
     }
 }
 
-/// From the beginning to the end, or to now; nothing when the system's clock was set back meanwhile.
-fn span(clock: Clock) -> Option<Duration> {
-    let until = clock.until.unwrap_or_else(Timestamp::now);
-    Duration::try_from(until.duration_since(clock.since?)).ok()
+impl Clock {
+    /// All spans, if one is under way. It counts nothing when the system's clock was set back meanwhile.
+    fn down(&self) -> Option<Duration> {
+        let under_way = Timestamp::now().duration_since(self.down_since?);
+        let before = Duration::from_millis(self.ended_millis.unwrap_or_default());
+        Some(before + Duration::try_from(under_way).unwrap_or_default())
+    }
 }
 
 impl Cx {
@@ -317,6 +325,30 @@ impl Cx {
         }
     }
 
+    /// The running containers of a service; there is one at least.
+    ///
+    /// # Errors
+    /// When there is none, or the engine does not answer.
+    pub async fn all_running(&self, service: &ServiceName) -> Result<Vec<Container>> {
+        let mut containers = self.engine.project_containers(&self.project).await?;
+        containers.retain(|c| !c.one_off && c.service.as_ref() == Some(service) && c.state.is_up());
+        match containers.is_empty() {
+            true => Err(Failure::environment(format!(
+                "service `{service}` has no running container"
+            ))),
+            false => Ok(containers),
+        }
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// As [`Cx::all_running`].
+    pub async fn running(&self, service: &ServiceName) -> Result<Container> {
+        let mut all = self.all_running(service).await?;
+        Ok(all.swap_remove(0))
+    }
+
     /// Waits until the engine answers: the way back must outlive a restart of the engine.
     ///
     /// # Errors
@@ -339,4 +371,52 @@ pub struct Ask<'a> {
 /// The answer was not to the question that was asked.
 pub(super) fn wrong_answer(answer: &Answer) -> Failure {
     Failure::bug(format!("the helper answered something else: {answer:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::event::Silent;
+
+    /// A run whose clock was left like this.
+    fn left(clock: Clock) -> (tempfile::TempDir, Downtime) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(
+            dir.path().join("downtime.json"),
+            serde_json::to_vec(&clock).unwrap(),
+        )
+        .unwrap();
+        let downtime = Downtime::of_run(dir.path());
+        (dir, downtime)
+    }
+
+    #[test]
+    fn the_downtime_is_the_sum_of_its_spans_and_not_the_time_between_them() {
+        let (dir, downtime) = left(Clock {
+            down_since: Some(Timestamp::now() - SignedDuration::from_secs(60)),
+            ended_millis: Some(120_000),
+        });
+        assert_eq!(downtime.measured(), None, "they are down");
+        assert_eq!(downtime.running().unwrap().as_secs(), 180);
+        downtime.begin(&Silent);
+        downtime.end(&Silent);
+        assert_eq!(downtime.measured().unwrap().as_secs(), 180);
+        assert_eq!(downtime.running(), None);
+
+        // Up since long ago, then down for a moment, then up: another process, the same clock.
+        let downtime = Downtime::of_run(dir.path());
+        downtime.begin(&Silent);
+        downtime.end(&Silent);
+        assert_eq!(downtime.measured().unwrap().as_secs(), 180);
+    }
+
+    #[test]
+    fn services_that_never_went_down_have_no_downtime() {
+        let dir = tempfile::tempdir().unwrap();
+        let downtime = Downtime::of_run(dir.path());
+        downtime.end(&Silent);
+        assert_eq!((downtime.measured(), downtime.running()), (None, None));
+    }
 }

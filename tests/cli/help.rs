@@ -58,7 +58,7 @@ fn the_short_help_fits_a_screen_and_names_every_command() {
 
 #[test]
 fn whatever_changes_something_can_be_tried_dry() {
-    for command in ["init", "override", "env", "move", "resume", "rollback"] {
+    for command in ["init", "override", "env", "move", "resume", "rollback", "restart"] {
         let said = anywhere(&[command, "--help"]);
         assert!(said.out.contains("--dry-run"), "{command}");
     }

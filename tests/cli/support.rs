@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// The commands of the contract, the words that reach each.
-pub const COMMANDS: [&[&str]; 21] = [
+pub const COMMANDS: [&[&str]; 28] = [
     &["init"],
     &["status"],
     &["doctor"],
@@ -14,6 +14,7 @@ pub const COMMANDS: [&[&str]; 21] = [
     &["override"],
     &["env"],
     &["move"],
+    &["deploy"],
     &["resume"],
     &["rollback"],
     &["history"],
@@ -22,6 +23,12 @@ pub const COMMANDS: [&[&str]; 21] = [
     &["config", "schema"],
     &["config", "show"],
     &["compose"],
+    &["up"],
+    &["down"],
+    &["ps"],
+    &["logs"],
+    &["exec"],
+    &["restart"],
     &["completions"],
     &["man"],
     &["helper"],
@@ -29,7 +36,7 @@ pub const COMMANDS: [&[&str]; 21] = [
 ];
 
 /// Those of them that people see at the top.
-pub const VISIBLE: [&str; 17] = [
+pub const VISIBLE: [&str; 24] = [
     "init",
     "status",
     "doctor",
@@ -39,12 +46,19 @@ pub const VISIBLE: [&str; 17] = [
     "override",
     "env",
     "move",
+    "deploy",
     "resume",
     "rollback",
     "history",
     "show",
     "config",
     "compose",
+    "up",
+    "down",
+    "ps",
+    "logs",
+    "exec",
+    "restart",
     "completions",
     "man",
 ];

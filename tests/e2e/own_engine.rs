@@ -1,6 +1,6 @@
 //! An engine of a test's own, which it may kill: the one that all tests share must live.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::support::{sh, try_sh, unique, use_engine, wait_for};
@@ -15,8 +15,13 @@ pub struct OwnEngine {
 impl OwnEngine {
     /// Starts one, with these images of the shared engine in it.
     pub fn with(images: &[&str]) -> Self {
+        Self::within(&std::env::temp_dir(), images)
+    }
+
+    /// The same with its data below a directory: on a small disk.
+    pub fn within(parent: &Path, images: &[&str]) -> Self {
         let id = unique();
-        let dir = std::env::temp_dir().join(format!("rehome-e2e-engine-{id}"));
+        let dir = parent.join(format!("rehome-e2e-engine-{id}"));
         let netns = format!("rehome-e2e-{id}");
         sh(&format!(
             "mkdir {d} && ip netns add {netns} && ip -n {netns} link set lo up && docker save -o {d}/images.tar {images}",
@@ -32,7 +37,12 @@ impl OwnEngine {
     }
 
     fn host(&self) -> String {
-        format!("unix://{}/docker.sock", self.dir.display())
+        format!("unix://{}", self.socket())
+    }
+
+    /// The path of its socket.
+    pub fn socket(&self) -> String {
+        format!("{}/docker.sock", self.dir.display())
     }
 
     /// It goes without a word, as after the kernel ran out of memory. The containers' own processes live on until it

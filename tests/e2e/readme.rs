@@ -56,7 +56,12 @@ fn the_commands_of_the_readme_run_one_after_the_other() {
 fn the_links_of_the_documents_lead_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut links = 0;
-    for document in ["README.md", "CONTRIBUTING.md", "docs/ARCHITECTURE.md"] {
+    for document in [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/ARCHITECTURE.md",
+        "docs/DEPLOY.md",
+    ] {
         let path = root.join(document);
         let text = std::fs::read_to_string(&path).unwrap();
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {

@@ -134,16 +134,24 @@ pub fn free_port() -> u16 {
 
 /// The example stack of this repository, running, on a port of its own.
 pub fn example() -> Stack {
-    let stack = Stack::write("");
-    let from = concat!(env!("CARGO_MANIFEST_DIR"), "/compose/kms-connect");
-    let port = free_port();
-    sh(&format!(
-        "rm {d}/docker-compose.yml && cp -R {from}/. {d}",
-        d = stack.dir.display()
-    ));
-    let settings = format!("HTTP_PORT={port}\nSTACK=NAME\nCOMPOSE_FILE=docker-compose.prod.yml\n");
-    let settings = stack.read(".env.example") + &settings;
-    stack.file(".env", &settings);
+    let (stack, _) = copy_of(
+        "kms-connect",
+        "STACK=NAME\nCOMPOSE_FILE=docker-compose.prod.yml\n",
+    );
     stack.compose("up -d --wait");
     stack
+}
+
+/// The files of an example stack with more settings, not started, and its port.
+pub fn copy_of(example: &str, settings: &str) -> (Stack, u16) {
+    let stack = Stack::write("");
+    let from = concat!(env!("CARGO_MANIFEST_DIR"), "/compose");
+    let port = free_port();
+    sh(&format!(
+        "rm {d}/docker-compose.yml && cp -R {from}/{example}/. {d}",
+        d = stack.dir.display()
+    ));
+    let settings = format!("{}HTTP_PORT={port}\n{settings}", stack.read(".env.example"));
+    stack.file(".env", &settings);
+    (stack, port)
 }

@@ -372,13 +372,17 @@ impl Stack {
 impl Drop for Stack {
     fn drop(&mut self) {
         let name = &self.name;
+        // The engine lets go of the ends of a network a moment after their containers went.
         let output = try_sh(&format!(
             "ids=$(docker ps -aq --filter label=com.docker.compose.project={name}; docker ps -aq --filter label=rehome.project={name}); \
              [ -z \"$ids\" ] || docker rm -f -v $ids >/dev/null; \
              vols=$(docker volume ls -q | grep -E '^(rehome_)?{name}(_|$)' || true; docker volume ls -q --filter label=rehome.project={name}); \
              [ -z \"$vols\" ] || docker volume rm -f $(echo \"$vols\" | sort -u) >/dev/null; \
              nets=$(docker network ls -q --filter label=com.docker.compose.project={name}); \
-             [ -z \"$nets\" ] || docker network rm $nets >/dev/null; \
+             n=0; until [ -z \"$nets\" ] || docker network rm $nets >/dev/null; do \
+               [ $((n+=1)) -lt 50 ] || exit 1; sleep 0.1; nets=$(docker network ls -q --filter label=com.docker.compose.project={name}); \
+             done; \
+             docker image ls --format '{{{{.Repository}}}}:{{{{.Tag}}}}' --filter reference='rehome-kept/{name}/*' | xargs -r docker rmi >/dev/null; \
              rm -rf {}",
             self.dir.parent().expect("a base").display()
         ));

@@ -3,15 +3,19 @@
 use std::time::Duration;
 
 use rehome::engine::State;
-use rehome::steps::{HttpCheck, MoveStep, OnFailure};
+use rehome::model::config::Question;
+use rehome::steps::{Check, MoveStep, OnFailure};
 
 use crate::support::*;
 
-fn check(service: &str) -> HttpCheck {
-    HttpCheck {
-        service: service_name(service),
-        url: "http://localhost:8000/health/".to_owned(),
-        status: 200,
+fn check(service: &str) -> Check {
+    Check {
+        service: Some(service_name(service)),
+        question: Question::Http {
+            url: "http://localhost:8000/health/".to_owned(),
+            status: 200,
+            body: None,
+        },
         within: Duration::from_secs(60),
     }
 }

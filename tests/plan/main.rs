@@ -5,6 +5,9 @@
 //! support   worlds: the kms-connect stack, and small ones for one question each
 //! texts     whole plans as people read them
 //! doctor    what a check-up finds, check by check
+//! deploy    what a deployment replaces, rolls, keeps and refuses
+//! deploy_hooks  what runs beside a deployment, and when
+//! restart   what a restart makes anew
 //! choice    which volumes move, and where to
 //! order     what is stopped, made anew and started, against an oracle that was written differently
 //! refusals  everything that is refused beforehand, word for word
@@ -18,12 +21,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod choice;
+mod deploy;
+mod deploy_hooks;
 mod doctor;
 mod hooks;
 mod mount;
 mod order;
 mod page;
 mod refusals;
+mod restart;
 mod right_volume;
 mod space;
 mod support;

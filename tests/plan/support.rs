@@ -14,11 +14,11 @@ use rehome::model::{
     ContainerId, Failure, Home, ImageId, ProjectName, Result, ServiceName, VolumeKey, VolumeName,
 };
 use rehome::observe::{
-    ContainerSeen, DestinationSeen, OverrideSeen, ServiceSeen, VolumeMount, VolumeSeen, World,
+    ContainerSeen, DestinationSeen, Framework, OverrideSeen, ServiceSeen, VolumeMount, VolumeSeen, World,
 };
 use rehome::plan::{Destination, MovePlan, SwitchWanted, Wanted, move_plan, render};
 use rehome::steps::{
-    Copying, Hook, MoveStep, Moving, OnFailure, Start, Starting, Stop, Stopping, Switch, Target,
+    Copying, Hook, HookPlace, MoveStep, Moving, OnFailure, Start, Starting, Stop, Stopping, Switch, Target,
 };
 
 pub const ROOT: &str = "/mnt/kms-data";
@@ -68,7 +68,7 @@ pub fn container(service: &str, number: usize) -> ContainerSeen {
         outdated: false,
         anonymous: Vec::new(),
         data_directory: None,
-        manage_py: None,
+        frameworks: Vec::new(),
         command: Vec::new(),
         ports: Vec::new(),
     }
@@ -206,7 +206,7 @@ pub fn kms() -> World {
         service.image_now = Some(image("api"));
         service.containers[0].image = image("api");
         service.containers[0].command = command.iter().map(|w| (*w).to_owned()).collect();
-        service.containers[0].manage_py = Some("/app/manage.py".to_owned());
+        service.containers[0].frameworks = vec![Framework::Django];
         service
             .after("db", Healthy)
             .after("redis", Healthy)
@@ -327,9 +327,11 @@ pub fn back() -> Wanted {
 
 pub fn hook(service: &str, run: &[&str], on_failure: OnFailure) -> Hook {
     Hook {
-        service: service_name(service),
+        place: HookPlace::exec(service_name(service)),
         run: run.iter().map(|w| (*w).to_owned()).collect(),
         user: None,
+        dir: None,
+        env: Vec::new(),
         limit: Duration::from_secs(60),
         on_failure,
     }
@@ -493,7 +495,7 @@ pub fn kinds(plan: &MovePlan) -> Vec<&'static str> {
             MoveStep::Start(_) => "start",
             MoveStep::Prove(_) => "prove",
             MoveStep::Hook(_) => "hook",
-            MoveStep::HttpCheck(_) => "check",
+            MoveStep::Check(_) => "check",
             MoveStep::Tidy(_) => "tidy",
         })
         .collect()

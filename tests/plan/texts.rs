@@ -3,8 +3,9 @@
 use insta::assert_snapshot;
 use rehome::engine::State;
 use rehome::model::Owner;
+use rehome::model::config::Question;
 use rehome::observe::ForeignUse;
-use rehome::steps::{HttpCheck, OnFailure};
+use rehome::steps::{Check, OnFailure};
 
 use crate::support::*;
 
@@ -401,10 +402,13 @@ fn hooks_and_checks() {
         ),
         hook("redis", &["redis-cli", "ping"], OnFailure::Ignore),
     ];
-    wanted.checks = vec![HttpCheck {
-        service: service_name("nginx"),
-        url: "http://localhost/health/".to_owned(),
-        status: 200,
+    wanted.checks = vec![Check {
+        service: Some(service_name("nginx")),
+        question: Question::Http {
+            url: "http://localhost/health/".to_owned(),
+            status: 200,
+            body: None,
+        },
         within: std::time::Duration::from_secs(90),
     }];
     assert_snapshot!(text(&kms(), &wanted), @r"

@@ -79,3 +79,17 @@ Examples:
   rehome compose -- ps
   rehome compose -- up -d
   rehome compose -- exec api python manage.py createsuperuser";
+
+/// Of `up`, `down`, `ps`, `logs` and `exec`.
+pub(super) const PASS_EXAMPLES: &str = "\
+Examples:
+  rehome up                      docker compose up -d, from any directory of the project
+  rehome logs -f --tail 20 api
+  rehome exec api python manage.py createsuperuser
+  rehome -p kms down             options of Rehome's own go before the word";
+
+/// Of `restart`.
+pub(super) const RESTART_EXAMPLES: &str = "\
+Examples:
+  rehome restart api             with what .env says now
+  rehome restart --dry-run       which services would be made anew, and why";

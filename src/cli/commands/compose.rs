@@ -1,38 +1,39 @@
-//! `rehome compose -- ARGS`.
+//! `rehome compose -- ARGS`, and the passes that have a name of their own.
 
-use super::super::args::Compose;
+use std::ffi::OsString;
+
+use super::super::args::{self, Compose};
 use super::super::{Cx, Ending};
 use crate::model::{Failure, Result};
-use crate::ops::danger;
+use crate::ops::{self, Loss, Pass};
 
 pub(super) async fn run(cx: &Cx, args: Compose) -> Result<Ending> {
-    let words: Vec<String> = args
-        .args
-        .into_iter()
-        .map(|a| {
-            a.into_string()
-                .map_err(|_| Failure::usage("an argument for Compose is not UTF-8"))
-        })
-        .collect::<Result<_>>()?;
-    if let Some(danger) = danger(&words)
-        && !args.allow_data_loss
-    {
-        return Err(
-            Failure::refused(format!("`docker compose {}` {}", danger.words, danger.what))
-                .data("nothing was changed")
-                .hint(
-                    "leave that option out, or say that you mean it: rehome compose --allow-data-loss -- …",
-                ),
-        );
-    }
+    let words = words(args.args)?;
     let app = cx.open().await?;
-    let status = app
-        .compose
-        .interactive(&app.located, &words)
-        .status()
-        .await
-        .map_err(|e| Failure::environment("cannot start Compose").because(&e))?;
-    // A shell says 128 + signal for a program that a signal ended.
-    let code = status.code().unwrap_or(130);
-    Ok(Ending::Code(u8::try_from(code).unwrap_or(1)))
+    let code = ops::compose(&app, &words, args.loss.into()).await?;
+    Ok(Ending::Code(code))
+}
+
+pub(super) async fn pass(cx: &Cx, pass: Pass, args: args::Pass) -> Result<Ending> {
+    let words = words(args.args)?;
+    let app = cx.open().await?;
+    let code = ops::pass(&app, pass, &words, args.loss.into()).await?;
+    Ok(Ending::Code(code))
+}
+
+fn words(arguments: Vec<OsString>) -> Result<Vec<String>> {
+    let not_text = |_| Failure::usage("an argument for Compose is not UTF-8");
+    arguments
+        .into_iter()
+        .map(|argument| argument.into_string().map_err(not_text))
+        .collect()
+}
+
+impl From<args::Loss> for Loss {
+    fn from(said: args::Loss) -> Self {
+        Self {
+            allowed: said.allow_data_loss,
+            no_backup: said.no_backup,
+        }
+    }
 }

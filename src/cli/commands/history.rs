@@ -15,7 +15,7 @@ pub(super) async fn list(cx: &Cx) -> Result<Ending> {
         if lines.is_empty() {
             return format!("no runs of {} yet", app.project.name);
         }
-        let mut table = ui::Table::new(&["RUN", "BEGAN", ">TOOK", ">DOWN", "OUTCOME", "WHAT"]);
+        let mut table = ui::Table::new(&["RUN", "BEGAN", ">TOOK", ">DOWN", "OUTCOME", "BY", "WHAT"]);
         let span = |millis: Option<u64>| {
             millis.map_or_else(|| "–".to_owned(), |m| Span(Duration::from_millis(m)).to_string())
         };
@@ -31,6 +31,7 @@ pub(super) async fn list(cx: &Cx) -> Result<Ending> {
                 span(line.millis),
                 span(line.downtime_millis),
                 outcome.to_owned(),
+                line.by.clone().unwrap_or_else(|| "–".to_owned()),
                 line.title.clone(),
             ]);
         }
@@ -55,6 +56,7 @@ fn text(report: &Value) -> String {
     };
     for (name, value) in [
         ("typed", &report["command"]),
+        ("by", &report["by"]),
         ("began", &report["started"]),
         ("last", &report["last"]),
     ] {
@@ -93,6 +95,13 @@ fn text(report: &Value) -> String {
         line(format!("\nFailed: {what}"));
         for cause in report["failure"]["causes"].as_array().into_iter().flatten() {
             line(format!("  because {}", string(cause)));
+        }
+    }
+    let images = report["images"].as_object();
+    if let Some(images) = images.filter(|images| !images.is_empty()) {
+        line("\nWhat ran at its end".to_owned());
+        for (service, image) in images {
+            line(format!("  {service}: {}", string(image)));
         }
     }
     if let Some(log) = report["hooks_log"].as_str() {

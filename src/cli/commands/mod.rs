@@ -2,6 +2,7 @@
 
 mod compose;
 mod config;
+mod deploy;
 mod doctor;
 mod env;
 mod grow;
@@ -11,12 +12,14 @@ mod mount;
 mod move_;
 mod override_;
 mod recover;
+mod restart;
 mod size;
 mod status;
 
 use super::args::Command;
 use super::{Cx, Ending};
 use crate::model::{Failure, Result};
+use crate::ops::Pass;
 
 /// How a run ended, in words.
 fn outcome(outcome: crate::event::Outcome) -> &'static str {
@@ -43,12 +46,19 @@ pub(super) async fn dispatch(cx: &Cx, command: Command) -> Result<Ending> {
         Command::Override(args) => override_::run(cx, args).await,
         Command::Env(args) => env::run(cx, &args).await,
         Command::Move(args) => move_::run(cx, args).await,
+        Command::Deploy(args) => deploy::run(cx, args).await,
         Command::Resume(args) => recover::run(cx, &args, false).await,
         Command::Rollback(args) => recover::run(cx, &args, true).await,
         Command::History => history::list(cx).await,
         Command::Show { run } => history::show(cx, &run).await,
         Command::Config(args) => config::run(cx, args).await,
         Command::Compose(args) => compose::run(cx, args).await,
+        Command::Up(args) => compose::pass(cx, Pass::Up, args).await,
+        Command::Down(args) => compose::pass(cx, Pass::Down, args).await,
+        Command::Ps(args) => compose::pass(cx, Pass::Ps, args).await,
+        Command::Logs(args) => compose::pass(cx, Pass::Logs, args).await,
+        Command::Exec(args) => compose::pass(cx, Pass::Exec, args).await,
+        Command::Restart(args) => restart::run(cx, args).await,
         Command::Completions { shell } => config::completions(shell),
         Command::Man => config::man(),
         Command::Helper { .. } => Err(Failure::bug("the helper is handled before anything else")),

@@ -80,6 +80,7 @@ fn request(args: Move) -> MoveRequest {
             None => args.maintenance.then_some(PageRequest::BuiltIn),
         },
         without_data: args.without_data,
+        loss: args.loss.into(),
         dry_run: args.dry_run,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::super::args::Resume;
 use super::super::{Cx, Ending};
-use super::move_;
+use super::{deploy, move_};
 use crate::event::Outcome;
 use crate::model::Result;
 use crate::ops::{Recovery, recover};
@@ -20,6 +20,7 @@ pub(super) async fn run(cx: &Cx, args: &Resume, back: bool) -> Result<Ending> {
             cx.answer(&serde_json::json!({ "would": text }), || text.clone())?;
             Ok(Ending::Done)
         }
+        Recovery::Redeploy(planned) => deploy::execute(cx, &app, *planned, args.dry_run).await,
         Recovery::Offer { run, since, back } => {
             cx.talk(&format!("Run {run} is done. Since then:"));
             for line in since {

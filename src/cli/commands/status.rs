@@ -6,7 +6,7 @@ use crate::ops::{Status, status};
 use crate::ui;
 
 pub(super) async fn run(cx: &Cx) -> Result<Ending> {
-    let app = cx.open().await?;
+    let app = cx.open_in_silence().await?;
     let status = status(&app).await?;
     cx.answer(&status, || text(&status, cx.color.for_stdout()))?;
     Ok(Ending::Done)

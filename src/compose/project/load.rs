@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
 use crate::child::Ended;
-use crate::model::{Failure, Result, ServiceName};
+use crate::model::{Failure, ImageId, Result, ServiceName};
 
 use super::super::locate::Located;
 use super::super::runner::{Call, Compose};
@@ -68,11 +68,29 @@ pub async fn definitions(compose: &Compose, located: &Located) -> Result<BTreeMa
         .collect())
 }
 
+/// The variables that the files need and nobody set: Compose takes them for empty, and says so.
+///
+/// # Errors
+/// As [`load`].
+pub async fn unset(compose: &Compose, located: &Located) -> Result<Vec<String>> {
+    let ended = compose.run(located, Call::new(["config", "--quiet"])).await?;
+    let names: BTreeSet<&str> = ended.stderr.lines().filter_map(unset_in).collect();
+    Ok(names.into_iter().map(str::to_owned).collect())
+}
+
+/// `time="…" level=warning msg="The \"NAME\" variable is not set. Defaulting to a blank string."`
+fn unset_in(line: &str) -> Option<&str> {
+    let (before, _) = line.split_once(" variable is not set")?;
+    let name = before.rsplit("The ").next()?.trim_matches(['\\', '"']);
+    (!name.is_empty()).then_some(name)
+}
+
 /// The containers of these services that Compose would make anew if it were asked to start them now: those that were
 /// made from another definition or image than the files name.
 ///
 /// Compose is asked itself, as a dry run: what `config --hash` prints is another hash than that of the label as soon
-/// as a service has an `env_file`.
+/// as a service has an `env_file`. It would stop at an image that the engine does not have yet; `instead` names another
+/// one for such a service.
 ///
 /// # Errors
 /// In Compose's own words.
@@ -80,6 +98,7 @@ pub async fn would_remake(
     compose: &Compose,
     located: &Located,
     services: &[ServiceName],
+    instead: &BTreeMap<ServiceName, ImageId>,
 ) -> Result<BTreeSet<String>> {
     if services.is_empty() {
         return Ok(BTreeSet::new());
@@ -89,7 +108,16 @@ pub async fn would_remake(
         .chain(services.iter().map(ServiceName::as_str))
         .map(str::to_owned)
         .collect();
-    rehearse(compose, located, &arguments, |action| action == "Recreate").await
+    let counts: fn(&str) -> bool = |action| action == "Recreate";
+    if instead.is_empty() {
+        return rehearse(compose, located, &arguments, counts).await;
+    }
+    let images = instead
+        .iter()
+        .map(|(name, image)| (name.as_str(), serde_json::json!({ "image": image.as_str() })));
+    let services: serde_json::Map<_, _> = images.map(|(name, image)| (name.to_owned(), image)).collect();
+    let file = temporary(&serde_json::json!({ "services": services }).to_string())?;
+    rehearse(compose, &located.with_file(file.path()), &arguments, counts).await
 }
 
 /// The containers that a call would do something to, by what Compose says of itself in a dry run.
@@ -182,13 +210,7 @@ async fn model(compose: &Compose, located: &Located) -> Result<String> {
 
 /// Resolves the project with one service more, which mounts these volumes.
 async fn with_probe(compose: &Compose, located: &Located, keys: &[String]) -> Result<Ended> {
-    let failed =
-        |error: std::io::Error| Failure::environment("cannot write a temporary file").because(&error);
-    let mut file = tempfile::Builder::new()
-        .suffix(".yaml")
-        .tempfile()
-        .map_err(failed)?;
-    file.write_all(unused::probe(keys).as_bytes()).map_err(failed)?;
+    let file = temporary(&unused::probe(keys))?;
     let mut ended = compose
         .attempt(located, Call::new(MODEL).every_profile().with_file(file.path()))
         .await?;
@@ -196,6 +218,18 @@ async fn with_probe(compose: &Compose, located: &Located, keys: &[String]) -> Re
         ended.stdout = unused::without_probe(&ended.stdout)?;
     }
     Ok(ended)
+}
+
+/// A Compose file for one call.
+fn temporary(text: &str) -> Result<tempfile::NamedTempFile> {
+    let failed =
+        |error: std::io::Error| Failure::environment("cannot write a temporary file").because(&error);
+    let mut file = tempfile::Builder::new()
+        .suffix(".yaml")
+        .tempfile()
+        .map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)?;
+    Ok(file)
 }
 
 /// The services of the active profiles.
@@ -236,4 +270,26 @@ async fn written(compose: &Compose, located: &Located) -> Result<String> {
         .run(located, Call::new(args).every_profile())
         .await?
         .stdout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unset_in;
+
+    #[test]
+    fn the_name_of_a_variable_that_is_not_set_is_read_out_of_the_warning() {
+        for (line, name) in [
+            (
+                r#"time="2026-11-22T01:00:00Z" level=warning msg="The \"TOKEN\" variable is not set. Defaulting to a blank string.""#,
+                Some("TOKEN"),
+            ),
+            (
+                r#"WARN[0000] The "A_B" variable is not set. Defaulting to a blank string. "#,
+                Some("A_B"),
+            ),
+            ("Container x  Recreate", None),
+        ] {
+            assert_eq!(unset_in(line), name, "{line}");
+        }
+    }
 }

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{ProjectName, Secret, ServiceName, VolumeKey, VolumeName};
 
 pub use graph::{Nested, Use};
-pub use load::{definitions, load, rehearse, would_remake};
+pub use load::{definitions, load, rehearse, unset, would_remake};
 
 /// A project as Compose resolved it, the services of every profile and unused volumes included.
 #[derive(Debug, Clone)]
@@ -46,6 +46,8 @@ pub struct Service {
     pub image: Option<String>,
     /// Whether it has a `build:`.
     pub build: bool,
+    /// `never`, `build`, `missing`, …: when Compose pulls its image.
+    pub pull_policy: Option<String>,
     /// A fixed container name.
     pub container_name: Option<String>,
     /// Overrides the image's user.

@@ -123,39 +123,47 @@ fn told(error: &serde_yaml::Error) -> ConfigError {
 /// What the types alone do not rule out. Each refusal is on the line of the value that it is about.
 fn sound(config: &Config, text: &str) -> Result<(), ConfigError> {
     block(&config.block, text)?;
-    for (place, hook) in config
-        .hooks
-        .iter()
-        .flat_map(|hooks| &hooks.after_start)
-        .enumerate()
-    {
-        if hook.run.first().is_none_or(String::is_empty) {
-            let error = ConfigError::new(format!(
-                "hooks.after_start: the hook of {} runs nothing",
-                hook.service
-            ));
-            return Err(error.on(line_of(
-                text,
-                &["hooks", "after_start", &place.to_string(), "run"],
-            )));
+    let hooks = config.hooks.iter().flat_map(super::Hooks::by_phase);
+    for (phase, place, hook) in hooks.flat_map(|(phase, of_it)| {
+        let numbered = of_it.iter().enumerate();
+        numbered.map(move |(place, hook)| (phase, place, hook))
+    }) {
+        if let Some((key, what)) = hook.mistake() {
+            let error = ConfigError::new(format!("hooks.{phase}: {what}"));
+            return Err(error.on(line_of(text, &["hooks", phase, &place.to_string(), key])));
         }
     }
     for (place, check) in config.checks.iter().enumerate() {
-        let line = |key| line_of(text, &["checks", &place.to_string(), key]);
-        // It is asked inside the service's network, where services speak plain HTTP; the helper brings no TLS.
-        let host = check.http.strip_prefix("http://").unwrap_or_default();
-        if host.is_empty() || host.starts_with('/') {
-            let error = ConfigError::new(format!("checks: {:?} is no URL that can be asked", check.http));
-            return Err(error
-                .on(line("http"))
-                .hint("write it as http://localhost:8000/health/"));
+        if let Err((key, what)) = check.question() {
+            let error = mistake(text, "checks", place, (key, what));
+            return Err(match key {
+                "http" => error.hint(match check.service {
+                    Some(_) => "write it as http://localhost:8000/health/",
+                    None => "write it as https://www.example.org/health/",
+                }),
+                _ => error,
+            });
         }
-        if !(100..=599).contains(&check.status) {
-            let error = ConfigError::new(format!("checks: {} is no HTTP status", check.status));
-            return Err(error.on(line("status")));
+    }
+    for (place, variant) in config.variants.iter().enumerate() {
+        if let Some(found) = variant.mistake() {
+            return Err(mistake(text, "variants", place, found));
+        }
+    }
+    for (place, notify) in config.notify.iter().enumerate() {
+        if let Some(found) = notify.mistake() {
+            return Err(mistake(text, "notify", place, found));
         }
     }
     Ok(())
+}
+
+/// What is wrong with a key of an entry of a list, or with the entry.
+fn mistake(text: &str, list: &str, place: usize, (key, what): (&str, String)) -> ConfigError {
+    let place = place.to_string();
+    let path = [list, place.as_str(), key];
+    let path = if key.is_empty() { &path[..2] } else { &path[..] };
+    ConfigError::new(format!("{list}: {what}")).on(line_of(text, path))
 }
 
 fn block(block: &Block, text: &str) -> Result<(), ConfigError> {

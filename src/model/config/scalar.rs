@@ -35,16 +35,7 @@ impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for TextVisitor<T> {
     }
 }
 
-/// One such value.
-pub(super) fn one<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: FromStr<Err: fmt::Display>,
-{
-    Text::deserialize(deserializer).map(|Text(value)| value)
-}
-
-/// One such value, or nothing.
+/// A value that is written as text, or nothing.
 pub(super) fn some<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,

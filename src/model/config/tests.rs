@@ -5,6 +5,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::ServiceName;
 
 const WHOLE: &str = r#"
 version: 1
@@ -34,6 +35,39 @@ backup:
   schedule: "02:00"
 "#;
 
+/// What is for deployments.
+const MORE: &str = r#"
+version: 1
+hooks:
+  before_pull:
+    - { run: [git, submodule, update], dir: sub, env: [TOKEN] }
+  before_start:
+    - { service: api, how: run, run: [python, manage.py, migrate], env: [DATABASE_URL], dir: /app }
+  after_start: []
+  after_healthy:
+    - { service: api, run: [warm] }
+  on_failure:
+    - { run: [logger, failed] }
+  after_finish:
+    - { run: [logger, done], on_failure: ignore }
+checks:
+  - { service: api, http: "http://localhost:8000/health/", body: "ok: yes" }
+  - { http: "https://www.example.org/" }
+  - { service: db, tcp: 5432, within: 5s }
+  - { service: api, command: [python, -c, "import sys"], code: 3 }
+  - { service: api, log_free_of: Traceback, within: 10s }
+  - { file: certs/a.pem }
+deploy:
+  git: pull
+  stable: 10s
+variants:
+  - { file: docker-compose.tls.yml, when: { files: [certs/a.pem, certs/b.pem] } }
+  - { file: debug.yml, when: { env: DEBUG } }
+notify:
+  - { url: "https://hc-ping.com/uuid", on: [success, failure], format: healthchecks }
+  - { url_from: SLACK_URL, format: slack }
+"#;
+
 fn error(text: &str) -> ConfigError {
     parse(text).unwrap_err()
 }
@@ -51,8 +85,11 @@ fn a_whole_file_is_read() {
     let hooks = config.hooks.unwrap().after_start;
     assert_eq!(hooks[0].on_failure, OnFailure::Stop);
     assert_eq!(hooks[1].timeout, Some(Duration::from_secs(300)));
-    assert_eq!((config.checks[0].status, config.checks[1].status), (204, 200));
-    assert_eq!(config.checks[1].within, default_within());
+    assert_eq!(
+        (config.checks[0].status, config.checks[1].status),
+        (Some(204), None)
+    );
+    assert_eq!(config.checks[1].limit(), Duration::from_secs(60));
     assert_eq!(config.stop_timeout, Some(Duration::from_secs(120)));
     assert_eq!(config.s3.unwrap()["switch"]["USE_S3"], "1");
     assert_eq!(parse("version: 1").unwrap(), Config::default());
@@ -87,7 +124,7 @@ fn an_unknown_key_is_named_with_its_line_and_the_nearest_known_one() {
             "version: 1\nchecks:\n  - service: api\n    http: http://x/\n    colour: red\n",
             5,
             "unknown key `colour` in `checks[0]`",
-            "known here: service, http, status, within",
+            "known here: service, http, status, body, tcp, command, code, log_free_of, file, within",
         ),
     ] {
         let error = error(text);
@@ -137,6 +174,57 @@ fn what_cannot_be_meant_is_refused() {
         (
             "version: 1\nchecks: [ { service: a, http: localhost } ]",
             "is no URL",
+        ),
+        ("version: 1\nchecks: [ { service: a } ]", "it asks nothing"),
+        (
+            "version: 1\nchecks: [ { http: \"http://x/\", tcp: 80 } ]",
+            "http and tcp are two checks",
+        ),
+        (
+            "version: 1\nchecks: [ { tcp: 80, status: 200 } ]",
+            "`status` is for `http`",
+        ),
+        (
+            "version: 1\nchecks: [ { tcp: 80, code: 1 } ]",
+            "`code` is for `command`",
+        ),
+        ("version: 1\nchecks: [ { log_free_of: x } ]", "names no service"),
+        (
+            "version: 1\nchecks: [ { service: a, file: x } ]",
+            "no absolute path",
+        ),
+        (
+            "version: 1\nchecks: [ { service: a, command: [] } ]",
+            "runs nothing",
+        ),
+        (
+            "version: 1\nhooks: { before_pull: [ { run: [a], how: run } ] }",
+            "names no service",
+        ),
+        (
+            "version: 1\nhooks: { on_failure: [ { run: [a], user: www } ] }",
+            "as whoever runs rehome",
+        ),
+        (
+            "version: 1\nhooks: { after_finish: [ { run: [a], env: [\"A=b\"] } ] }",
+            "is no name of a variable",
+        ),
+        (
+            "version: 1\nvariants: [ { file: a.yml, when: {} } ]",
+            "has no condition",
+        ),
+        (
+            "version: 1\nvariants: [ { file: \"\", when: { env: A } } ]",
+            "is no file name",
+        ),
+        ("version: 1\nnotify: [ {} ]", "names no address"),
+        (
+            "version: 1\nnotify: [ { url: \"https://x/\", url_from: A } ]",
+            "two addresses",
+        ),
+        (
+            "version: 1\nnotify: [ { url: \"ftp://s3cret/\" } ]",
+            "notify: it is no URL",
         ),
         (
             "version: 1\nchecks: [ { service: a, http: \"http://x\", within: soon } ]",
@@ -192,6 +280,19 @@ fn a_refused_value_is_on_its_own_line() {
         ),
         ("version: 1\nchecks:\n  - service: a b\n    http: http://a/\n", 3),
         ("version: 1\n\nstop_timeout: soon\n", 3),
+        (
+            "version: 1\nchecks:\n  - tcp: 1\n  - service: a\n    within: 5s\n",
+            4,
+        ),
+        (
+            "version: 1\nhooks:\n  after_healthy:\n    - run: [x]\n      env:\n        - 1A\n",
+            6,
+        ),
+        ("version: 1\nnotify:\n  - on: [start]\n    url_from: a b\n", 4),
+        (
+            "version: 1\nvariants:\n  - file: a.yml\n    when:\n      env: a b\n",
+            5,
+        ),
     ] {
         let error = error(text);
         assert_eq!(error.line, Some(line), "{text}: {error}");
@@ -213,6 +314,7 @@ fn the_commented_file_reads_back_as_the_same() {
         "version: 1",
         "version: 1\nhooks: {}",
         "version: 1\nblock: { exclude: [no, 'on'] }",
+        MORE,
     ] {
         let config = parse(text).unwrap();
         let written = write_commented(&config);
@@ -240,6 +342,16 @@ fn the_schema_knows_every_key_and_refuses_others() {
     assert_eq!(schema["$defs"]["Block"]["additionalProperties"], false);
 }
 
+#[test]
+fn an_address_does_not_show_in_debug_output() {
+    let config = parse(MORE).unwrap();
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("uuid") && shown.contains("SLACK_URL"), "{shown}");
+    let shown: Vec<_> = config.notify.iter().map(Notify::shown).collect();
+    assert_eq!(shown, ["hc-ping.com", "the address in SLACK_URL"]);
+    assert_eq!(host("https://user:pw@ntfy.sh:8443/topic?x"), Some("ntfy.sh:8443"));
+}
+
 proptest! {
     #[test]
     fn any_words_survive_the_commented_file(
@@ -254,12 +366,20 @@ proptest! {
             config.block.volumes.insert(VolumeKey::new("1_true").unwrap(), volume);
         }
         config.hooks = Some(Hooks { after_start: vec![Hook {
-            service: ServiceName::new("null").unwrap(),
-            run: words,
+            service: Some(ServiceName::new("null").unwrap()),
+            run: words.clone(),
+            how: How::Run,
             user: Some(user),
+            dir: Some(path.clone()),
+            env: vec!["NAME".to_owned()],
             timeout: Some(Duration::from_millis(millis)),
             on_failure: OnFailure::Ignore,
-        }] });
+        }], before_pull: vec![Hook { run: words.clone(), dir: Some(path.clone()), ..Hook::default() }], ..Hooks::default() });
+        config.checks = vec![
+            Check { service: Some(ServiceName::new("on").unwrap()), log_free_of: words.first().cloned(), ..Check::default() },
+            Check { command: Some(words), code: Some(3), ..Check::default() },
+            Check { file: Some(path), within: Some(Duration::from_millis(millis)), ..Check::default() },
+        ];
         let written = write_commented(&config);
         prop_assert_eq!(parse(&written).map_err(|e| TestCaseError::fail(format!("{e}\n{written}")))?, config);
     }

@@ -1,6 +1,6 @@
 //! Writing a rehome.yml that explains itself.
 
-use super::{Block, Check, Config, Hook, Hooks, OnFailure, default_status, default_within, span_text};
+use super::{Block, Check, Config, Hook, Hooks, How, OnFailure, span_text};
 
 /// A rehome.yml with comments; it reads back as the same configuration.
 #[must_use]
@@ -17,6 +17,17 @@ pub fn write_commented(findings: &Config) -> String {
         out.push_str("\n# How long a service may take to stop.\n");
         line(&mut out, 0, &format!("stop_timeout: {}", span_text(timeout)));
     }
+    let deploy = (!findings.deploy.is_default()).then_some(&findings.deploy);
+    plain(&mut out, "deploy", "How it is deployed.", deploy);
+    let variants = (!findings.variants.is_empty()).then_some(&findings.variants);
+    plain(
+        &mut out,
+        "variants",
+        "Compose files that belong to the project only under a condition.",
+        variants,
+    );
+    let notify = (!findings.notify.is_empty()).then_some(&findings.notify);
+    plain(&mut out, "notify", "Who is told of deployments.", notify);
     opaque(
         &mut out,
         "s3",
@@ -93,48 +104,64 @@ fn block(out: &mut String, block: &Block) {
 
 fn hooks(out: &mut String, hooks: Option<&Hooks>) {
     out.push_str(
-        "\n# What runs in the services after they started on a new home; `after_start: []` for nothing.\n",
+        "\n# What runs in the services after they started (and before_pull, before_start, after_healthy, on_failure,\n\
+         # after_finish of a deployment); `after_start: []` for nothing.\n",
     );
     let Some(hooks) = hooks else {
         out.push_str("# hooks:\n#   after_start: []\n");
         return;
     };
     line(out, 0, "hooks:");
-    if hooks.after_start.is_empty() {
-        line(out, 2, "after_start: []");
-        return;
+    if hooks.by_phase().iter().any(|(_, of_it)| !of_it.is_empty()) {
+        line(out, 2, "# on_failure: stop (it goes back), warn, ignore");
     }
-    line(out, 2, "# on_failure: stop (the move goes back), warn, ignore");
-    line(out, 2, "after_start:");
-    for hook in &hooks.after_start {
-        line(out, 4, &format!("- {{ {} }}", hook_text(hook)));
+    for (phase, of_it) in hooks.by_phase() {
+        match of_it {
+            [] if phase == "after_start" => line(out, 2, "after_start: []"),
+            [] => {}
+            of_it => {
+                line(out, 2, &format!("{phase}:"));
+                for hook in of_it {
+                    line(out, 4, &format!("- {{ {} }}", hook_text(hook)));
+                }
+            }
+        }
     }
 }
 
 fn hook_text(hook: &Hook) -> String {
-    let run: Vec<_> = hook.run.iter().map(|word| quoted(word)).collect();
-    let mut text = format!(
-        "service: {}, run: [{}]",
-        scalar(hook.service.as_str()),
-        run.join(", ")
-    );
+    let mut parts = Vec::new();
+    if let Some(service) = &hook.service {
+        parts.push(format!("service: {}", scalar(service.as_str())));
+    }
+    parts.push(format!("run: {}", words(&hook.run)));
+    if hook.how == How::Run {
+        parts.push("how: run".to_owned());
+    }
     if let Some(user) = &hook.user {
-        text += &format!(", user: {}", quoted(user));
+        parts.push(format!("user: {}", quoted(user)));
+    }
+    if let Some(dir) = &hook.dir {
+        parts.push(format!("dir: {}", quoted(dir)));
+    }
+    if !hook.env.is_empty() {
+        parts.push(format!("env: {}", words(&hook.env)));
     }
     if let Some(timeout) = hook.timeout {
-        text += &format!(", timeout: {}", span_text(timeout));
+        parts.push(format!("timeout: {}", span_text(timeout)));
     }
     match hook.on_failure {
         OnFailure::Stop => {}
-        OnFailure::Warn => text += ", on_failure: warn",
-        OnFailure::Ignore => text += ", on_failure: ignore",
+        OnFailure::Warn => parts.push("on_failure: warn".to_owned()),
+        OnFailure::Ignore => parts.push("on_failure: ignore".to_owned()),
     }
-    text
+    parts.join(", ")
 }
 
 fn checks(out: &mut String, checks: &[Check]) {
     out.push_str(
-        "\n# What must answer before a move counts as done, asked from inside the service's network.\n",
+        "\n# What must be so before a move or a deployment counts as done, asked from inside the service, or from this\n\
+         # machine if none is named: http (status, body), tcp, command (code), log_free_of, file.\n",
     );
     if checks.is_empty() {
         out.push_str(
@@ -144,19 +171,39 @@ fn checks(out: &mut String, checks: &[Check]) {
     }
     line(out, 0, "checks:");
     for check in checks {
-        let mut text = format!(
-            "service: {}, http: {}",
-            scalar(check.service.as_str()),
-            quoted(&check.http)
-        );
-        if check.status != default_status() {
-            text += &format!(", status: {}", check.status);
-        }
-        if check.within != default_within() {
-            text += &format!(", within: {}", span_text(check.within));
-        }
-        line(out, 2, &format!("- {{ {text} }}"));
+        line(out, 2, &format!("- {{ {} }}", check_text(check)));
     }
+}
+
+fn check_text(check: &Check) -> String {
+    let texts = [
+        ("service", check.service.as_ref().map(|s| scalar(s.as_str()))),
+        ("http", check.http.as_deref().map(quoted)),
+        ("status", check.status.map(|status| status.to_string())),
+        ("body", check.body.as_deref().map(quoted)),
+        ("tcp", check.tcp.map(|port| port.to_string())),
+        ("command", check.command.as_deref().map(words)),
+        ("code", check.code.map(|code| code.to_string())),
+        ("log_free_of", check.log_free_of.as_deref().map(quoted)),
+        ("file", check.file.as_deref().map(quoted)),
+        ("within", check.within.map(span_text)),
+    ];
+    let said: Vec<String> = texts
+        .into_iter()
+        .filter_map(|(key, text)| Some(format!("{key}: {}", text?)))
+        .collect();
+    said.join(", ")
+}
+
+fn words(words: &[String]) -> String {
+    let quoted: Vec<_> = words.iter().map(|word| quoted(word)).collect();
+    format!("[{}]", quoted.join(", "))
+}
+
+/// What has no comments of its own, as it is written by the library.
+fn plain<T: serde::Serialize>(out: &mut String, key: &str, why: &str, value: Option<&T>) {
+    let value = value.and_then(|value| serde_json::to_value(value).ok());
+    opaque(out, key, why, value.as_ref());
 }
 
 fn opaque(out: &mut String, key: &str, why: &str, value: Option<&serde_json::Value>) {

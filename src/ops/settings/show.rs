@@ -180,8 +180,35 @@ impl Settings {
         settings.push(setting(&["block", "exclude"], json!(self.exclude)));
         let seconds = self.stop_timeout.map(|limit| format!("{}s", limit.as_secs()));
         settings.push(setting(&["stop_timeout"], json!(seconds)));
-        settings.push(setting(&["hooks", "after_start"], json!(self.hooks)));
+        let hooks = self.hooks.as_ref();
+        settings.push(setting(
+            &["hooks", "after_start"],
+            json!(hooks.map(|hooks| &hooks.after_start)),
+        ));
+        for (phase, of_it) in hooks.into_iter().flat_map(|hooks| {
+            [
+                ("before_pull", &hooks.before_pull),
+                ("before_start", &hooks.before_start),
+                ("after_healthy", &hooks.after_healthy),
+                ("on_failure", &hooks.on_failure),
+                ("after_finish", &hooks.after_finish),
+            ]
+        }) {
+            if !of_it.is_empty() {
+                settings.push(setting(&["hooks", phase], json!(of_it)));
+            }
+        }
         settings.push(setting(&["checks"], json!(self.checks)));
+        settings.push(setting(&["deploy", "git"], json!(self.deploy.git)));
+        for (place, variant) in self.variants.iter().enumerate() {
+            let active = if variant.active { "active" } else { "not active" };
+            let name = variant.file.file_name().map(|name| name.to_string_lossy());
+            let value = format!("{} {active}: {}", name.unwrap_or_default(), variant.why);
+            settings.push(setting(&["variants", &place.to_string()], json!(value)));
+        }
+        for (place, notify) in self.notify.iter().enumerate() {
+            settings.push(setting(&["notify", &place.to_string()], json!(notify.shown())));
+        }
         settings
     }
 }

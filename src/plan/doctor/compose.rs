@@ -105,23 +105,13 @@ pub(super) fn other_files(seen: &Checkup) -> Vec<Finding> {
             None => !s.mounts.is_empty(),
         })
     };
-    let mut evidence = Vec::new();
-    let mut services: Vec<&str> = Vec::new();
-    for container in seen.containers.iter().filter(|c| concerns(&c.service)) {
-        let with = &container.config_files;
-        if with.is_empty() || *with == seen.known.files {
-            continue;
-        }
-        evidence.push(format!(
-            "container {} was made with {}",
-            container.name,
-            list(with)
-        ));
-        services.push(container.service.as_str());
-    }
-    if evidence.is_empty() {
+    let made = seen.containers.iter().filter(|c| concerns(&c.service));
+    let made = made.map(|c| (&c.service, c.name.as_str(), c.config_files.as_slice()));
+    let others = made_with_others(&seen.known.files, made);
+    if others.is_empty() {
         return Vec::new();
     }
+    let mut services: Vec<&str> = others.iter().map(|(service, ..)| service.as_str()).collect();
     services.dedup();
     let mut finding = Finding::warning(
         "other-files",
@@ -129,8 +119,21 @@ pub(super) fn other_files(seen: &Checkup) -> Vec<Finding> {
         "containers were made with other Compose files than those that are read here",
     )
     .seen(format!("read here: {}", list(&seen.known.files)));
-    finding.evidence.extend(evidence);
+    let seen = others.iter();
+    finding
+        .evidence
+        .extend(seen.map(|(_, name, with)| format!("container {name} was made with {}", list(with))));
     vec![finding.mend(format!("rehome compose -- up -d {}", services.join(" ")))]
+}
+
+/// A container: its service, its name, the Compose files that it was made with.
+pub type Made<'a> = (&'a ServiceName, &'a str, &'a [PathBuf]);
+
+/// Those of these containers that were made with other files than these. One of which it is not known is none.
+#[must_use]
+pub fn made_with_others<'a>(files: &[PathBuf], made: impl Iterator<Item = Made<'a>>) -> Vec<Made<'a>> {
+    made.filter(|(_, _, with)| !with.is_empty() && *with != files)
+        .collect()
 }
 
 fn list(files: &[PathBuf]) -> String {

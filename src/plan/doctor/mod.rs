@@ -18,6 +18,8 @@ use serde::Serialize;
 use crate::model::{Failure, ProjectName, ServiceName, VolumeKey};
 use crate::observe::{BootSeen, Checkup};
 
+pub use compose::made_with_others;
+
 /// How bad a finding is; the worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
