@@ -187,9 +187,9 @@ fn the_register_is_deployed_and_comes_back_from_four_kinds_of_failure() {
 fn the_back_end_is_deployed_and_comes_back_from_four_kinds_of_failure() {
     // Besides what its own healthcheck asks, and less patient.
     let config = |config: String| {
-        config.replace(
+        config.replace("pull: false", "pull: false, stable: 1s").replace(
             "checks:",
-            "deploy: { pull: false, stable: 1s }\nchecks:\n  - { service: api, http: 'http://localhost:8000/applicants/', within: 5s }",
+            "checks:\n  - { service: api, http: 'http://localhost:8000/applicants/', within: 5s }",
         )
     };
     let image = ("kms-connect/api:1", "API_IMAGE");
