@@ -12,6 +12,7 @@
 //!        ├ compose       the resolved project, the override, `.env`, running `docker compose`
 //!        ├ engine        the Docker Engine API
 //!        ├ datastore     what is special about PostgreSQL and the others
+//!        ├ backup        what a backup is, how it is sealed, where it is kept, which stay
 //!        ├ block         devices, file systems, mounts, fstab, boot safety
 //!        ├ helper        what runs inside the helper container: walk, copy, hash, compare
 //!        └ state         state directory, lock, runs, history
@@ -21,6 +22,7 @@
 //! ui                     the only writer to stdout and stderr; it is fed by `event`
 //! ```
 
+pub mod backup;
 pub mod block;
 pub mod child;
 pub mod cli;

@@ -13,7 +13,15 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 7] = [
     &["model"],
     &["event", "child", "http"],
-    &["compose", "engine", "datastore", "helper", "state", "block"],
+    &[
+        "compose",
+        "engine",
+        "datastore",
+        "helper",
+        "state",
+        "block",
+        "backup",
+    ],
     &["observe", "plan", "saga", "steps"],
     &["ops"],
     &["ui"],
@@ -21,7 +29,10 @@ const FLOORS: [&[&str]; 7] = [
 ];
 
 /// What may be used on the same floor: each pair in one direction only.
-const DOORS: [(&str, &str); 9] = [
+const DOORS: [(&str, &str); 11] = [
+    // A backup says of which kind of database its dumps are, and files are replaced in one way.
+    ("backup", "datastore"),
+    ("backup", "state"),
     // What is mounted where is read in one place.
     ("block", "helper"),
     // Files are replaced whole, in one way.

@@ -1,0 +1,448 @@
+//! The format of a backup: a directory with a manifest and the entries that it names. Plain data, no I/O.
+//!
+//! ```text
+//! PROJECT/ID/manifest.json           written last: without it there is no backup
+//!           databases/db/app.dump.zst[.age]
+//!           volumes/media.tar.zst[.age]
+//!           project/compose.yml.zst[.age]
+//!           pinned                    prune leaves it alone
+//!           verified.json             when it was last read back, and how
+//! ```
+//!
+//! A newer format is refused, and an older one is read for ever: `tests/formats` has a backup of each.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::datastore::Kind;
+use crate::model::{Failure, ProjectName, Result, ServiceName, VolumeKey, VolumeName};
+
+/// The format that is written, and the newest that is read.
+pub const FORMAT: u32 = 1;
+/// The file that makes a backup one.
+pub const MANIFEST: &str = "manifest.json";
+/// The file whose presence keeps a backup from being pruned.
+pub const PINNED: &str = "pinned";
+/// The file that says when a backup was last read back, and how.
+pub const VERIFIED: &str = "verified.json";
+/// A manifest is never longer.
+pub const MANIFEST_LIMIT: u64 = 64 << 20;
+
+/// A path below a place for backups: names with `/` between them, each of letters, digits and `._-%@`, none of them
+/// `.` or `..`. It may be empty, which is the place itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct StorePath(String);
+
+/// A text that is no [`StorePath`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no path of a backup")]
+pub struct ParseStorePathError(String);
+
+impl StorePath {
+    /// Checks a path.
+    ///
+    /// # Errors
+    /// When it could lead somewhere else, or would not mean the same everywhere.
+    pub fn new(text: impl Into<String>) -> Result<Self, ParseStorePathError> {
+        let text = text.into();
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-%@".contains(&b);
+        let fine = |name: &str| !matches!(name, "" | "." | "..") && name.bytes().all(plain);
+        match text.is_empty() || (text.len() <= 1000 && text.split('/').all(fine)) {
+            true => Ok(Self(text)),
+            false => Err(ParseStorePathError(text)),
+        }
+    }
+
+    /// A path below this one.
+    ///
+    /// # Errors
+    /// As [`StorePath::new`].
+    pub fn join(&self, below: &str) -> Result<Self, ParseStorePathError> {
+        match self.0.is_empty() {
+            true => Self::new(below),
+            false => Self::new(format!("{}/{below}", self.0)),
+        }
+    }
+
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for StorePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl TryFrom<String> for StorePath {
+    type Error = ParseStorePathError;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::new(text)
+    }
+}
+
+impl From<StorePath> for String {
+    fn from(path: StorePath) -> Self {
+        path.0
+    }
+}
+
+/// A text as one name of a [`StorePath`]: every byte that has no place there becomes `%` and two digits. Two texts never
+/// become one name.
+#[must_use]
+pub fn file_name(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    let named = |byte: u8| match plain(byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02x}"),
+    };
+    text.bytes().map(named).collect()
+}
+
+/// Names a backup: when it began, and the run that made it. In order of time as text.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct BackupId(String);
+
+/// A text that is no [`BackupId`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no backup: they are called as in 20261122T020000Z-7k2f9a")]
+pub struct ParseBackupIdError(String);
+
+impl BackupId {
+    /// The name of a backup that begins now, made by this run.
+    #[must_use]
+    pub fn at(began: Timestamp, run: &crate::model::RunId) -> Self {
+        Self(format!("{}-{run}", began.strftime("%Y%m%dT%H%M%SZ")))
+    }
+
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Where it lies in a place.
+    ///
+    /// # Errors
+    /// Never: both are made of what a path may have.
+    pub fn directory(&self, project: &ProjectName) -> Result<StorePath> {
+        StorePath::new(format!("{project}/{self}"))
+            .map_err(|e| Failure::bug("the name of a backup is no path").because(&e))
+    }
+}
+
+impl fmt::Display for BackupId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl FromStr for BackupId {
+    type Err = ParseBackupIdError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (time, run) = text.split_once('-').unwrap_or((text, ""));
+        let digits = |part: &str, n| part.len() == n && part.bytes().all(|b| b.is_ascii_digit());
+        let timed = time.len() == 16
+            && time.is_ascii()
+            && digits(&time[..8], 8)
+            && &time[8..9] == "T"
+            && digits(&time[9..15], 6)
+            && time.ends_with('Z');
+        let named = !run.is_empty() && run.len() <= 40 && run.bytes().all(|b| b.is_ascii_alphanumeric());
+        match timed && named {
+            true => Ok(Self(text.to_owned())),
+            false => Err(ParseBackupIdError(text.to_owned())),
+        }
+    }
+}
+
+impl TryFrom<String> for BackupId {
+    type Error = ParseBackupIdError;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<BackupId> for String {
+    fn from(id: BackupId) -> Self {
+        id.0
+    }
+}
+
+/// Everything that is said about a backup. No secret is in it: it lies in the clear beside encrypted entries.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Which.
+    pub id: BackupId,
+    /// Of which project.
+    pub project: ProjectName,
+    /// When it began; the data is of a moment between this and the end.
+    pub began: Timestamp,
+    /// When everything was written.
+    pub ended: Timestamp,
+    /// The Rehome that made it.
+    pub rehome: String,
+    /// The engine it was made with.
+    pub engine: String,
+    /// The machine it was made on.
+    pub machine: String,
+    /// What the services did meanwhile.
+    pub consistency: Consistency,
+    /// How the entries are encrypted.
+    pub encryption: Encryption,
+    /// What ran.
+    pub services: Vec<ServiceNote>,
+    /// What is in it.
+    pub entries: Vec<Entry>,
+    /// What belongs to the project and was left out, with the reason.
+    pub left_out: Vec<String>,
+    /// The resolved configuration, without any value of an environment, a secret or a config.
+    pub configuration: serde_json::Value,
+}
+
+/// What the services did while their data was read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Consistency {
+    /// They ran. Databases are consistent in themselves, files are of slightly different moments.
+    #[default]
+    Live,
+    /// Those that write to a volume were paused while it was read.
+    Pause,
+    /// They were stopped.
+    Stop,
+}
+
+/// How the entries of a backup are encrypted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "with")]
+pub enum Encryption {
+    /// Not at all.
+    None,
+    /// For whoever has the key of one of these: what encrypts cannot read it afterwards.
+    Recipients {
+        /// Public keys of age.
+        recipients: Vec<String>,
+    },
+    /// With a passphrase.
+    Passphrase,
+}
+
+/// A service, as it ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceNote {
+    /// Which.
+    pub service: ServiceName,
+    /// The image that the files name.
+    pub image: String,
+    /// The image's own id.
+    pub id: String,
+    /// What a registry calls it.
+    pub digests: Vec<String>,
+}
+
+/// One file of a backup.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Below the backup's directory.
+    pub path: StorePath,
+    /// What it is.
+    pub what: What,
+    /// Its bytes.
+    pub sealed: Sealed,
+    /// How long it took to make, in milliseconds.
+    pub millis: u64,
+}
+
+/// What is known of an entry's bytes, inside and out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealed {
+    /// How many bytes went in.
+    pub bytes: u64,
+    /// Their BLAKE3, in hex.
+    pub blake3: String,
+    /// How many bytes are stored: compressed, and encrypted if the backup is.
+    pub stored_bytes: u64,
+    /// Their BLAKE3, in hex: whoever has no key can check this one.
+    pub stored_blake3: String,
+}
+
+/// What an entry is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+pub enum What {
+    /// A part of the dump of a database server, or of a database in a file.
+    Dump(DumpNote),
+    /// The files of a volume.
+    Volume(VolumeNote),
+    /// A file of the project.
+    File {
+        /// Its name beside the first Compose file.
+        name: String,
+    },
+}
+
+/// A part of a dump.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DumpNote {
+    /// The service whose server it is; of SQLite, `None`.
+    pub service: Option<ServiceName>,
+    /// The volume that holds the database's files.
+    pub volume: Option<VolumeKey>,
+    /// The data directory (SQLite: the file) relative to the volume's root.
+    pub at: String,
+    /// Which kind of database.
+    pub kind: Kind,
+    /// The part: a database's name, `None` for what belongs to all of them (roles).
+    pub database: Option<String>,
+    /// The server's version, as it says itself.
+    pub version: Option<String>,
+    /// The rows of every table when it was dumped, by `schema.table`, counted in the dump's own snapshot. Empty where
+    /// that cannot be had.
+    pub rows: BTreeMap<String, u64>,
+    /// More that must be the same after a restore, by name: collation versions, encoding, number of keys.
+    pub facts: BTreeMap<String, String>,
+}
+
+/// The files of a volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeNote {
+    /// Its key in the Compose files.
+    pub key: VolumeKey,
+    /// Its full name.
+    pub name: VolumeName,
+    /// Entries, the root directory included.
+    pub entries: u64,
+    /// Bytes of its files' content.
+    pub bytes: u64,
+    /// A BLAKE3 over every entry: path, kind, owner, mode, times, attributes, content. Of a restored tree the same is
+    /// computed, and has to be equal.
+    pub tree: String,
+    /// What could not be archived as it was, in words: a file that changed again and again, a socket.
+    pub notes: Vec<String>,
+}
+
+/// The manifest as it lies on a disk: with its format and its own hash.
+#[derive(Serialize, Deserialize)]
+struct Envelope<'a> {
+    format: u32,
+    blake3: String,
+    #[serde(borrow)]
+    manifest: &'a RawValue,
+}
+
+/// Only the format, of whatever version.
+#[derive(Deserialize)]
+struct Version {
+    format: u32,
+}
+
+impl Manifest {
+    /// As it is stored.
+    ///
+    /// # Errors
+    /// Never in practice: all of it can be written.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let broken = |e: serde_json::Error| Failure::bug("a manifest cannot be written").because(&e);
+        let manifest = serde_json::value::to_raw_value(self).map_err(broken)?;
+        let envelope = Envelope {
+            format: FORMAT,
+            blake3: blake3::hash(manifest.get().as_bytes()).to_hex().to_string(),
+            manifest: &manifest,
+        };
+        serde_json::to_vec(&envelope).map_err(broken)
+    }
+
+    /// Reads what was stored.
+    ///
+    /// # Errors
+    /// When it is of a newer format, was changed by as much as a bit, or contradicts itself.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let damaged =
+            || Failure::refused("the manifest of the backup is damaged").data("nothing was changed");
+        let version: Version = serde_json::from_slice(bytes).map_err(|e| damaged().because(&e))?;
+        if version.format == 0 || version.format > FORMAT {
+            return Err(Failure::refused(format!(
+                "the backup has format {}, and this Rehome reads up to {FORMAT}",
+                version.format
+            ))
+            .data("nothing was changed")
+            .hint("use the version of rehome that made it, or a newer one"));
+        }
+        let envelope: Envelope<'_> = serde_json::from_slice(bytes).map_err(|e| damaged().because(&e))?;
+        if blake3::hash(envelope.manifest.get().as_bytes()).to_hex().as_str() != envelope.blake3 {
+            return Err(damaged().cause("its content does not match its own hash"));
+        }
+        let manifest: Self =
+            serde_json::from_str(envelope.manifest.get()).map_err(|e| damaged().because(&e))?;
+        let mut paths: Vec<&StorePath> = manifest.entries.iter().map(|e| &e.path).collect();
+        paths.sort();
+        if paths.windows(2).any(|two| two[0] == two[1]) {
+            return Err(damaged().cause("it names an entry twice"));
+        }
+        Ok(manifest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_cannot_leave_its_place() {
+        for bad in [
+            "/etc", "a//b", "..", "a/../b", "a/", "./a", "a b", "a\n", "a/\u{e9}",
+        ] {
+            assert!(StorePath::new(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(StorePath::default().join("a/b.c").unwrap().as_str(), "a/b.c");
+        assert!(StorePath::new("a").unwrap().join("../b").is_err());
+    }
+
+    #[test]
+    fn names_never_meet() {
+        assert_eq!(file_name("kms_connect-1"), "kms_connect-1");
+        assert_eq!(file_name("../a b"), "%2e%2e%2fa%20b");
+        assert_ne!(file_name("a%20b"), file_name("a b"));
+        assert!(StorePath::new(file_name("ä/\0")).is_ok());
+    }
+
+    #[test]
+    fn a_backup_is_named_by_time_and_run() {
+        let at: Timestamp = "2026-11-22T02:00:00Z".parse().unwrap();
+        let run = crate::model::RunId::from_entropy([1, 2, 3, 4, 5, 6]);
+        let id = BackupId::at(at, &run);
+        assert_eq!(id.as_str(), format!("20261122T020000Z-{run}"));
+        assert_eq!(id.as_str().parse::<BackupId>().unwrap(), id);
+        for bad in [
+            "",
+            "20261122T020000Z",
+            "20261122T020000Z-",
+            "2026-11-22",
+            "20261122T020000Z-a/b",
+        ] {
+            assert!(bad.parse::<BackupId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_and_not_guessed_at() {
+        let failure =
+            Manifest::from_bytes(br#"{"format":2,"blake3":"","manifest":{"other":1}}"#).unwrap_err();
+        assert_eq!(
+            failure.what,
+            "the backup has format 2, and this Rehome reads up to 1"
+        );
+        assert!(Manifest::from_bytes(b"{\"format\":1").is_err());
+    }
+}
