@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::datastore::Kind;
+pub use crate::model::config::Consistency;
 use crate::model::{Failure, ProjectName, Result, ServiceName, VolumeKey, VolumeName};
 
 /// The format that is written, and the newest that is read.
@@ -208,19 +209,6 @@ pub struct Manifest {
     pub left_out: Vec<String>,
     /// The resolved configuration, without any value of an environment, a secret or a config.
     pub configuration: serde_json::Value,
-}
-
-/// What the services did while their data was read.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Consistency {
-    /// They ran. Databases are consistent in themselves, files are of slightly different moments.
-    #[default]
-    Live,
-    /// Those that write to a volume were paused while it was read.
-    Pause,
-    /// They were stopped.
-    Stop,
 }
 
 /// How the entries of a backup are encrypted.

@@ -1,5 +1,6 @@
 //! The arguments. The doc comments of these types are the help text.
 
+mod backup;
 mod examples;
 mod moving;
 mod passes;
@@ -11,6 +12,10 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+pub use self::backup::{
+    Backup, BackupCommand, BackupCreate, BackupFreeze, BackupList, BackupPin, BackupPrune, BackupRestore,
+    BackupSchedule, BackupVerify, Quiet, Which,
+};
 use self::examples::{
     COMPOSE_EXAMPLES, ENV_EXAMPLES, EXAMPLES, INIT_EXAMPLES, MOUNT_EXAMPLES, OVERRIDE_EXAMPLES, SIZE_EXAMPLES,
 };
@@ -167,6 +172,8 @@ pub enum Command {
     /// when their own definition changed. Hooks and checks follow; if anything fails, the services return to the images
     /// and the configuration that they had, and the exit code is 10.
     Deploy(Deploy),
+    /// Backups that restore: dumps of databases and archives of volumes, to a directory or S3, verified
+    Backup(Backup),
     /// Finish an interrupted run
     Resume(Resume),
     /// Undo an interrupted run
@@ -233,7 +240,7 @@ pub enum WhenInterrupted {
     StopsAtTheNextStep,
     /// It only looks, or what it does belongs together.
     GoesOn,
-    /// It waits for Compose, which hears the same Ctrl-C and answers it.
+    /// It waits for Compose or another program, which hears the same Ctrl-C and answers it.
     IsHandedOn,
 }
 
@@ -246,6 +253,14 @@ impl Command {
                 WhenInterrupted::GoesBack
             }
             Self::Mount(_) => WhenInterrupted::StopsAtTheNextStep,
+            Self::Backup(Backup { command }) => match command {
+                BackupCommand::Create(_) | BackupCommand::Verify(_) | BackupCommand::Restore(_) => {
+                    WhenInterrupted::GoesBack
+                }
+                BackupCommand::Prune(_) => WhenInterrupted::StopsAtTheNextStep,
+                BackupCommand::Freeze(_) => WhenInterrupted::IsHandedOn,
+                _ => WhenInterrupted::GoesOn,
+            },
             Self::Compose(_) | Self::Up(_) | Self::Down(_) | Self::Ps(_) | Self::Logs(_) | Self::Exec(_) => {
                 WhenInterrupted::IsHandedOn
             }
@@ -262,6 +277,12 @@ impl Command {
             Self::Deploy(args) => !args.dry_run,
             Self::Resume(args) | Self::Rollback(args) => !args.dry_run,
             Self::Restart(args) => !args.dry_run,
+            Self::Backup(Backup { command }) => match command {
+                BackupCommand::Create(args) => !args.dry_run,
+                BackupCommand::Restore(args) => !args.dry_run,
+                BackupCommand::Verify(_) => true,
+                _ => false,
+            },
             _ => false,
         }
     }

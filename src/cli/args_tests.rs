@@ -234,3 +234,46 @@ fn a_usage_error_is_a_whole_failure() {
         assert_eq!(failure.hints.first().map(String::as_str), hint, "{line}");
     }
 }
+
+fn backed_up(line: &str) -> BackupCommand {
+    match parse(line).unwrap().command {
+        Command::Backup(args) => args.command,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_backup_is_asked_for_in_full() {
+    let BackupCommand::Create(args) = backed_up(
+        "rehome backup create --only db,media --exclude x --consistency pause --to s3://bucket/kms --to sub \
+         --pin --metrics m.prom --dry-run",
+    ) else {
+        panic!("no create")
+    };
+    assert_eq!((args.only.len(), args.exclude.len(), args.to.len()), (2, 1, 2));
+    assert_eq!(args.consistency, Some(Quiet::Pause));
+    assert!(args.pin && args.dry_run);
+    let BackupCommand::Freeze(args) = backed_up("rehome backup freeze --limit 5s -- aws --json x") else {
+        panic!("no freeze")
+    };
+    assert_eq!(args.limit, Duration::from_secs(5));
+    assert_eq!(args.command, ["aws", "--json", "x"]);
+    let BackupCommand::Restore(args) =
+        backed_up("rehome backup restore --latest --from s3://bucket --only v --path a/b --into w")
+    else {
+        panic!("no restore")
+    };
+    assert!(args.which.latest && args.which.id.is_none() && args.from.is_some());
+    for line in [
+        "rehome backup",
+        "rehome backup restore 20261122T020000Z-7k2f9a --latest",
+        "rehome backup restore --path a",
+        "rehome backup pin yesterday",
+        "rehome backup freeze",
+        "rehome backup schedule --at 02:00 --remove",
+        "rehome backup schedule --at now;reboot",
+        "rehome backup create --to https://bucket",
+    ] {
+        assert!(parse(line).is_err(), "{line}");
+    }
+}

@@ -2,6 +2,7 @@
 //!
 //! The doc comments of these types are the descriptions in the JSON Schema.
 
+mod backup;
 mod check;
 mod deploy;
 mod hook;
@@ -22,6 +23,9 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::model::{Owner, VolumeKey};
 
+pub use backup::{
+    Backup, COMPRESSION, Consistency, Encrypt, Keep, ParsePlaceError, Place, schedule as check_schedule,
+};
 pub use check::{Check, Question};
 pub use deploy::{Deploy, Git, Strategy};
 pub use hook::{Hook, Hooks, How, OnFailure};
@@ -75,7 +79,7 @@ pub struct Config {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub variants: Vec<Variant>,
 
-    /// Who is told of deployments.
+    /// Who is told of deployments and backups.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notify: Vec<Notify>,
 
@@ -84,8 +88,8 @@ pub struct Config {
     pub s3: Option<serde_json::Value>,
 
     /// Backups: where to, how long, when.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub backup: Option<serde_json::Value>,
+    #[serde(default, skip_serializing_if = "Backup::is_default")]
+    pub backup: Backup,
 }
 
 impl Default for Config {
@@ -100,7 +104,7 @@ impl Default for Config {
             variants: Vec::new(),
             notify: Vec::new(),
             s3: None,
-            backup: None,
+            backup: Backup::default(),
         }
     }
 }
@@ -208,6 +212,10 @@ mod schemas {
 
     pub fn subdir(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "pattern": "^[^/]" })
+    }
+
+    pub fn bucket(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^s3://[^/]{3,63}(/.*)?$" })
     }
 
     pub fn owner(_: &mut SchemaGenerator) -> Schema {

@@ -2,6 +2,7 @@
 //! print, ask or exit.
 
 mod app;
+pub mod backup;
 mod deploy;
 mod doctor;
 mod drift;

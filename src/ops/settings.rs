@@ -45,8 +45,10 @@ pub struct Settings {
     pub deploy: config::Deploy,
     /// The variants, and which of them belong to the project now.
     pub variants: Vec<VariantSeen>,
-    /// Who is told of deployments.
+    /// Who is told of deployments and backups.
     pub notify: Vec<config::Notify>,
+    /// Where backups are kept, what of, how long.
+    pub backup: config::Backup,
     wanted_variants: Vec<config::Variant>,
     hooks: Option<Hooks>,
     /// The text of the configuration: knows on which line each value stands.
@@ -113,6 +115,7 @@ impl Settings {
             wanted_variants: config.variants,
             variants: Vec::new(),
             notify: config.notify,
+            backup: config.backup,
         }
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// The commands of the contract, the words that reach each.
-pub const COMMANDS: [&[&str]; 28] = [
+pub const COMMANDS: [&[&str]; 38] = [
     &["init"],
     &["status"],
     &["doctor"],
@@ -15,6 +15,16 @@ pub const COMMANDS: [&[&str]; 28] = [
     &["env"],
     &["move"],
     &["deploy"],
+    &["backup"],
+    &["backup", "create"],
+    &["backup", "list"],
+    &["backup", "verify"],
+    &["backup", "restore"],
+    &["backup", "prune"],
+    &["backup", "schedule"],
+    &["backup", "pin"],
+    &["backup", "unpin"],
+    &["backup", "freeze"],
     &["resume"],
     &["rollback"],
     &["history"],
@@ -36,7 +46,7 @@ pub const COMMANDS: [&[&str]; 28] = [
 ];
 
 /// Those of them that people see at the top.
-pub const VISIBLE: [&str; 24] = [
+pub const VISIBLE: [&str; 25] = [
     "init",
     "status",
     "doctor",
@@ -47,6 +57,7 @@ pub const VISIBLE: [&str; 24] = [
     "env",
     "move",
     "deploy",
+    "backup",
     "resume",
     "rollback",
     "history",

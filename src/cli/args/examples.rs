@@ -93,3 +93,49 @@ pub(super) const RESTART_EXAMPLES: &str = "\
 Examples:
   rehome restart api             with what .env says now
   rehome restart --dry-run       which services would be made anew, and why";
+
+/// Of `backup`.
+pub(super) const BACKUP_EXAMPLES: &str = "\
+Examples:
+  rehome backup create                   now, to the places of backup.to in rehome.yml
+  rehome backup list
+  rehome backup verify --drill           is the last one any good? It is restored into throw-away containers
+  rehome backup restore --latest         replace the data by the last one; shows the plan and asks
+  rehome backup schedule --at 02:00      every night";
+
+/// Of `backup create`.
+pub(super) const CREATE_EXAMPLES: &str = "\
+Examples:
+  rehome backup create --dry-run
+  rehome backup create --to /var/backups/kms --to s3://bucket/kms
+  rehome backup create --only db --pin   before something dangerous: only the database, and it stays";
+
+/// Of `backup verify`.
+pub(super) const VERIFY_EXAMPLES: &str = "\
+Examples:
+  rehome backup verify                   every byte of the last one
+  rehome backup verify --drill --identity key.txt
+  rehome backup verify 20261122T020000Z-7k2f9a --from s3://bucket/kms";
+
+/// Of `backup restore`.
+pub(super) const RESTORE_EXAMPLES: &str = "\
+Examples:
+  rehome backup restore --latest --dry-run
+  rehome backup restore --latest --from s3://bucket/kms --identity key.txt     on a new server
+  rehome backup restore --latest --only media_volume --path avatars/17.png
+  rehome backup restore --from old.dump --only db --database app               a file of pg_dump
+  rehome backup restore --latest --into kms-rehearsal                          beside what runs";
+
+/// Of `backup schedule`.
+pub(super) const SCHEDULE_EXAMPLES: &str = "\
+Examples:
+  rehome backup schedule --at 02:00 --dry-run     what would be written, each line
+  rehome backup schedule --at 'Mon..Fri 02:00'
+  rehome backup schedule --remove";
+
+/// Of `backup freeze`.
+pub(super) const FREEZE_EXAMPLES: &str = "\
+Examples:
+  rehome backup freeze -- doctl compute volume snapshot VOLUME-ID --snapshot-name kms
+  rehome backup freeze --limit 10s -- aws ec2 create-snapshot --volume-id vol-0123
+  rehome backup freeze -- true           what would stand still, and for how long";

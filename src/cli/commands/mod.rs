@@ -1,5 +1,6 @@
 //! One thin file a command.
 
+mod backup;
 mod compose;
 mod config;
 mod deploy;
@@ -47,6 +48,7 @@ pub(super) async fn dispatch(cx: &Cx, command: Command) -> Result<Ending> {
         Command::Env(args) => env::run(cx, &args).await,
         Command::Move(args) => move_::run(cx, args).await,
         Command::Deploy(args) => deploy::run(cx, args).await,
+        Command::Backup(args) => backup::run(cx, args).await,
         Command::Resume(args) => recover::run(cx, &args, false).await,
         Command::Rollback(args) => recover::run(cx, &args, true).await,
         Command::History => history::list(cx).await,

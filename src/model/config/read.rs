@@ -150,6 +150,13 @@ fn sound(config: &Config, text: &str) -> Result<(), ConfigError> {
             return Err(mistake(text, "variants", place, found));
         }
     }
+    if let Some((keys, what)) = config.backup.mistake() {
+        let keys: Vec<&str> = std::iter::once("backup")
+            .chain(keys.iter().map(String::as_str))
+            .collect();
+        let within = keys.join(".");
+        return Err(ConfigError::new(format!("{within}: {what}")).on(line_of(text, &keys)));
+    }
     for (place, notify) in config.notify.iter().enumerate() {
         if let Some(found) = notify.mistake() {
             return Err(mistake(text, "notify", place, found));

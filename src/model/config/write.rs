@@ -27,19 +27,20 @@ pub fn write_commented(findings: &Config) -> String {
         variants,
     );
     let notify = (!findings.notify.is_empty()).then_some(&findings.notify);
-    plain(&mut out, "notify", "Who is told of deployments.", notify);
+    plain(
+        &mut out,
+        "notify",
+        "Who is told of deployments and backups.",
+        notify,
+    );
     opaque(
         &mut out,
         "s3",
         "Uploads in S3-compatible storage.",
         findings.s3.as_ref(),
     );
-    opaque(
-        &mut out,
-        "backup",
-        "Backups: where to, how long, when.",
-        findings.backup.as_ref(),
-    );
+    let backup = (!findings.backup.is_default()).then_some(&findings.backup);
+    plain(&mut out, "backup", "Backups: where to, how long, when.", backup);
     out
 }
 

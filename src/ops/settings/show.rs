@@ -10,7 +10,7 @@ use super::Settings;
 use crate::compose::{Dotenv, FoundBy};
 use crate::engine::HostSource;
 use crate::model::Result;
-use crate::model::config::{default_subdir, line_of};
+use crate::model::config::{Encrypt, default_subdir, line_of};
 use crate::ops::App;
 
 /// Where a setting came from.
@@ -209,7 +209,40 @@ impl Settings {
         for (place, notify) in self.notify.iter().enumerate() {
             settings.push(setting(&["notify", &place.to_string()], json!(notify.shown())));
         }
+        let backup = &self.backup;
+        let places: Vec<String> = backup.to.iter().map(ToString::to_string).collect();
+        settings.extend([
+            setting(&["backup", "to"], json!(places)),
+            setting(&["backup", "keep"], json!(backup.keep.to_string())),
+            setting(&["backup", "schedule"], json!(backup.schedule)),
+            setting(&["backup", "consistency"], json!(backup.consistency)),
+            setting(
+                &["backup", "encrypt"],
+                json!(backup.encrypt.as_ref().map(encrypted)),
+            ),
+            setting(&["backup", "exclude"], json!(backup.exclude)),
+            setting(&["backup", "no_dump"], json!(backup.no_dump)),
+            setting(&["backup", "compression"], json!(backup.compression)),
+        ]);
+        let ping = if backup.ping_from.is_some() {
+            "ping_from"
+        } else {
+            "ping"
+        };
+        if let Some(shown) = backup.pinged() {
+            settings.push(setting(&["backup", ping], json!(shown)));
+        }
+        if let Some(file) = &backup.metrics {
+            settings.push(setting(&["backup", "metrics"], json!(file)));
+        }
         settings
+    }
+}
+
+fn encrypted(encrypt: &Encrypt) -> String {
+    match &encrypt.passphrase_from {
+        Some(name) => format!("with the passphrase in {name}"),
+        None => format!("for {}", encrypt.recipients.join(", ")),
     }
 }
 
