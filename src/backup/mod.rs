@@ -12,4 +12,28 @@
 //! ```
 
 pub mod format;
+pub mod seal;
 pub mod store;
+
+use std::io;
+
+use crate::model::Failure;
+
+/// A failure on its way through a reader or writer; [`failed`] finds it again.
+fn carry(failure: Failure) -> io::Error {
+    io::Error::other(failure)
+}
+
+/// The failure that an error of a reader or writer carries.
+fn carried(error: &io::Error) -> Option<&Failure> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// What a reader or writer of a backup said, in words: what it carries itself, or `what` because of the error.
+#[must_use]
+pub fn failed(what: &str, error: &io::Error) -> Failure {
+    match carried(error) {
+        Some(failure) => failure.clone().inside(what),
+        None => Failure::environment(what).because(error),
+    }
+}

@@ -1,11 +1,18 @@
 //! Where backups are kept. A file appears only when it is complete, and whoever reads gets all of it or an error.
 
+mod dir;
+mod place;
+pub mod s3;
+
 use std::io::{Read, Write};
 
 use jiff::Timestamp;
 
 use super::format::StorePath;
 use crate::model::Result;
+
+pub use dir::DirStore;
+pub use place::{Place, open};
 
 /// A place for backups.
 ///

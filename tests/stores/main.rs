@@ -1,0 +1,17 @@
+//! Where backups are kept, and how their bytes are sealed: directories, two S3 servers of different make, faults on the way,
+//! corruption. Judged by other programs: age, zstd, sha256sum, boto3.
+//!
+//! Needs root (a full disk is a mount) and Debian's age and zstd; `scripts/s3` installs and starts the servers, and is asked
+//! by whichever test comes first. `REHOME_CAMPAIGN=full` corrupts ten thousand times, and streams ten gigabytes.
+
+// All of this is test code; clippy by itself excuses only the functions that are marked as tests.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod buckets;
+mod corruption;
+mod dirs;
+mod faults;
+mod memory;
+mod proxy;
+mod sealing;
+mod support;
