@@ -17,7 +17,7 @@ fn plain(bench: &Bench) {
         &format!(
             "mkdir -p d/{long}/e empty; echo one > d/{long}/e/f; head -c 3000000 /dev/urandom > large; ln large hard
              ln -s d/{long}/e/f soft; ln -s /etc/passwd absolute; ln -s .. up; mkfifo pipe; mknod null c 1 3
-             chown 70:71 d large; chmod 4711 large; chmod 1750 d; touch -d @1000000000 large d soft; touch -d @-77 empty"
+             chown 70:71 d large; chmod 4711 large; chmod 1750 d; touch -d @1000000000 large d soft; touch -d @77 empty"
         ),
     );
 }
@@ -301,7 +301,7 @@ fn random_bytes_in_the_place_of_headers_do_no_harm() {
     to_file(&bench.from, &file);
     let whole = std::fs::read(&file).unwrap();
     let mut random = Random(123);
-    for _ in 0..150 {
+    for _ in 0..60 {
         let mut bytes = whole.clone();
         // A header with another field, and a checksum that is right.
         let block = random.below(bytes.len() as u64 / 512) as usize * 512;
