@@ -15,6 +15,7 @@ use clap::CommandFactory;
 
 use self::args::{Cli, ColorWhen, Command, Global, WhenInterrupted};
 use crate::event::{Event, Events, Level, Outcome};
+use crate::helper::Streams;
 use crate::model::{Failure, Kind, Result};
 use crate::ops::Options;
 use crate::saga::Interrupt;
@@ -52,7 +53,12 @@ pub fn main() -> ExitCode {
         Err(error) => return usage(&error, &arguments),
     };
     if let Command::Helper { request } = &cli.command {
-        return crate::helper::run(request, &mut std::io::stdin(), &mut std::io::stdout());
+        let streams = Streams {
+            input: &mut std::io::stdin(),
+            out: &mut std::io::stdout(),
+            err: &mut std::io::stderr(),
+        };
+        return crate::helper::run(request, streams);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -19,16 +19,16 @@ use crate::helper::protocol::{Answer, FailClass, Line, Request};
 use crate::model::{ContainerId, Failure, Owner, ProjectName, Result, RunId, VolumeName};
 
 /// A line of the helper is never longer.
-const LINE_LIMIT: usize = 4 << 20;
+pub(super) const LINE_LIMIT: usize = 4 << 20;
 /// What is kept of the helper's stderr.
-const STDERR_LIMIT: usize = 16 * 1024;
+pub(super) const STDERR_LIMIT: usize = 16 * 1024;
 /// So often a request is made whose answer the engine loses.
 const ATTEMPTS: usize = 3;
 /// The weight of a gentle helper on the processors; that of a container is 1024 unless it is said.
 /// <https://docs.docker.com/engine/containers/resource_constraints/#configure-the-default-cfs-scheduler>
 const GENTLE_SHARES: i64 = 64;
 /// After its last line the helper must end within this.
-const END_LIMIT: Duration = Duration::from_secs(30);
+pub(super) const END_LIMIT: Duration = Duration::from_secs(30);
 
 /// The capabilities of a container that the copier needs: owners, modes, device nodes, file capabilities, and to read
 /// what belongs to others. All others are dropped. <https://man7.org/linux/man-pages/man7/capabilities.7.html>
@@ -50,7 +50,11 @@ const SEES_TRUSTED: &str = "SYS_ADMIN";
 fn capabilities(request: &Request) -> Vec<String> {
     fn reads_attributes(request: &Request) -> bool {
         match request {
-            Request::Copy(_) | Request::Verify(_) | Request::Compare { .. } => true,
+            Request::Copy(_)
+            | Request::Verify(_)
+            | Request::Compare { .. }
+            | Request::Archive { .. }
+            | Request::Unarchive { .. } => true,
             Request::Several { requests } => requests.iter().any(reads_attributes),
             _ => false,
         }
@@ -150,18 +154,7 @@ impl Engine {
     /// # Errors
     /// When a volume does not exist, the helper cannot be started, fails, or ends without an answer.
     pub async fn helper(&self, job: HelperJob, on_line: &mut (dyn FnMut(Line) + Send)) -> Result<Answer> {
-        let image = self.helper_image().await?;
-        for mount in &job.mounts {
-            // The engine would make a missing volume, empty, without a word (trap 3).
-            if let HelperMount::Volume { name, .. } = mount
-                && self.find_volume(name).await?.is_none()
-            {
-                return Err(Failure::environment(format!("volume {name} does not exist")));
-            }
-        }
-        let request = serde_json::to_string(&job.request)
-            .map_err(|e| Failure::bug("a request cannot be written").because(&e))?;
-        let body = self.body(&job, image, request);
+        let body = self.checked_body(&job).await?;
         for _ in 0..ATTEMPTS {
             let made = self
                 .docker
@@ -181,6 +174,22 @@ impl Engine {
                 "it ended well {ATTEMPTS} times, and its answer never came"
             )),
         )
+    }
+
+    /// The container of a job whose volumes exist.
+    pub(super) async fn checked_body(&self, job: &HelperJob) -> Result<ContainerCreateBody> {
+        let image = self.helper_image().await?;
+        for mount in &job.mounts {
+            // The engine would make a missing volume, empty, without a word (trap 3).
+            if let HelperMount::Volume { name, .. } = mount
+                && self.find_volume(name).await?.is_none()
+            {
+                return Err(Failure::environment(format!("volume {name} does not exist")));
+            }
+        }
+        let request = serde_json::to_string(&job.request)
+            .map_err(|e| Failure::bug("a request cannot be written").because(&e))?;
+        Ok(self.body(job, image, request))
     }
 
     pub(super) fn body(&self, job: &HelperJob, image: String, request: String) -> ContainerCreateBody {
@@ -293,7 +302,7 @@ impl Engine {
     }
 
     /// Why the helper ended without an answer, unless it ended well.
-    async fn silent_end(&self, id: &str, stderr: &str) -> Result<()> {
+    pub(super) async fn silent_end(&self, id: &str, stderr: &str) -> Result<()> {
         let state = tokio::time::timeout(END_LIMIT, self.docker.inspect_container(id, None)).await;
         let how = match state {
             Ok(Ok(inspect)) => {

@@ -3,6 +3,7 @@
 //! Creating the containers of a project is `docker compose`'s work (see `compose`), everything else is here.
 //! Nothing here decides anything: observations go to `observe`, effects are called by `steps`.
 
+mod archive;
 mod connect;
 mod containers;
 mod describe;
@@ -27,6 +28,7 @@ use crate::model::{Failure, Result};
 
 use self::ssh::Tunnel;
 
+pub use archive::{Archived, Unarchived};
 pub use connect::{EngineHost, HostSource, Wanted as HostWanted, resolve_host};
 pub use containers::{Container, Health, Mount, MountKind, State, same_path};
 pub use exec::{Exec, ExecOutput, Stdin};

@@ -23,6 +23,12 @@ const NOT_DATA: [&[u8]; 3] = [
     b"trusted.SGI_ACL_DEFAULT",
 ];
 
+/// Whether an attribute belongs to whoever owns the entry, and is copied with it.
+#[must_use]
+pub fn is_data(name: &[u8]) -> bool {
+    !NOT_DATA.contains(&name)
+}
+
 /// Whether `trusted.*` attributes are seen here, tried on a nameless file. The kernel hides them from whoever has no
 /// `CAP_SYS_ADMIN`; a file system that has none of them hides nothing.
 #[must_use]
@@ -115,7 +121,7 @@ pub fn read(at: At<'_>) -> Result<Xattrs, Errno> {
     let mut found = Vec::new();
     for key in list
         .split(|byte| *byte == 0)
-        .filter(|key| !key.is_empty() && !NOT_DATA.contains(key))
+        .filter(|key| !key.is_empty() && is_data(key))
     {
         match value(at, key) {
             Ok(value) => found.push((key.to_vec(), value)),

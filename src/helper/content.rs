@@ -147,6 +147,28 @@ fn stretch(fd: BorrowedFd<'_>, at: u64, size: u64) -> Result<Option<(u64, u64)>,
     Ok((end > start).then_some((start, end)))
 }
 
+/// Where a file has data, if it has holes: the start and length of each stretch. What comes after `most` of them is taken
+/// as one to the end.
+///
+/// # Errors
+/// As lseek(2).
+pub fn stretches(file: BorrowedFd<'_>, meta: &Meta, most: usize) -> Result<Option<Vec<(u64, u64)>>, Errno> {
+    if !is_sparse(meta) {
+        return Ok(None);
+    }
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some((start, end)) = stretch(file, at, meta.size)? {
+        let end = if found.len() + 1 >= most { meta.size } else { end };
+        found.push((start, end - start));
+        at = end;
+        if end == meta.size {
+            break;
+        }
+    }
+    Ok((found != [(0, meta.size)]).then_some(found))
+}
+
 /// Reads a stretch of a file in blocks, holes left out, and gives each block to `each` with its place. A stretch begins
 /// at a block to be hashed.
 ///

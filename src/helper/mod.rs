@@ -7,6 +7,7 @@
 //! protocol            requests and lines
 //! copy ─ structure ─ files ─ file ─ back    one pass: all but content; content, and reading it back
 //! verify, compare ─ diff ─ same
+//! archive, unarchive ─ tar, frames; listed ─ listing    a tree as a stream, and out of it
 //! scan, probe, pg_control, place, http, page
 //!   └ walk ─ tree ─ packed ─ cursor ─ meta ─ attrs ─ content ─ hash ─ patch
 //!     known ─ moves ─ store ─ manifest ─ blocks ─ remove ─ mounts
@@ -23,6 +24,7 @@ use self::context::Context;
 use self::fault::{Fault, Result};
 use self::protocol::{Answer, FailClass, Line, Request};
 
+pub mod archive;
 pub mod attrs;
 pub mod back;
 pub mod blocks;
@@ -36,9 +38,12 @@ pub mod diff;
 pub mod fault;
 pub mod file;
 pub mod files;
+pub mod frames;
 pub mod hash;
 pub mod http;
 pub mod known;
+pub mod listed;
+pub mod listing;
 pub mod manifest;
 pub mod meta;
 pub mod mounts;
@@ -55,45 +60,113 @@ pub mod same;
 pub mod scan;
 pub mod store;
 pub mod structure;
+pub mod tar;
 pub mod throttle;
 pub mod tree;
+pub mod unarchive;
 pub mod verify;
 pub mod walk;
 
 /// Between two progress lines.
 const BEAT: Duration = Duration::from_millis(250);
 
+/// How long a helper that has told its last line waits for the host to close its stdin.
+const LINGER: Duration = Duration::from_secs(60);
+
+/// What a helper is connected with.
+pub struct Streams<'a> {
+    /// Read by requests that are given more than their arguments.
+    pub input: &'a mut (dyn Read + Send),
+    /// Lines, or an archive.
+    pub out: &'a mut (dyn Write + Send),
+    /// Lines beside an archive.
+    pub err: &'a mut (dyn Write + Send),
+}
+
+/// When a helper ends.
+#[derive(PartialEq, Eq)]
+enum End {
+    /// After its last line.
+    Told,
+    /// When the host closes its stdin, and some time after its last line at the latest.
+    Heard,
+    /// When the host closes its stdin.
+    Closed,
+}
+
 /// Does what one request (JSON) asks for and tells it as JSON lines, the last of which is the answer or the failure.
-/// When nobody reads the lines any more, the work is stopped. Only a page goes on after its last line, while `input` is
-/// open.
-pub fn run(request: &str, input: &mut dyn Read, out: &mut dyn Write) -> ExitCode {
+/// When nobody reads the lines any more, the work is stopped. What has a stream beside its lines goes on after the last
+/// of them, while `input` is open: so they are not lost with the container.
+pub fn run(request: &str, streams: Streams<'_>) -> ExitCode {
     // Files get the modes of the source, at once.
     rustix::process::umask(rustix::fs::Mode::empty());
-    let mut stays = false;
-    let ended = match serde_json::from_str::<Request>(request) {
-        Ok(Request::Several { requests }) => several(&requests, out),
+    let Streams { input, out, err } = streams;
+    let mut end = End::Told;
+    let (ended, lines): (_, &mut dyn Write) = match serde_json::from_str::<Request>(request) {
+        Ok(Request::Several { requests }) => (several(&requests, out), out),
         Ok(Request::Page { port, bytes }) => {
-            stays = true;
-            Ok(page::open(port, bytes, input).map(|()| Answer::Done))
+            end = End::Closed;
+            (Ok(page::open(port, bytes, input).map(|()| Answer::Done)), out)
         }
-        Ok(request) => one(&request, out),
-        Err(error) => Ok(Err(Fault::refused(
-            "the request cannot be understood",
-            error.to_string(),
-        ))),
+        Ok(Request::Archive { dir, live, only }) => {
+            end = End::Heard;
+            let work =
+                |cx: &Context| archive::archive(cx, &dir, live, only.as_deref(), out).map(Answer::Archive);
+            (one(err, work), err)
+        }
+        Ok(Request::Unarchive {
+            dir,
+            only,
+            strip,
+            bytes,
+            entries,
+        }) => {
+            end = End::Heard;
+            let mut frames = frames::Frames::new(input);
+            let job = unarchive::Job {
+                dir: &dir,
+                only: only.as_deref(),
+                strip,
+            };
+            let work = |cx: &Context| {
+                cx.expect(bytes, entries);
+                unarchive::unarchive(cx, job, &mut frames).map(Answer::Unarchive)
+            };
+            (one(out, work), out)
+        }
+        Ok(request) => (one(out, |cx| answer(cx, &request)), out),
+        Err(error) => {
+            let fault = Fault::refused("the request cannot be understood", error.to_string());
+            (Ok(Err(fault)), out)
+        }
     };
     let told = ended.and_then(|answer| match answer {
-        Ok(answer) => tell(out, &Line::Answer(answer)).map(|()| ExitCode::SUCCESS),
+        Ok(answer) => tell(lines, &Line::Answer(answer)).map(|()| ExitCode::SUCCESS),
         Err(Fault { what, because, class }) => {
-            tell(out, &Line::Failed { what, because, class }).map(|()| ExitCode::FAILURE)
+            tell(lines, &Line::Failed { what, because, class }).map(|()| ExitCode::FAILURE)
         }
     });
     // The host is gone: there is nobody left to tell.
-    let code = told.unwrap_or(ExitCode::FAILURE);
-    if stays && code == ExitCode::SUCCESS {
-        page::until_closed(input);
+    let Ok(code) = told else { return ExitCode::FAILURE };
+    match end {
+        End::Told => {}
+        End::Closed if code == ExitCode::FAILURE => {}
+        End::Closed => page::until_closed(input),
+        End::Heard => linger(input),
     }
     code
+}
+
+/// Waits until the host closes what this helper reads from. Where nobody does, the process ends anyway.
+fn linger(input: &mut dyn Read) {
+    let (open, closed) = bounded::<()>(0);
+    std::thread::spawn(move || {
+        if closed.recv_timeout(LINGER) == Err(RecvTimeoutError::Timeout) {
+            std::process::exit(1);
+        }
+    });
+    page::until_closed(input);
+    drop(open);
 }
 
 /// One after the other, each with progress and notes of its own. The outer error is that of telling.
@@ -101,7 +174,7 @@ fn several(requests: &[Request], out: &mut dyn Write) -> std::io::Result<Result<
     let mut answers = Vec::new();
     for (index, request) in requests.iter().enumerate() {
         tell(out, &Line::Turn { index })?;
-        match one(request, out)? {
+        match one(out, |cx| answer(cx, request))? {
             Ok(answer) => answers.push(answer),
             Err(fault) => return Ok(Err(fault)),
         }
@@ -109,24 +182,32 @@ fn several(requests: &[Request], out: &mut dyn Write) -> std::io::Result<Result<
     Ok(Ok(Answer::Several { answers }))
 }
 
-fn one(request: &Request, out: &mut dyn Write) -> std::io::Result<Result<Answer>> {
+/// One piece of work, with all that it has to say. The outer error is that of telling.
+fn one(
+    lines: &mut dyn Write,
+    work: impl FnOnce(&Context) -> Result<Answer> + Send,
+) -> std::io::Result<Result<Answer>> {
     let cx = Context::new();
-    let answer = attend(&cx, request, out)?;
-    flush_notes(&cx, out)?;
+    let answer = attend(&cx, lines, work)?;
+    flush_notes(&cx, lines)?;
     if let Some(text) = cx.notes_beyond() {
-        tell(out, &Line::Note { text })?;
+        tell(lines, &Line::Note { text })?;
     }
     Ok(answer)
 }
 
 /// Works in a thread of its own and tells how far it is. The outer error is that of telling.
-fn attend(cx: &Context, request: &Request, out: &mut dyn Write) -> std::io::Result<Result<Answer>> {
+fn attend(
+    cx: &Context,
+    out: &mut dyn Write,
+    work: impl FnOnce(&Context) -> Result<Answer> + Send,
+) -> std::io::Result<Result<Answer>> {
     std::thread::scope(|scope| {
         let (done, end) = bounded::<()>(0);
         let worker = scope.spawn(move || {
             // Dropped at the end, also by a panic: that is the signal.
             let _done = done;
-            answer(cx, request)
+            work(cx)
         });
         let mut told = Ok(());
         while end.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
@@ -177,6 +258,13 @@ pub fn answer(cx: &Context, request: &Request) -> Result<Answer> {
         Request::PgControl { dir } => pg_control::read(dir).map(Answer::PgControl),
         Request::Remove { parent, path } => place::remove(cx, parent, path).map(|()| Answer::Done),
         Request::Rename { parent, from, to } => place::rename(parent, from, to).map(|()| Answer::Done),
+        Request::Exchange {
+            parent,
+            left,
+            right,
+            left_inode,
+        } => place::exchange(parent, (left, right), *left_inode).map(|()| Answer::Done),
+        Request::Numbers { paths } => place::numbers(paths).map(|numbers| Answer::Numbers { numbers }),
         Request::Access { dirs } => place::access(dirs).map(|writable| Answer::Access { writable }),
         Request::Several { requests } => {
             let answers = requests.iter().map(|request| answer(cx, request));
@@ -201,6 +289,10 @@ pub fn answer(cx: &Context, request: &Request) -> Result<Answer> {
         Request::Page { .. } => Err(Fault::refused(
             "a page is not opened here",
             "it stays open, and no other request could follow",
+        )),
+        Request::Archive { .. } | Request::Unarchive { .. } => Err(Fault::refused(
+            "no archive is written or read here",
+            "it needs a stream for itself, and no other request could follow",
         )),
     }
 }

@@ -1,4 +1,4 @@
-//! Making, removing and renaming places below a directory, for the host. Every function may run again after a crash.
+//! Making, removing, renaming and swapping places below a directory, for the host. Every function may run again after a crash.
 //!
 //! Paths are relative and plain: no `..`, no symlink on the way, no other file system.
 
@@ -14,6 +14,7 @@ use super::cursor::{open_dir, open_root};
 use super::fault::{Fault, Result, show_path};
 use super::meta::{Kind, Meta};
 use super::probe::filled;
+use super::protocol::Number;
 use super::remove;
 
 /// The components of a path below a directory.
@@ -194,6 +195,79 @@ pub fn rename(parent: &Path, from: &Path, to: &Path) -> Result<()> {
             rustix::fs::fsync(&old.dir).map_err(failed)
         }
     }
+}
+
+/// Swaps two entries below `parent`, so that `inode` is at the left one afterwards; there already is fine.
+///
+/// # Errors
+/// Refuses when that inode is at neither of them, when one is missing or a mount, and where the file system cannot swap.
+pub fn exchange(parent: &Path, (left, right): (&Path, &Path), inode: u64) -> Result<()> {
+    let names = || (show_path(&parent.join(left)), show_path(&parent.join(right)));
+    let failed = |errno| Fault::on_path("exchange", &parent.join(left), errno);
+    let refused = |because: String| {
+        let (left, right) = names();
+        Err(Fault::refused(
+            format!("cannot exchange {left} and {right}"),
+            because,
+        ))
+    };
+    let (a, b) = (
+        reach("exchange", parent, left, false)?,
+        reach("exchange", parent, right, false)?,
+    );
+    let at = |end: &Option<End<'_>>| -> Result<Option<u64>> {
+        let Some(end) = end else { return Ok(None) };
+        match Meta::of_entry(end.dir.as_fd(), end.name) {
+            Ok((_, true)) => refused("one of them is a mount of its own".to_owned()).map(|()| None),
+            Ok((meta, false)) => Ok(Some(meta.ino)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(failed(errno)),
+        }
+    };
+    let (at_left, at_right) = (at(&a)?, at(&b)?);
+    let (Some(a), Some(b)) = (&a, &b) else {
+        return if at_left == Some(inode) {
+            Ok(())
+        } else {
+            refused("one of them is missing".to_owned())
+        };
+    };
+    match (at_left, at_right) {
+        // After a crash it may be there and not yet on the disk.
+        (Some(there), _) if there == inode => {}
+        (Some(_), Some(there)) if there == inode => {
+            match renameat_with(&a.dir, a.name, &b.dir, b.name, RenameFlags::EXCHANGE) {
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                    return refused("this file system cannot swap two entries at once".to_owned());
+                }
+                done => done.map_err(failed)?,
+            }
+        }
+        (None, _) | (_, None) => return refused("one of them is missing".to_owned()),
+        (Some(_), Some(_)) => return refused(format!("inode {inode} is at neither of them")),
+    }
+    rustix::fs::fsync(&a.dir).map_err(failed)?;
+    rustix::fs::fsync(&b.dir).map_err(failed)
+}
+
+/// Which inode is at each path.
+///
+/// # Errors
+/// When that cannot be found out; that nothing is there is no error.
+pub fn numbers(paths: &[std::path::PathBuf]) -> Result<Vec<Option<Number>>> {
+    paths
+        .iter()
+        .map(
+            |path| match Meta::of_entry(rustix::fs::CWD, path.as_os_str().as_bytes()) {
+                Ok((meta, _)) => Ok(Some(Number {
+                    inode: meta.ino,
+                    device: format!("{}:{}", meta.dev >> 20, meta.dev & 0xf_ffff),
+                })),
+                Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+                Err(errno) => Err(Fault::on_path("look at", path, errno)),
+            },
+        )
+        .collect()
 }
 
 /// Whether the user that the helper runs as may write into each directory.

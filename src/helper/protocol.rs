@@ -1,4 +1,5 @@
-//! The words between the host and the helper: one request in the arguments, JSON lines on stdout.
+//! The words between the host and the helper: one request in the arguments, JSON lines on stdout. An archive goes over
+//! stdout itself, and the lines over stderr then.
 //!
 //! Paths in requests are paths inside the helper container. Paths of entries are bytes, not text: names on a disk
 //! need not be UTF-8. In JSON they are text with every byte outside of printable ASCII written `\xNN`.
@@ -66,13 +67,55 @@ pub enum Request {
         /// Relative.
         to: PathBuf,
     },
+    /// Swaps two entries of the same file system at once, so that there is no moment at which one of them is missing.
+    /// There already is fine. -> [`Answer::Done`]
+    Exchange {
+        /// Must exist.
+        parent: PathBuf,
+        /// Relative.
+        left: PathBuf,
+        /// Relative.
+        right: PathBuf,
+        /// The inode that shall be at `left` afterwards.
+        left_inode: u64,
+    },
+    /// Which inode is at each of these paths. -> [`Answer::Numbers`]
+    Numbers {
+        /// The paths; the last component of each may be a symlink, and is not followed.
+        paths: Vec<PathBuf>,
+    },
+    /// Writes a tree as a tar archive to stdout; lines go to stderr. It does not end before stdin is closed.
+    /// -> [`Answer::Archive`]
+    Archive {
+        /// The tree.
+        dir: PathBuf,
+        /// Whether anything may write to it meanwhile. When not, a tree that changes is an error instead of a note.
+        live: bool,
+        /// Only this path in it, with the directories on the way there; relative.
+        only: Option<PathBuf>,
+    },
+    /// Unpacks a tar archive that comes through stdin in frames ([`super::frames`]), reads everything back, and compares.
+    /// It does not end before stdin is closed. -> [`Answer::Unarchive`]
+    Unarchive {
+        /// Where to. Empty, unless `only` is given.
+        dir: PathBuf,
+        /// Only this path of the archive, to the same place, where nothing may be; relative. Directories on the way there
+        /// are made as the archive has them where they are missing.
+        only: Option<PathBuf>,
+        /// So many components are cut off the beginning of each path.
+        strip: u32,
+        /// How many bytes of content there are, as far as it is known: for the progress. 0 is unknown.
+        bytes: u64,
+        /// How many entries, likewise.
+        entries: u64,
+    },
     /// May the user that the helper runs as write into these directories? -> [`Answer::Access`]
     Access {
         /// The directories.
         dirs: Vec<PathBuf>,
     },
-    /// Several requests, one after the other, up to the first that fails. A [`Line::Turn`] tells which is next.
-    /// -> [`Answer::Several`]
+    /// Several requests, one after the other, up to the first that fails. A [`Line::Turn`] tells which is next. None that
+    /// needs stdin or stdout for itself. -> [`Answer::Several`]
     Several {
         /// The requests.
         requests: Vec<Request>,
@@ -226,6 +269,15 @@ pub enum Answer {
         /// Whether each may be written.
         writable: Vec<bool>,
     },
+    /// To [`Request::Numbers`]: one a path, in their order; none where nothing is.
+    Numbers {
+        /// What is there.
+        numbers: Vec<Option<Number>>,
+    },
+    /// To [`Request::Archive`].
+    Archive(ArchiveReport),
+    /// To [`Request::Unarchive`].
+    Unarchive(UnarchiveReport),
     /// To [`Request::Several`]: one a request.
     Several {
         /// The answers, in the order of the requests.
@@ -409,6 +461,41 @@ pub struct CompareReport {
     pub bytes: u64,
     /// A few of the paths.
     pub sample: Vec<String>,
+}
+
+/// What the kernel calls an entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Number {
+    /// Its inode.
+    pub inode: u64,
+    /// `major:minor` of its device.
+    pub device: String,
+}
+
+/// What went into an archive.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArchiveReport {
+    /// Entries, the root directory and further names included.
+    pub entries: u64,
+    /// Bytes of its files' content, holes included.
+    pub bytes: u64,
+    /// How long the archive is: whoever has fewer bytes of it has not all.
+    pub tar_bytes: u64,
+    /// One figure for all entries: path, type, owner, mode, time, attributes, links, content ([`super::listing`]).
+    pub tree: String,
+    /// Sockets that were left out.
+    pub sockets: u64,
+}
+
+/// What came out of an archive, and was compared with it on the disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnarchiveReport {
+    /// Entries, as [`ArchiveReport::entries`].
+    pub entries: u64,
+    /// Bytes of its files' content, holes included.
+    pub bytes: u64,
+    /// As [`ArchiveReport::tree`], of what was unpacked.
+    pub tree: String,
 }
 
 /// What PostgreSQL's control file says.

@@ -1,9 +1,10 @@
 //! The helper as a process of its own: its lines, its exit code, and what is left when it is killed.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
+use rehome::helper::Streams;
 use rehome::helper::protocol::{Answer, FailClass, Line, Request};
 
 use crate::support::{Bench, Random, grow};
@@ -16,7 +17,7 @@ const REQUEST: &str = "REHOME_TEST_REQUEST";
 fn the_helper_itself() {
     let Ok(request) = std::env::var(REQUEST) else {
         let mut out = Vec::new();
-        let code = rehome::helper::run("{}", &mut std::io::empty(), &mut out);
+        let code = rehome::helper::run("{}", streams(&mut out));
         assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::FAILURE));
         let lines = String::from_utf8(out).unwrap();
         let [line] = lines.lines().collect::<Vec<_>>()[..] else {
@@ -28,9 +29,18 @@ fn the_helper_itself() {
         );
         return;
     };
-    let code = rehome::helper::run(&request, &mut std::io::empty(), &mut std::io::stdout());
+    let code = rehome::helper::run(&request, streams(&mut std::io::stdout()));
     let success = format!("{code:?}") == format!("{:?}", ExitCode::SUCCESS);
     std::process::exit(i32::from(!success));
+}
+
+/// With stdin at its end.
+fn streams(out: &mut (dyn Write + Send)) -> Streams<'_> {
+    Streams {
+        input: Box::leak(Box::new(std::io::empty())),
+        out,
+        err: Box::leak(Box::new(std::io::sink())),
+    }
 }
 
 fn helper(request: &Request) -> Child {

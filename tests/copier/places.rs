@@ -1,4 +1,4 @@
-//! Making, removing and renaming directories; access; the HTTP check.
+//! Making, removing, renaming and swapping directories; access; the HTTP check.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use rehome::helper::context::Context;
 use rehome::helper::http;
-use rehome::helper::place::{access, make_dir, remove, rename};
+use rehome::helper::place::{access, exchange, make_dir, numbers, remove, rename};
 use rehome::helper::protocol::FailClass;
 
-use crate::support::{bash, sh};
+use crate::support::{Disk, bash, sh};
 
 fn dir() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
@@ -108,6 +108,66 @@ fn a_rename_is_done_once_and_replaces_nothing() {
             "{from} {to}"
         );
     }
+}
+
+#[test]
+fn two_directories_are_swapped_once_by_the_inode_that_shall_be_there() {
+    let here = dir();
+    let ext4 = Disk::new("40M", "mkfs.ext4", &[]);
+    let xfs = Disk::new("400M", "mkfs.xfs", &[]);
+    for at in [here.path(), &ext4.at, &xfs.at] {
+        bash(
+            at,
+            "mkdir -p v/data v/new; echo old > v/data/f; echo new > v/new/f; ln -s v link",
+        );
+        let inode = |name: &str| -> u64 { bash(at, &format!("stat -c %i {name}")).trim().parse().unwrap() };
+        let swap = |left: &str, right: &str, inode| exchange(at, (Path::new(left), Path::new(right)), inode);
+        let (old, new) = (inode("v/data"), inode("v/new"));
+        let found = numbers(&[
+            at.join("v/data"),
+            at.join("v/none"),
+            at.join("v/new/f/x"),
+            at.join("link"),
+        ]);
+        let found = found.unwrap();
+        assert_eq!(found[0].as_ref().unwrap().inode, old);
+        let device = bash(at, "stat -c '%Hd:%Ld' v");
+        assert_eq!(found[0].as_ref().unwrap().device, device.trim());
+        assert_eq!((&found[1], &found[2]), (&None, &None));
+        // The symlink itself.
+        assert_eq!(found[3].as_ref().unwrap().inode, inode("link"));
+        for _ in 0..2 {
+            swap("v/data", "v/new", new).unwrap();
+            assert_eq!(bash(at, "cat v/data/f v/new/f"), "new\nold\n");
+        }
+        // Back, and there already while the other one is gone.
+        swap("v/data", "v/new", old).unwrap();
+        assert_eq!(bash(at, "cat v/data/f v/new/f"), "old\nnew\n");
+        bash(at, "mv v/new v/later");
+        swap("v/data", "v/new", old).unwrap();
+        for (left, right, inode, because) in [
+            ("v/data", "v/new", new, "one of them is missing"),
+            ("v/none", "v/later", new, "one of them is missing"),
+            ("v/data", "v/later", 1, "inode 1 is at neither of them"),
+            ("link/data", "v/later", new, "a symlink is on the way"),
+            ("../x", "v/later", new, "it must be relative and without `..`"),
+        ] {
+            let fault = swap(left, right, inode).unwrap_err();
+            assert_eq!(
+                (fault.class, fault.because.as_str()),
+                (FailClass::Refused, because),
+                "{left} {right}"
+            );
+        }
+        assert_eq!(bash(at, "cat v/data/f v/later/f"), "old\nnew\n");
+    }
+    // A mount is no directory that could be swapped.
+    let at = here.path();
+    bash(at, "mkdir m; mount -t tmpfs none m");
+    let inode = numbers(&[at.join("v/later")]).unwrap()[0].clone().unwrap().inode;
+    let refused = exchange(at, (Path::new("m"), Path::new("v/later")), inode);
+    sh("umount", &[&at.join("m")]);
+    assert_eq!(refused.unwrap_err().because, "one of them is a mount of its own");
 }
 
 #[test]
