@@ -14,7 +14,9 @@ mod page;
 mod passwd;
 mod ports;
 mod spare;
+mod sqlite;
 mod ssh;
+mod twin;
 mod volumes;
 
 use std::sync::Arc;
@@ -29,13 +31,15 @@ use self::ssh::Tunnel;
 
 pub use connect::{EngineHost, HostSource, Wanted as HostWanted, resolve_host};
 pub use containers::{Container, Health, Mount, MountKind, State, same_path};
-pub use exec::{Exec, ExecOutput, Stdin};
+pub use exec::{Conversation, Exec, ExecOutput, Stdin};
 pub use health::{Gate, Meant};
 pub use helper::{HelperJob, HelperMount, Network, Pace};
 pub use image::Image;
 pub use page::Page;
 pub use ports::Published;
 pub use spare::Spare;
+pub use sqlite::SqliteCopy;
+pub use twin::TwinLike;
 pub use volumes::Volume;
 
 /// Containers, volumes and images that Rehome makes carry the run.
@@ -48,6 +52,8 @@ const LABEL_PROCESS: &str = "rehome.process";
 const LABEL_PAGE: &str = "rehome.page";
 /// The label of a spare: the id of the container that it is the twin of.
 const LABEL_SPARE: &str = "rehome.spare";
+/// The label of a throw-away server and of its volume.
+const LABEL_TWIN: &str = "rehome.twin";
 
 /// What every request but long ones may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);

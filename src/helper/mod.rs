@@ -7,7 +7,7 @@
 //! protocol            requests and lines
 //! copy ─ structure ─ files ─ file ─ back    one pass: all but content; content, and reading it back
 //! verify, compare ─ diff ─ same
-//! scan, probe, pg_control, place, http, page
+//! scan, probe, pg_control, place, http, page, sqlite
 //!   └ walk ─ tree ─ packed ─ cursor ─ meta ─ attrs ─ content ─ hash ─ patch
 //!     known ─ moves ─ store ─ manifest ─ blocks ─ remove ─ mounts
 //!      └ crew, context, fault, throttle
@@ -53,6 +53,7 @@ pub mod protocol;
 pub mod remove;
 pub mod same;
 pub mod scan;
+pub mod sqlite;
 pub mod store;
 pub mod structure;
 pub mod throttle;
@@ -65,25 +66,37 @@ const BEAT: Duration = Duration::from_millis(250);
 
 /// Does what one request (JSON) asks for and tells it as JSON lines, the last of which is the answer or the failure.
 /// When nobody reads the lines any more, the work is stopped. Only a page goes on after its last line, while `input` is
-/// open.
+/// open; and the bytes of a copied database follow that line.
 pub fn run(request: &str, input: &mut dyn Read, out: &mut dyn Write) -> ExitCode {
     // Files get the modes of the source, at once.
     rustix::process::umask(rustix::fs::Mode::empty());
     let mut stays = false;
+    let mut copied = None;
     let ended = match serde_json::from_str::<Request>(request) {
         Ok(Request::Several { requests }) => several(&requests, out),
         Ok(Request::Page { port, bytes }) => {
             stays = true;
             Ok(page::open(port, bytes, input).map(|()| Answer::Done))
         }
-        Ok(request) => one(&request, out),
+        Ok(Request::SqliteLoad(request)) => Ok(sqlite::load(&request, input).map(Answer::Sqlite)),
+        Ok(request) => {
+            if let Request::SqliteCopy { scratch, .. } = &request {
+                copied = Some(scratch.clone());
+            }
+            one(&request, out)
+        }
         Err(error) => Ok(Err(Fault::refused(
             "the request cannot be understood",
             error.to_string(),
         ))),
     };
     let told = ended.and_then(|answer| match answer {
-        Ok(answer) => tell(out, &Line::Answer(answer)).map(|()| ExitCode::SUCCESS),
+        Ok(answer) => {
+            stays |= copied.is_some();
+            tell(out, &Line::Answer(answer))
+                .and_then(|()| copied.map_or(Ok(()), |scratch| sqlite::send(&scratch, out)))
+                .map(|()| ExitCode::SUCCESS)
+        }
         Err(Fault { what, because, class }) => {
             tell(out, &Line::Failed { what, because, class }).map(|()| ExitCode::FAILURE)
         }
@@ -198,6 +211,14 @@ pub fn answer(cx: &Context, request: &Request) -> Result<Answer> {
         Request::Tcp { port, timeout_millis } => {
             http::connect(*port, Duration::from_millis(*timeout_millis)).map(|()| Answer::Done)
         }
+        Request::SqliteCopy { dir, path, scratch } => {
+            sqlite::copy(cx, dir, path, scratch).map(Answer::Sqlite)
+        }
+        Request::SqliteCheck { dir, path } => sqlite::check(dir, path).map(Answer::Sqlite),
+        Request::SqliteLoad(_) => Err(Fault::refused(
+            "a database is not loaded here",
+            "it comes through stdin, which no other request shares",
+        )),
         Request::Page { .. } => Err(Fault::refused(
             "a page is not opened here",
             "it stays open, and no other request could follow",
