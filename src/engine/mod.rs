@@ -19,6 +19,7 @@ mod ssh;
 mod twin;
 mod volumes;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,6 +59,9 @@ const LABEL_TWIN: &str = "rehome.twin";
 /// What every request but long ones may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// The running executable, even when it was replaced on disk.
+const RUNNING: &str = "/proc/self/exe";
+
 /// The oldest API that is known to work: Engine 20.10.
 const OLDEST_API: (usize, usize) = (1, 41);
 
@@ -71,6 +75,8 @@ pub struct Engine {
     version: String,
     data_root: String,
     architecture: String,
+    /// What helpers are made of.
+    program: PathBuf,
     /// The helper image, once it was made sure that the engine has it.
     helper_image: Arc<OnceCell<String>>,
 }
@@ -122,8 +128,17 @@ impl Engine {
             version,
             data_root: info.docker_root_dir.unwrap_or_default(),
             architecture: info.architecture.unwrap_or_default(),
+            program: RUNNING.into(),
             helper_image: Arc::default(),
         })
+    }
+
+    /// The same with helpers made of another executable than the running one, which may be no `rehome`.
+    #[must_use]
+    pub fn with_helpers_of(mut self, program: PathBuf) -> Self {
+        self.program = program;
+        self.helper_image = Arc::default();
+        self
     }
 
     /// Where the engine is.
@@ -243,6 +258,7 @@ mod tests {
             version: String::new(),
             data_root: String::new(),
             architecture: String::new(),
+            program: RUNNING.into(),
             helper_image: Arc::default(),
         }
     }
