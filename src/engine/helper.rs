@@ -14,7 +14,7 @@ use bollard::query_parameters::{AttachContainerOptionsBuilder, CreateContainerOp
 use futures_util::StreamExt;
 
 use super::image::PROGRAM;
-use super::{Engine, LABEL_PAGE, LABEL_PROCESS, LABEL_PROJECT, LABEL_RUN, LABEL_SPARE, Published, failed};
+use super::{Engine, LABEL_PAGE, LABEL_PROCESS, LABEL_PROJECT, LABEL_RUN, LABEL_SPARE, LABEL_TWIN, Published, failed};
 use crate::helper::protocol::{Answer, FailClass, Line, Request};
 use crate::model::{ContainerId, Failure, Owner, ProjectName, Result, RunId, VolumeName};
 
@@ -84,6 +84,16 @@ pub enum HelperMount {
         /// Not writable.
         read_only: bool,
     },
+}
+
+impl HelperMount {
+    /// Where it is in the container.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        match self {
+            HelperMount::Volume { target, .. } | HelperMount::Bind { target, .. } => target,
+        }
+    }
 }
 
 /// What network a helper has.
@@ -179,17 +189,22 @@ impl Engine {
     /// The container of a job whose volumes exist.
     pub(super) async fn checked_body(&self, job: &HelperJob) -> Result<ContainerCreateBody> {
         let image = self.helper_image().await?;
-        for mount in &job.mounts {
-            // The engine would make a missing volume, empty, without a word (trap 3).
+        self.volumes_exist(&job.mounts).await?;
+        let request = serde_json::to_string(&job.request)
+            .map_err(|e| Failure::bug("a request cannot be written").because(&e))?;
+        Ok(self.body(job, image, request))
+    }
+
+    /// The engine would make a missing volume, empty, without a word (trap 3).
+    pub(super) async fn volumes_exist(&self, mounts: &[HelperMount]) -> Result<()> {
+        for mount in mounts {
             if let HelperMount::Volume { name, .. } = mount
                 && self.find_volume(name).await?.is_none()
             {
                 return Err(Failure::environment(format!("volume {name} does not exist")));
             }
         }
-        let request = serde_json::to_string(&job.request)
-            .map_err(|e| Failure::bug("a request cannot be written").because(&e))?;
-        Ok(self.body(job, image, request))
+        Ok(())
     }
 
     pub(super) fn body(&self, job: &HelperJob, image: String, request: String) -> ContainerCreateBody {
@@ -337,10 +352,12 @@ impl Engine {
             if labels.contains_key(LABEL_PAGE) || labels.contains_key(LABEL_SPARE) {
                 continue;
             }
-            if let Some(id) = helper.id {
-                self.remove_container(&id).await?;
-                removed += 1;
+            let Some(id) = helper.id else { continue };
+            match labels.contains_key(LABEL_TWIN) {
+                true => self.remove_twin(&id).await?,
+                false => self.remove_container(&id).await?,
             }
+            removed += 1;
         }
         Ok(removed)
     }
@@ -360,13 +377,16 @@ impl Engine {
             ("status", ended),
         ]);
         for helper in self.summaries(filters).await? {
-            let waiting = helper.labels.unwrap_or_default().remove(LABEL_PROCESS);
+            let mut labels = helper.labels.unwrap_or_default();
+            let waiting = labels.remove(LABEL_PROCESS);
             // Somebody else may look at the same time, and needs no lock for that: theirs are not ours to remove.
             if waiting.is_some_and(|pid| Path::new("/proc").join(pid).exists()) {
                 continue;
             }
-            if let Some(id) = helper.id {
-                self.remove_container(&id).await?;
+            let Some(id) = helper.id else { continue };
+            match labels.contains_key(LABEL_TWIN) {
+                true => self.remove_twin(&id).await?,
+                false => self.remove_container(&id).await?,
             }
         }
         Ok(())
@@ -455,7 +475,7 @@ impl Engine {
     }
 }
 
-fn labels(run: &RunId, project: &ProjectName) -> HashMap<String, String> {
+pub(super) fn labels(run: &RunId, project: &ProjectName) -> HashMap<String, String> {
     HashMap::from([
         (LABEL_RUN.to_owned(), run.to_string()),
         (LABEL_PROJECT.to_owned(), project.to_string()),
@@ -487,7 +507,7 @@ pub(super) fn told(what: String, because: String, class: FailClass) -> Failure {
     }
 }
 
-fn api_mount(mount: &HelperMount) -> ApiMount {
+pub(super) fn api_mount(mount: &HelperMount) -> ApiMount {
     match mount {
         HelperMount::Volume {
             name,

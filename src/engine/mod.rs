@@ -15,9 +15,12 @@ mod page;
 mod passwd;
 mod ports;
 mod spare;
+mod sqlite;
 mod ssh;
+mod twin;
 mod volumes;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,13 +34,15 @@ use self::ssh::Tunnel;
 pub use archive::{Archived, Unarchived};
 pub use connect::{EngineHost, HostSource, Wanted as HostWanted, resolve_host};
 pub use containers::{Container, Health, Mount, MountKind, State, same_path};
-pub use exec::{Exec, ExecOutput, Stdin};
+pub use exec::{Conversation, Exec, ExecOutput, Stdin};
 pub use health::{Gate, Meant};
 pub use helper::{HelperJob, HelperMount, Network, Pace};
 pub use image::Image;
 pub use page::Page;
 pub use ports::Published;
 pub use spare::Spare;
+pub use sqlite::SqliteCopy;
+pub use twin::TwinLike;
 pub use volumes::Volume;
 
 /// Containers, volumes and images that Rehome makes carry the run.
@@ -50,9 +55,14 @@ const LABEL_PROCESS: &str = "rehome.process";
 const LABEL_PAGE: &str = "rehome.page";
 /// The label of a spare: the id of the container that it is the twin of.
 const LABEL_SPARE: &str = "rehome.spare";
+/// The label of a throw-away server and of its volume.
+const LABEL_TWIN: &str = "rehome.twin";
 
 /// What every request but long ones may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The running executable, even when it was replaced on disk.
+const RUNNING: &str = "/proc/self/exe";
 
 /// The oldest API that is known to work: Engine 20.10.
 const OLDEST_API: (usize, usize) = (1, 41);
@@ -67,6 +77,8 @@ pub struct Engine {
     version: String,
     data_root: String,
     architecture: String,
+    /// What helpers are made of.
+    program: PathBuf,
     /// The helper image, once it was made sure that the engine has it.
     helper_image: Arc<OnceCell<String>>,
 }
@@ -118,8 +130,17 @@ impl Engine {
             version,
             data_root: info.docker_root_dir.unwrap_or_default(),
             architecture: info.architecture.unwrap_or_default(),
+            program: RUNNING.into(),
             helper_image: Arc::default(),
         })
+    }
+
+    /// The same with helpers made of another executable than the running one, which may be no `rehome`.
+    #[must_use]
+    pub fn with_helpers_of(mut self, program: PathBuf) -> Self {
+        self.program = program;
+        self.helper_image = Arc::default();
+        self
     }
 
     /// Where the engine is.
@@ -239,6 +260,7 @@ mod tests {
             version: String::new(),
             data_root: String::new(),
             architecture: String::new(),
+            program: RUNNING.into(),
             helper_image: Arc::default(),
         }
     }

@@ -232,7 +232,7 @@ fn own_name(inspect: &ContainerInspectResponse) -> String {
     name.trim_start_matches('/').to_owned()
 }
 
-fn body(config: ContainerConfig, id: &str) -> ContainerCreateBody {
+pub(super) fn body(config: ContainerConfig, id: &str) -> ContainerCreateBody {
     ContainerCreateBody {
         // Made of its id, unless somebody gave it one.
         hostname: config.hostname.filter(|name| !id.starts_with(name.as_str())),

@@ -8,7 +8,7 @@
 //! copy ─ structure ─ files ─ file ─ back    one pass: all but content; content, and reading it back
 //! verify, compare ─ diff ─ same
 //! archive, unarchive ─ tar, frames; listed ─ listing    a tree as a stream, and out of it
-//! scan, probe, pg_control, place, http, page
+//! scan, probe, pg_control, place, http, page, sqlite
 //!   └ walk ─ tree ─ packed ─ cursor ─ meta ─ attrs ─ content ─ hash ─ patch
 //!     known ─ moves ─ store ─ manifest ─ blocks ─ remove ─ mounts
 //!      └ crew, context, fault, throttle
@@ -58,6 +58,7 @@ pub mod protocol;
 pub mod remove;
 pub mod same;
 pub mod scan;
+pub mod sqlite;
 pub mod store;
 pub mod structure;
 pub mod tar;
@@ -102,6 +103,7 @@ pub fn run(request: &str, streams: Streams<'_>) -> ExitCode {
     rustix::process::umask(rustix::fs::Mode::empty());
     let Streams { input, out, err } = streams;
     let mut end = End::Told;
+    let mut copied = None;
     let (ended, lines): (_, &mut dyn Write) = match serde_json::from_str::<Request>(request) {
         Ok(Request::Several { requests }) => (several(&requests, out), out),
         Ok(Request::Page { port, bytes }) => {
@@ -134,14 +136,24 @@ pub fn run(request: &str, streams: Streams<'_>) -> ExitCode {
             };
             (one(out, work), out)
         }
-        Ok(request) => (one(out, |cx| answer(cx, &request)), out),
+        Ok(Request::SqliteLoad(request)) => (Ok(sqlite::load(&request, input).map(Answer::Sqlite)), out),
+        Ok(request) => {
+            if let Request::SqliteCopy { scratch, .. } = &request {
+                // Its bytes follow the answer.
+                copied = Some(scratch.clone());
+                end = End::Heard;
+            }
+            (one(out, |cx| answer(cx, &request)), out)
+        }
         Err(error) => {
             let fault = Fault::refused("the request cannot be understood", error.to_string());
             (Ok(Err(fault)), out)
         }
     };
     let told = ended.and_then(|answer| match answer {
-        Ok(answer) => tell(lines, &Line::Answer(answer)).map(|()| ExitCode::SUCCESS),
+        Ok(answer) => tell(lines, &Line::Answer(answer))
+            .and_then(|()| copied.map_or(Ok(()), |scratch| sqlite::send(&scratch, lines)))
+            .map(|()| ExitCode::SUCCESS),
         Err(Fault { what, because, class }) => {
             tell(lines, &Line::Failed { what, because, class }).map(|()| ExitCode::FAILURE)
         }
@@ -286,6 +298,14 @@ pub fn answer(cx: &Context, request: &Request) -> Result<Answer> {
         Request::Tcp { port, timeout_millis } => {
             http::connect(*port, Duration::from_millis(*timeout_millis)).map(|()| Answer::Done)
         }
+        Request::SqliteCopy { dir, path, scratch } => {
+            sqlite::copy(cx, dir, path, scratch).map(Answer::Sqlite)
+        }
+        Request::SqliteCheck { dir, path } => sqlite::check(dir, path).map(Answer::Sqlite),
+        Request::SqliteLoad(_) => Err(Fault::refused(
+            "a database is not loaded here",
+            "it comes through stdin, which no other request shares",
+        )),
         Request::Page { .. } => Err(Fault::refused(
             "a page is not opened here",
             "it stays open, and no other request could follow",

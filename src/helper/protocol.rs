@@ -4,6 +4,7 @@
 //! Paths in requests are paths inside the helper container. Paths of entries are bytes, not text: names on a disk
 //! need not be UTF-8. In JSON they are text with every byte outside of printable ASCII written `\xNN`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -136,6 +137,25 @@ pub enum Request {
         /// The limit for it, in milliseconds.
         timeout_millis: u64,
     },
+    /// Copies an SQLite database by its online backup interface, and checks the copy. Its bytes follow the answer on
+    /// stdout; the helper waits for the end of its stdin after that. -> [`Answer::Sqlite`]
+    SqliteCopy {
+        /// The tree that it is in.
+        dir: PathBuf,
+        /// The file, relative, without `..`.
+        path: PathBuf,
+        /// An empty directory for the copy.
+        scratch: PathBuf,
+    },
+    /// Takes an SQLite database from stdin, checks it, and puts it in its place. -> [`Answer::Sqlite`]
+    SqliteLoad(SqliteLoad),
+    /// Checks an SQLite database that nobody has open. -> [`Answer::Sqlite`]
+    SqliteCheck {
+        /// The tree that it is in.
+        dir: PathBuf,
+        /// The file, relative, without `..`.
+        path: PathBuf,
+    },
     /// Answers every HTTP request on a port with a page. Tells [`Answer::Done`] once it does, and goes on until its stdin
     /// is closed: a request is an argument of the helper, and too short for a page, so that comes through stdin as well.
     Page {
@@ -186,6 +206,21 @@ pub struct VerifyRequest {
     pub full: bool,
     /// Threads; 0 lets the helper choose.
     pub jobs: usize,
+}
+
+/// See [`Request::SqliteLoad`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SqliteLoad {
+    /// The tree that it shall be in.
+    pub dir: PathBuf,
+    /// The file, relative, without `..`; its directory must exist.
+    pub path: PathBuf,
+    /// Whose it shall be, if not root's.
+    pub owner: Option<Owner>,
+    /// Its mode.
+    pub mode: u32,
+    /// The [`SqliteReport::hash`] of its rows, if that is known: another one is not put in place.
+    pub rows: Option<String>,
 }
 
 /// One line on the helper's stdout. The last is `Answer` or `Failed`, and nothing follows it.
@@ -264,6 +299,8 @@ pub enum Answer {
     Compare(CompareReport),
     /// To [`Request::PgControl`].
     PgControl(PgControl),
+    /// To [`Request::SqliteCopy`], [`Request::SqliteLoad`] and [`Request::SqliteCheck`].
+    Sqlite(SqliteReport),
     /// To [`Request::Access`]: one a directory.
     Access {
         /// Whether each may be written.
@@ -507,4 +544,35 @@ pub struct PgControl {
     pub state: String,
     /// The content of `PG_VERSION`.
     pub version: String,
+}
+
+/// What is known of an SQLite database of which every page was looked at.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SqliteReport {
+    /// How long its file is, where that was read.
+    pub bytes: u64,
+    /// The BLAKE3 of its file, in hex, where that was read.
+    pub blake3: String,
+    /// The rows of every table.
+    pub rows: BTreeMap<String, u64>,
+    /// More of it, by name.
+    pub facts: BTreeMap<String, String>,
+    /// Whose the file is that was copied.
+    pub owner: Option<Owner>,
+    /// The mode of the file that was copied.
+    pub mode: u32,
+}
+
+impl SqliteReport {
+    /// One figure for the rows of every table: a request is an argument, and too short for all of them.
+    #[must_use]
+    pub fn hash(rows: &BTreeMap<String, u64>) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for (table, rows) in rows {
+            hasher.update(&(table.len() as u64).to_le_bytes());
+            hasher.update(table.as_bytes());
+            hasher.update(&rows.to_le_bytes());
+        }
+        hasher.finalize().to_hex().to_string()
+    }
 }

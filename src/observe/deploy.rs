@@ -273,7 +273,7 @@ impl Observer<'_> {
             found.push(DatabaseSeen {
                 service: service.name.clone(),
                 kind,
-                user: container.env("POSTGRES_USER").unwrap_or("postgres").to_owned(),
+                user: dump::user(kind, |name| container.env(name)),
                 up: container.state.is_up(),
                 identity,
             });

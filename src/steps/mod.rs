@@ -7,6 +7,7 @@
 mod check;
 mod delta;
 pub mod deploy;
+pub mod dumps;
 mod hook;
 mod keep;
 mod make_homes;

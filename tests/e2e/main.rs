@@ -10,6 +10,7 @@ mod commands;
 mod crash;
 mod deploy;
 mod doctor;
+mod dumps;
 mod example;
 mod failures;
 mod happy;

@@ -1,42 +1,21 @@
 //! Dumps a database before anything changes, into files beside the run's journal; each is read back before it counts.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::datastore::Kind;
-use crate::datastore::dump::{self, Part, Proof};
-use crate::engine::{Container, Stdin};
-use crate::model::{ByteSize, Failure, Result, ServiceName, count};
+use crate::model::{ByteSize, Failure, Kind, Result, count};
 use crate::saga::Step;
 use crate::steps::Cx;
-use crate::steps::stack::of_service;
-
-/// A large database on a slow disk.
-const LIMIT: Duration = Duration::from_secs(12 * 3600);
-/// A server has so many databases at most that Rehome dumps.
-const MOST: usize = 1000;
+use crate::steps::dumps::{Dumping, Part, Server};
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dump {
     /// What is dumped.
     pub what: Dumping,
-}
-
-/// A database server that is dumped.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Dumping {
-    /// Its service.
-    pub service: ServiceName,
-    /// Its kind.
-    pub kind: Kind,
-    /// As whom it is asked.
-    pub user: String,
 }
 
 impl Step for Dump {
@@ -52,25 +31,34 @@ impl Step for Dump {
     }
 
     async fn apply(&self, cx: &Cx, (): &()) -> Result<()> {
-        let container = self.container(cx).await?;
+        let server = Server::find(cx, &self.what).await?;
         let directory = self.directory(cx);
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&directory)
-            .map_err(|e| self.cannot_write(&directory, &e))?;
-        for part in self.parts(cx, &container).await? {
-            self.write(cx, &container, &part).await?;
+            .map_err(|e| cannot_write(&directory, &e))?;
+        for part in server.parts().await.map_err(|f| self.failed(f))? {
+            self.write(cx, &server, &part).await?;
         }
         crate::state::sync_dir(&directory)
     }
 
     async fn verify(&self, cx: &Cx, (): &()) -> Result<Option<String>> {
-        let container = self.container(cx).await?;
-        let parts = self.parts(cx, &container).await?;
+        let server = Server::find(cx, &self.what).await?;
+        let parts = server.parts().await.map_err(|f| self.failed(f))?;
         let mut bytes = 0;
         for part in &parts {
-            bytes += self.whole(cx, &container, part).await?;
+            let path = self.directory(cx).join(&part.file);
+            let unreadable = |e: std::io::Error| {
+                Failure::environment(format!("cannot read the dump {}", path.display())).because(&e)
+            };
+            let file = File::open(&path).map_err(unreadable)?;
+            bytes += file.metadata().map_err(unreadable)?.len();
+            server
+                .prove(part, Box::new(file))
+                .await
+                .map_err(|failure| failure.data("nothing was changed yet"))?;
         }
         Ok(Some(format!(
             "{} in {} written and read back: {}",
@@ -94,49 +82,8 @@ impl Dump {
         cx.run_dir.join(Self::DIRECTORY).join(self.what.service.as_str())
     }
 
-    async fn container(&self, cx: &Cx) -> Result<Container> {
-        let containers = cx.engine.project_containers(&cx.project).await?;
-        let mut up = of_service(&containers, &self.what.service).filter(|c| c.state.is_up());
-        up.next().cloned().ok_or_else(|| {
-            Failure::environment(format!(
-                "service `{}` does not run: it cannot be dumped",
-                self.what.service
-            ))
-        })
-    }
-
-    async fn parts(&self, cx: &Cx, container: &Container) -> Result<Vec<Part>> {
-        match self.what.kind {
-            Kind::Postgres => {
-                let question = dump::databases_question(&self.what.user);
-                let asked = cx
-                    .engine
-                    .exec(&container.id, &question, None, LIMIT, &mut |_| {})
-                    .await?;
-                if asked.code != 0 {
-                    return Err(self.failed("its databases cannot be listed", &asked.stderr));
-                }
-                let names: Vec<&str> = asked.stdout.lines().filter(|line| !line.is_empty()).collect();
-                if names.is_empty() || names.len() > MOST {
-                    return Err(self.failed(&format!("it has {} databases", names.len()), ""));
-                }
-                let mut parts = vec![dump::postgres_globals(&self.what.user)];
-                parts.extend(
-                    names
-                        .into_iter()
-                        .map(|name| dump::postgres_database(&self.what.user, name)),
-                );
-                Ok(parts)
-            }
-            Kind::Redis => Ok(vec![dump::redis()]),
-            other => Err(Failure::bug(format!(
-                "a dump of {other} was planned, and nobody knows how"
-            ))),
-        }
-    }
-
     /// Under another name until it is whole.
-    async fn write(&self, cx: &Cx, container: &Container, part: &Part) -> Result<()> {
+    async fn write(&self, cx: &Cx, server: &Server<'_>, part: &Part) -> Result<()> {
         let path = self.directory(cx).join(&part.file);
         let partial = self.directory(cx).join(format!("{}.partial", part.file));
         let mut file = File::options()
@@ -145,86 +92,28 @@ impl Dump {
             .write(true)
             .mode(0o600)
             .open(&partial)
-            .map_err(|e| self.cannot_write(&partial, &e))?;
-        let streaming = cx
-            .engine
-            .exec_to(&container.id, &part.write, Stdin::Empty, LIMIT, &mut file);
-        let ended = tokio::select! {
-            biased;
-            () = cx.interrupt.raised() => Err(Failure::interrupted("interrupted")),
-            ended = streaming => ended,
-        }?;
-        if ended.code != 0 {
-            return Err(self.failed(
-                &format!("`{}` ended with {}", part.write[0], ended.code),
-                &ended.stderr,
-            ));
-        }
-        file.sync_all().map_err(|e| self.cannot_write(&partial, &e))?;
-        std::fs::rename(&partial, &path).map_err(|e| self.cannot_write(&path, &e))
+            .map_err(|e| cannot_write(&partial, &e))?;
+        server.dump(part, &mut file).await.map_err(|f| self.failed(f))?;
+        file.sync_all().map_err(|e| cannot_write(&partial, &e))?;
+        std::fs::rename(&partial, &path).map_err(|e| cannot_write(&path, &e))
     }
 
-    /// Whether a file is whole; its size.
-    async fn whole(&self, cx: &Cx, container: &Container, part: &Part) -> Result<u64> {
-        let path = self.directory(cx).join(&part.file);
-        let unreadable = |e: std::io::Error| {
-            Failure::environment(format!("cannot read the dump {}", path.display())).because(&e)
-        };
-        let mut file = File::open(&path).map_err(unreadable)?;
-        let size = file.metadata().map_err(unreadable)?.len();
-        let broken = |why: String| {
-            Failure::environment(format!("the dump {} is not whole", path.display()))
-                .cause(why)
-                .data("nothing was changed yet")
-        };
-        if size == 0 {
-            return Err(broken("it is empty".to_owned()));
+    fn failed(&self, failure: Failure) -> Failure {
+        if failure.kind == Kind::Interrupted {
+            return failure;
         }
-        match &part.proof {
-            Proof::BeginsWith(bytes) => {
-                let mut start = vec![0; bytes.len()];
-                file.read_exact(&mut start).map_err(unreadable)?;
-                if start != *bytes {
-                    return Err(broken("it does not begin as it should".to_owned()));
-                }
-            }
-            Proof::EndsWith(words) => {
-                const TAIL: u64 = 4096;
-                file.seek(SeekFrom::Start(size.saturating_sub(TAIL)))
-                    .map_err(unreadable)?;
-                let mut tail = Vec::new();
-                file.take(TAIL).read_to_end(&mut tail).map_err(unreadable)?;
-                if !String::from_utf8_lossy(&tail).contains(words) {
-                    return Err(broken(format!("it does not end with `{words}`")));
-                }
-            }
-            Proof::ReadBy(command) => {
-                let nowhere = &mut std::io::sink();
-                let ended = cx
-                    .engine
-                    .exec_to(&container.id, command, Stdin::File(file), LIMIT, nowhere)
-                    .await?;
-                if ended.code != 0 {
-                    return Err(broken(ended.stderr.trim().to_owned()));
-                }
-            }
-        }
-        Ok(size)
-    }
-
-    fn failed(&self, what: &str, said: &str) -> Failure {
-        Failure::environment(format!(
-            "no dump of {} in service `{}`: {what}",
-            self.what.kind, self.what.service
-        ))
-        .cause(said.trim())
-        .data("nothing was changed yet")
-        .hint("to deploy without one: --no-backup")
-    }
-
-    fn cannot_write(&self, path: &Path, error: &std::io::Error) -> Failure {
-        Failure::environment(format!("cannot write {}", path.display()))
-            .because(error)
+        failure
+            .inside(format!(
+                "no dump of {} in service `{}`",
+                self.what.kind, self.what.service
+            ))
             .data("nothing was changed yet")
+            .hint("to deploy without one: --no-backup")
     }
+}
+
+fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::environment(format!("cannot write {}", path.display()))
+        .because(error)
+        .data("nothing was changed yet")
 }

@@ -12,7 +12,8 @@ mod swap;
 mod tidy;
 
 pub use compose_file::ComposeFile;
-pub use dump::{Dump, Dumping};
+pub use dump::Dump;
+pub use super::dumps::Dumping;
 pub use images::{Images, Source};
 pub use outgoing::{Changing, Outgoing};
 pub use roll::Roll;
