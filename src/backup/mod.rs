@@ -11,5 +11,7 @@
 //! retention  which of them stay
 //! ```
 
+pub mod catalogue;
 pub mod format;
+pub mod retention;
 pub mod store;
