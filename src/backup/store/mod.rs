@@ -1,11 +1,15 @@
 //! Where backups are kept. A file appears only when it is complete, and whoever reads gets all of it or an error.
 
+mod open;
+
 use std::io::{Read, Write};
 
 use jiff::Timestamp;
 
 use super::format::StorePath;
 use crate::model::Result;
+
+pub use open::open;
 
 /// A place for backups.
 ///
