@@ -109,10 +109,16 @@ pub fn file_name(text: &str) -> String {
     text.bytes().map(named).collect()
 }
 
+/// The time in the name of a backup, in UTC.
+const TIMED: &str = "%Y%m%dT%H%M%SZ";
+
 /// Names a backup: when it began, and the run that made it. In order of time as text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct BackupId(String);
+pub struct BackupId {
+    text: String,
+    began: Timestamp,
+}
 
 /// A text that is no [`BackupId`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -123,13 +129,29 @@ impl BackupId {
     /// The name of a backup that begins now, made by this run.
     #[must_use]
     pub fn at(began: Timestamp, run: &crate::model::RunId) -> Self {
-        Self(format!("{}-{run}", began.strftime("%Y%m%dT%H%M%SZ")))
+        Self {
+            text: format!("{}-{run}", began.strftime(TIMED)),
+            // As the name has it.
+            began: Timestamp::from_second(began.as_second()).unwrap_or(began),
+        }
+    }
+
+    /// When it began, to the second.
+    #[must_use]
+    pub fn began(&self) -> Timestamp {
+        self.began
+    }
+
+    /// The run that made it, as text.
+    #[must_use]
+    pub fn run(&self) -> &str {
+        self.text.split_once('-').map_or("", |(_, run)| run)
     }
 
     /// As text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// Where it lies in a place.
@@ -144,7 +166,7 @@ impl BackupId {
 
 impl fmt::Display for BackupId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
+        f.pad(&self.text)
     }
 }
 
@@ -160,9 +182,14 @@ impl FromStr for BackupId {
             && digits(&time[9..15], 6)
             && time.ends_with('Z');
         let named = !run.is_empty() && run.len() <= 40 && run.bytes().all(|b| b.is_ascii_alphanumeric());
-        match timed && named {
-            true => Ok(Self(text.to_owned())),
-            false => Err(ParseBackupIdError(text.to_owned())),
+        let began =
+            jiff::civil::DateTime::strptime(TIMED, time).and_then(|at| at.to_zoned(jiff::tz::TimeZone::UTC));
+        match began {
+            Ok(began) if timed && named => Ok(Self {
+                text: text.to_owned(),
+                began: began.timestamp(),
+            }),
+            _ => Err(ParseBackupIdError(text.to_owned())),
         }
     }
 }
@@ -176,7 +203,7 @@ impl TryFrom<String> for BackupId {
 
 impl From<BackupId> for String {
     fn from(id: BackupId) -> Self {
-        id.0
+        id.text
     }
 }
 
@@ -412,11 +439,13 @@ mod tests {
         let id = BackupId::at(at, &run);
         assert_eq!(id.as_str(), format!("20261122T020000Z-{run}"));
         assert_eq!(id.as_str().parse::<BackupId>().unwrap(), id);
+        assert_eq!((id.began(), id.run()), (at, run.as_str()));
         for bad in [
             "",
             "20261122T020000Z",
             "20261122T020000Z-",
             "2026-11-22",
+            "20261132T020000Z-a",
             "20261122T020000Z-a/b",
         ] {
             assert!(bad.parse::<BackupId>().is_err(), "{bad}");

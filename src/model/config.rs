@@ -8,6 +8,7 @@ mod deploy;
 mod hook;
 mod lines;
 mod notify;
+mod place;
 mod read;
 mod scalar;
 mod subdir;
@@ -23,14 +24,13 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::model::{Owner, VolumeKey};
 
-pub use backup::{
-    Backup, COMPRESSION, Consistency, Encrypt, Keep, ParsePlaceError, Place, schedule as check_schedule,
-};
+pub use backup::{Backup, COMPRESSION, Consistency, Encrypt, Keep, schedule as check_schedule};
 pub use check::{Check, Question};
 pub use deploy::{Deploy, Git, Strategy};
 pub use hook::{Hook, Hooks, How, OnFailure};
 pub use lines::line_of;
 pub use notify::{Format, Moment, Notify, host};
+pub use place::{ParsePlaceError, Place};
 pub use read::{ConfigError, parse};
 pub use subdir::{ParseSubdirError, Subdir, absolute_dir, default_subdir, meeting};
 pub use variant::{Variant, When};

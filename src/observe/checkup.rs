@@ -12,7 +12,7 @@ use crate::engine::Mount;
 use crate::helper::mounts;
 use crate::helper::protocol::{Probe, Scan};
 use crate::model::{Home, ProjectName, RunId, ServiceName, VolumeKey, VolumeName};
-use crate::state::Measured;
+use crate::state::{BackupLine, Measured};
 
 /// What was seen, or why it could not be looked at.
 pub type Looked<T> = std::result::Result<T, String>;
@@ -63,6 +63,12 @@ pub struct Known {
     pub unfinished: Option<RunId>,
     /// What the volumes held when they were measured, the oldest first.
     pub sizes: Vec<Measured>,
+    /// What happened to backups lately, the oldest first.
+    pub backups: Vec<BackupLine>,
+    /// Whether the configuration says where backups are kept.
+    pub backups_wanted: bool,
+    /// When it says that they are made.
+    pub backup_schedule: Option<String>,
     /// Now.
     pub now: Timestamp,
     /// Where the machine's own files are, if not at `/`.

@@ -11,6 +11,9 @@ use crate::observe::{Known, OverrideState, boot};
 use crate::plan::doctor::{Diagnosis, Severity, diagnose, diagnose_machine};
 use crate::saga::recovery::unfinished;
 
+/// So many of the last backups are looked at.
+const BACKUPS: usize = 1000;
+
 /// Looks at everything, changes nothing, and says what is at risk. After a boot without its volume the engine does not
 /// answer; then the machine is looked at by itself.
 ///
@@ -44,6 +47,9 @@ pub(super) async fn project(app: &App, sysroot: Option<&Path>) -> Result<Diagnos
         staying: app.project.volumes.keys().filter(stays).cloned().collect(),
         unfinished: unfinished(&app.state)?.map(|run| run.dir.id().clone()),
         sizes: app.state.sizes(super::size::LOOKED_AT)?.lines,
+        backups: app.state.backups(BACKUPS)?.lines,
+        backups_wanted: !settings.backup.to.is_empty(),
+        backup_schedule: settings.backup.schedule.clone(),
         now: jiff::Timestamp::now(),
         sysroot: sysroot.map(Path::to_owned),
         written: written(app),

@@ -1,9 +1,10 @@
-//! Tells addresses of deployments: at the start, when it is done, when it is not. Nothing that goes wrong here is more than
+//! Tells addresses of deployments and backups: at the start, when it is done, when it is not. Nothing that goes wrong here is more than
 //! a warning, and nothing here is waited for longer than [`LIMIT`]. An address is a secret and never shown.
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use serde::Serialize;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
@@ -11,14 +12,26 @@ use super::App;
 use crate::event::Outcome;
 use crate::http;
 use crate::model::config::{Format, Moment, Notify, host};
-use crate::model::{Failure, ProjectName, RunId, Secret, Span, count};
+use crate::model::{ByteSize, Failure, ProjectName, RunId, Secret, Span, count};
 
 /// How long an address may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
+/// What a run is, for those who are told of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum About {
+    /// A deployment.
+    Deployment,
+    /// A backup.
+    Backup,
+}
+
 /// What is told.
 #[derive(Debug, Clone)]
 pub(super) struct News {
+    /// Of what.
+    pub about: About,
     /// When.
     pub moment: Moment,
     /// Of which project.
@@ -33,6 +46,8 @@ pub(super) struct News {
     pub commit: Option<String>,
     /// How long it took, if it ended.
     pub took: Option<Duration>,
+    /// How large it is.
+    pub bytes: Option<u64>,
     /// Why it is not done.
     pub failure: Option<Failure>,
 }
@@ -67,9 +82,13 @@ impl Telling {
 
 /// Begins to tell everybody who wants to know; nobody waits for it here.
 pub(super) fn tell(app: &App, news: &News) -> Telling {
-    let wanted = app.settings.notify.iter().filter(|n| n.on.contains(&news.moment));
+    tell_to(app, &app.settings.notify, news)
+}
+
+/// The same for these addresses.
+pub(super) fn tell_to<'a>(app: &App, to: impl IntoIterator<Item = &'a Notify>, news: &News) -> Telling {
     let mut under_way = Vec::new();
-    for notify in wanted {
+    for notify in to.into_iter().filter(|n| n.on.contains(&news.moment)) {
         match address(app, notify) {
             Ok(url) => {
                 let message = message(notify, url, news);
@@ -121,10 +140,18 @@ fn message(notify: &Notify, url: Secret, news: &News) -> Message {
             (url, json!({ "text": text(news) }).to_string())
         }
         Format::Ntfy => {
-            let (title, priority, tag) = match news.moment {
-                Moment::Start => ("deployment began", "low", "hourglass"),
-                Moment::Success => ("deployed", "default", "white_check_mark"),
-                Moment::Failure => ("deployment failed", "high", "rotating_light"),
+            let (priority, tag) = match news.moment {
+                Moment::Start => ("low", "hourglass"),
+                Moment::Success => ("default", "white_check_mark"),
+                Moment::Failure => ("high", "rotating_light"),
+            };
+            let title = match (news.about, news.moment) {
+                (About::Deployment, Moment::Start) => "deployment began",
+                (About::Deployment, Moment::Success) => "deployed",
+                (About::Deployment, Moment::Failure) => "deployment failed",
+                (About::Backup, Moment::Start) => "backup began",
+                (About::Backup, Moment::Success) => "backed up",
+                (About::Backup, Moment::Failure) => "backup failed",
             };
             headers.push(("Title", format!("{}: {title}", news.project)));
             headers.push(("Priority", priority.to_owned()));
@@ -160,6 +187,7 @@ fn below(url: &Secret, end: &str) -> Secret {
 fn object(news: &News) -> serde_json::Value {
     json!({
         "event": news.moment,
+        "of": news.about,
         "project": news.project,
         "run": news.run,
         "title": news.title,
@@ -167,6 +195,7 @@ fn object(news: &News) -> serde_json::Value {
         "commit": news.commit,
         "host": machine(),
         "duration_seconds": news.took.map(|took| took.as_secs()),
+        "bytes": news.bytes,
         "failure": news.failure.as_ref().map(said),
     })
 }
@@ -195,7 +224,11 @@ fn text(news: &News) -> String {
         .took
         .map(|took| format!(", {}", Span(took)))
         .unwrap_or_default();
-    let mut text = format!("{what} (run {run} on {}{took})", machine());
+    let size = news
+        .bytes
+        .map(|bytes| format!(", {}", ByteSize(bytes)))
+        .unwrap_or_default();
+    let mut text = format!("{what} (run {run} on {}{took}{size})", machine());
     if let Some(failure) = &news.failure {
         text += &format!("\n{}", said(failure));
     }
@@ -225,6 +258,7 @@ mod tests {
         let ended = moment != Moment::Start;
         let failed = moment == Moment::Failure;
         News {
+            about: About::Deployment,
             moment,
             project: ProjectName::new("kms").unwrap(),
             run: RunId::new("7k2f00000000").unwrap(),
@@ -236,6 +270,7 @@ mod tests {
             },
             commit: Some("v2".to_owned()),
             took: ended.then_some(Duration::from_secs(61)),
+            bytes: None,
             failure: failed.then(|| Failure::environment("the check failed").cause("it answered 500")),
         }
     }
@@ -292,6 +327,26 @@ mod tests {
                 .unwrap()
                 .starts_with("kms: deploy v2 began"),
             "{slack}"
+        );
+    }
+
+    #[test]
+    fn a_backup_is_told_as_one() {
+        let news = News {
+            about: About::Backup,
+            title: "backup".to_owned(),
+            bytes: Some(1_200_000),
+            ..news(Moment::Success)
+        };
+        let told = object(&news);
+        assert_eq!(
+            (&told["of"], &told["bytes"]),
+            (&json!("backup"), &json!(1_200_000))
+        );
+        let text = text(&news);
+        assert!(
+            text.starts_with("kms: backup is done (run ") && text.contains("1.2 MB)"),
+            "{text}"
         );
     }
 

@@ -6,11 +6,13 @@
 //! projects/<project>/lock           who works on the project right now
 //!                    history.jsonl  one line a finished run
 //!                    sizes.jsonl    one line a measurement of the volumes
+//!                    backups.jsonl  one line a backup that ended, or was verified
 //!                    runs/<run>/    journal, report.json, hooks.log
 //! ```
 //!
 //! What is in a journal is not known here, only how a line gets to the disk and stays there.
 
+mod backups;
 mod dir;
 mod durable;
 mod history;
@@ -20,6 +22,7 @@ mod runs;
 mod sizes;
 mod store;
 
+pub use backups::BackupLine;
 pub use dir::{HostDir, ProjectDir, ProjectKey, StateDir};
 pub use durable::{replace_durably, sync_dir, write_durably};
 pub use history::{HistoryLine, HistoryRead};

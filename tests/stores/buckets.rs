@@ -3,7 +3,8 @@
 use std::io::Write as _;
 
 use rehome::backup::store::s3::Limits;
-use rehome::backup::store::{Place, Store, open};
+use rehome::backup::store::{Store, open};
+use rehome::model::config::Place;
 
 use crate::support::{Bucket, get, in_a_process, listed, noise, path, put, runtime, server, sha256};
 

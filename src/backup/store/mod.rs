@@ -1,7 +1,7 @@
 //! Where backups are kept. A file appears only when it is complete, and whoever reads gets all of it or an error.
 
 mod dir;
-mod place;
+mod open;
 pub mod s3;
 
 use std::io::{Read, Write};
@@ -12,7 +12,7 @@ use super::format::StorePath;
 use crate::model::Result;
 
 pub use dir::DirStore;
-pub use place::{Place, open};
+pub use open::open;
 
 /// A place for backups.
 ///

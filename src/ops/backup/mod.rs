@@ -1,5 +1,12 @@
 //! Backups: made, listed, verified, restored, pruned, scheduled.
 
+mod list;
+mod pin;
+pub mod places;
+mod prune;
+#[expect(dead_code, reason = "create and verify call it, and are not there yet")]
+pub(in crate::ops) mod tell;
+
 use std::path::PathBuf;
 
 pub use crate::backup::format::BackupId;
@@ -7,6 +14,10 @@ use crate::model::config::{Consistency, Place};
 use crate::model::{Failure, Result};
 
 use super::App;
+
+pub use list::{Copied, ListReport, Listed, Part, PlaceFailure, Saved, list};
+pub use pin::pin;
+pub use prune::{Decision, PlaceDecisions, PlannedPrune, PruneReport, plan_prune};
 
 /// What `rehome backup create` is asked for.
 #[derive(Debug, Clone, Default)]

@@ -9,7 +9,7 @@ use crate::event::Outcome;
 use crate::model::config::Moment;
 use crate::model::{Failure, RunId};
 use crate::ops::App;
-use crate::ops::notify::{News, Telling, tell};
+use crate::ops::notify::{About, News, Telling, tell};
 use crate::plan::deploy::DeployFacts;
 use crate::saga::State;
 use crate::steps::Cx;
@@ -59,6 +59,7 @@ pub(super) async fn ended(
 
 fn news(facts: &DeployFacts, run: &RunId, moment: Moment) -> News {
     News {
+        about: About::Deployment,
         moment,
         project: facts.project.clone(),
         run: run.clone(),
@@ -66,6 +67,7 @@ fn news(facts: &DeployFacts, run: &RunId, moment: Moment) -> News {
         outcome: None,
         commit: facts.commit.clone(),
         took: None,
+        bytes: None,
         failure: None,
     }
 }

@@ -3,6 +3,7 @@
 //! A new check is a function in the file of its theme and a line in [`CHECKS`]. What it needs to know that nobody has
 //! looked at yet is added to `observe::Checkup`.
 
+mod backups;
 mod boot;
 mod compose;
 mod containers;
@@ -182,7 +183,10 @@ const CHECKS: &[Check] = &[
     safety::namesakes,
     safety::old_homes,
     safety::old_versions,
-    safety::no_backup,
+    backups::none,
+    backups::failed,
+    backups::old,
+    backups::unverified,
 ];
 
 /// Those of the machine alone.

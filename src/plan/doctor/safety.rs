@@ -381,23 +381,3 @@ pub(super) fn old_versions(seen: &Checkup) -> Vec<Finding> {
     }
     found
 }
-
-/// Until there are backups of Rehome's own, it knows of none.
-pub(super) fn no_backup(seen: &Checkup) -> Vec<Finding> {
-    if seen
-        .world
-        .volumes
-        .iter()
-        .all(|v| v.scan.is_none() || v.is_empty())
-    {
-        return Vec::new();
-    }
-    vec![
-        Finding::note(
-            "no-backup",
-            About::Project,
-            "Rehome knows of no backup of this project",
-        )
-        .seen("a block volume outlives the server, and not a mistaken DELETE"),
-    ]
-}

@@ -17,6 +17,7 @@ use rehome::plan::doctor::{Finding, Severity, diagnose};
 
 use crate::support::*;
 
+mod backups;
 mod boot;
 mod compose;
 mod databases;
@@ -119,6 +120,9 @@ fn clean() -> Checkup {
             staying: [].into(),
             unfinished: None,
             sizes: Vec::new(),
+            backups: Vec::new(),
+            backups_wanted: false,
+            backup_schedule: None,
             now: "2001-02-03T00:00:00Z".parse().unwrap(),
             sysroot: None,
             written: Some(OverrideState {
