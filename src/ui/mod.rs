@@ -26,7 +26,7 @@ pub use confirm::confirm;
 pub use failure::render;
 pub use paint::{Paint, clean};
 pub use table::Table;
-pub use words::fill;
+pub use words::{fill, fill_notes};
 
 /// How a run is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
