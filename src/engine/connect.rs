@@ -233,8 +233,9 @@ mod tests {
         let contexts = home.path().join("contexts");
         let meta = contexts.join("meta").join(id);
         std::fs::create_dir_all(&meta).unwrap();
-        let text =
-            format!(r#"{{"Name":"staging","Endpoints":{{"docker":{{"Host":"{host}","SkipTLSVerify":false}}}}}}"#);
+        let text = format!(
+            r#"{{"Name":"staging","Endpoints":{{"docker":{{"Host":"{host}","SkipTLSVerify":false}}}}}}"#
+        );
         std::fs::write(meta.join("meta.json"), text).unwrap();
         (home, contexts.join("tls").join(id).join("docker"))
     }

@@ -19,6 +19,7 @@ mod ledger;
 mod maintenance;
 mod own_engine;
 mod passes;
+mod planted;
 mod readme;
 mod refusals;
 mod remote;
