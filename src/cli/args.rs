@@ -262,6 +262,7 @@ impl Command {
             Self::Deploy(args) => !args.dry_run,
             Self::Resume(args) | Self::Rollback(args) => !args.dry_run,
             Self::Restart(args) => !args.dry_run,
+            Self::Mount(args) => !args.dry_run,
             _ => false,
         }
     }

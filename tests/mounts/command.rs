@@ -26,6 +26,9 @@ fn an_empty_volume_is_mounted_and_safe_and_the_second_run_changes_nothing() {
 #[test]
 fn a_program_is_told_how_far_it_is_now_and_then_and_in_the_end_what_was_done() {
     let server = Server::new();
+    // What would be done is one document, and nothing besides.
+    let plan: serde_json::Value = serde_json::from_str(&server.mounts(&["--dry-run", "--json"])).unwrap();
+    assert_eq!(plan["actions"][0]["title"], "make a file system", "{plan}");
     let said = server.mounts(&["--json"]);
     let lines = said.lines().filter(|line| line.starts_with('{'));
     let events: Vec<serde_json::Value> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -170,13 +170,16 @@ pub(super) fn outdated_override(seen: &Checkup) -> Vec<Finding> {
     }
     for key in &written.gone {
         found.push(
-            Finding::warning(
+            // Rehome never forgets a home by itself: other files may have the volume.
+            Finding::note(
                 "override-outdated",
                 About::Volume(key.clone()),
-                format!("the override has volume `{key}`, and the project has it no more"),
+                format!("the override has volume `{key}`, and the project's own files have it no more"),
             )
-            .seen(format!("{path} was written for it"))
-            .mend("rehome override --write"),
+            .seen("it does no harm: should the volume come back, it is where its data is")
+            .mend(format!(
+                "remove `{key}` from {path}, if the volume does not come back"
+            )),
         );
     }
     if written.edited {
