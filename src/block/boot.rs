@@ -191,7 +191,8 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// The call of Compose. It starts what is there: nothing is made anew, built or pulled, so a boot deploys no change.
+    /// The call of Compose. It starts the containers that are there and makes none, so a boot deploys no change: not even
+    /// after a move, when these files may be those from before it and what they make would be on the old homes.
     fn command(&self) -> Result<String> {
         let mut words = Vec::new();
         if let Some(engine) = &self.engine {
@@ -214,10 +215,7 @@ impl Stack {
         for profile in &self.profiles {
             option("--profile", profile.as_ref());
         }
-        for flag in ["up", "--detach", "--no-recreate", "--no-build"] {
-            words.push(flag.into());
-        }
-        words.extend(["--pull".into(), "never".into()]);
+        words.push("start".into());
         words.extend(self.services.iter().map(|service| service.as_str().into()));
         let words: Result<Vec<_>> = words.iter().map(|word| exec_word(word)).collect();
         Ok(words?.join(" "))

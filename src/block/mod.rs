@@ -17,6 +17,7 @@ pub mod intent;
 pub mod mounted;
 pub mod opened;
 pub mod partition;
+pub mod patience;
 pub mod present;
 pub mod probe;
 pub mod provider;

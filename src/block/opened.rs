@@ -13,6 +13,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::io::Errno;
 
 use super::device::{Device, Identity, Number};
+use super::patience::until_free;
 use super::sysfs;
 use super::sysroot::Sysroot;
 use super::tool::Tool;
@@ -411,15 +412,7 @@ fn following(first: Option<u64>, links: &[(Option<u64>, Option<u64>)]) -> BTreeS
 
 /// As [`writers`], of those that do not let go for some time.
 pub(super) async fn lasting_writers(number: Number) -> Vec<String> {
-    let began = Instant::now();
-    loop {
-        let found = writers(number);
-        if found.is_empty() || began.elapsed() > WRITERS_PATIENCE {
-            return found;
-        }
-        // There is no way to be told; the other program must let go by itself.
-        tokio::time::sleep(LOCK_PAUSE).await;
-    }
+    until_free(WRITERS_PATIENCE, || writers(number), |found| !found.is_empty()).await
 }
 
 /// Programs that have a device open for writing: a copy that is under way and has written zeroes so far, a virtual machine.

@@ -283,6 +283,7 @@ impl Command {
                 BackupCommand::Verify(_) => true,
                 _ => false,
             },
+            Self::Mount(args) => !args.dry_run,
             _ => false,
         }
     }

@@ -129,14 +129,15 @@ async fn run(cli: Cli, command: String) -> u8 {
         (false, 0) => ui::Verbosity::Normal,
         (false, _) => ui::Verbosity::Verbose,
     };
-    let events = ui::display(ui::Mode::detect(global.json), color, verbosity);
+    let tells_events = cli.command.tells_events();
+    let events = ui::display(ui::Mode::detect(global.json, tells_events), color, verbosity);
     if global.verbose > 1 {
         ui::diagnostics();
     }
     let interrupt = Interrupt::new();
     listen(&interrupt, Arc::clone(&events), cli.command.when_interrupted());
     let cx = Cx {
-        tells_events: cli.command.tells_events(),
+        tells_events,
         events,
         color,
         global,

@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Failure, ProjectName, Result};
+use crate::model::{Failure, ProjectName, Result, shell_path};
 
 use super::dotenv::Dotenv;
 
@@ -314,15 +314,45 @@ fn upwards(
             });
         }
     }
-    Err(Failure::environment(format!(
+    let failure = Failure::environment(format!(
         "no Compose file in {} or in a directory above it",
         start.display()
     ))
     .cause(format!(
         "looked for {} and for COMPOSE_FILE in .env",
         DEFAULT_FILES.join(", ")
-    ))
-    .hint("run rehome in the project's directory, or name the files with -f"))
+    ));
+    let others = files_by_other_names(start);
+    Err(match others.first() {
+        None => failure.hint("run rehome in the project's directory, or name the files with -f"),
+        Some(first) => failure
+            .cause(format!(
+                "in it is {}, which Compose does not look for",
+                others.join(", ")
+            ))
+            .hint(format!(
+                "write COMPOSE_FILE={first} into .env, for `docker compose` and Rehome alike, or name it each time: -f {}",
+                shell_path(Path::new(first))
+            )),
+    })
+}
+
+/// Files of a directory that are Compose files by their names, and that Compose does not look for: of a server mostly,
+/// as `docker-compose.prod.yml`.
+fn files_by_other_names(directory: &Path) -> Vec<String> {
+    /// More are not told.
+    const TOLD: usize = 5;
+    let is_one = |name: &String| {
+        (name.starts_with("docker-compose") || name.starts_with("compose."))
+            && (name.ends_with(".yml") || name.ends_with(".yaml"))
+    };
+    // One that cannot be read has none that could be named.
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter(is_one).collect();
+    names.sort();
+    names.truncate(TOLD);
+    names
 }
 
 /// `--env-file`, else `COMPOSE_ENV_FILES`; `COMPOSE_DISABLE_ENV_FILE` is an empty file.

@@ -33,6 +33,12 @@ impl EngineHost {
     pub fn is_local(&self) -> bool {
         self.url.starts_with("unix://")
     }
+
+    /// Whether the engine is reached by logging in at another machine.
+    #[must_use]
+    pub fn is_ssh(&self) -> bool {
+        self.url.starts_with("ssh://")
+    }
 }
 
 /// Who named the engine.
@@ -102,7 +108,7 @@ pub fn resolve_host(wanted: &Wanted) -> Result<EngineHost> {
         HostSource::Context(_) => host.url.starts_with("https://"),
         _ => host.url.starts_with("https://") || set("DOCKER_TLS_VERIFY") || set("DOCKER_TLS"),
     };
-    match tls && !host.is_local() && !host.url.starts_with("ssh://") {
+    match tls && !host.is_local() && !host.is_ssh() {
         true => Err(no_tls(&host)),
         false => Ok(host),
     }
@@ -219,6 +225,21 @@ mod tests {
             .collect()
     }
 
+    /// A directory of the docker client with a context `staging`, and where that would have its certificates.
+    fn staging(host: &str) -> (tempfile::TempDir, PathBuf) {
+        let home = tempfile::tempdir().unwrap();
+        // `printf staging | sha256sum`
+        let id = "e919a75364398a449f860aeadddc57fa0502145a4e63959ddb33c417a48dc0da";
+        let contexts = home.path().join("contexts");
+        let meta = contexts.join("meta").join(id);
+        std::fs::create_dir_all(&meta).unwrap();
+        let text = format!(
+            r#"{{"Name":"staging","Endpoints":{{"docker":{{"Host":"{host}","SkipTLSVerify":false}}}}}}"#
+        );
+        std::fs::write(meta.join("meta.json"), text).unwrap();
+        (home, contexts.join("tls").join(id).join("docker"))
+    }
+
     #[test]
     fn the_flag_goes_before_the_environment_and_that_before_the_default() {
         let both = Wanted {
@@ -234,16 +255,7 @@ mod tests {
 
     #[test]
     fn a_context_is_found_by_the_hash_of_its_name() {
-        let home = tempfile::tempdir().unwrap();
-        // `printf staging | sha256sum`
-        let id = "e919a75364398a449f860aeadddc57fa0502145a4e63959ddb33c417a48dc0da";
-        let meta = home.path().join("contexts/meta").join(id);
-        std::fs::create_dir_all(&meta).unwrap();
-        std::fs::write(
-            meta.join("meta.json"),
-            r#"{"Name":"staging","Endpoints":{"docker":{"Host":"ssh://deploy@staging","SkipTLSVerify":false}}}"#,
-        )
-        .unwrap();
+        let (home, _) = staging("ssh://deploy@staging");
         std::fs::write(
             home.path().join("config.json"),
             r#"{"currentContext":"staging","auths":{}}"#,
@@ -281,20 +293,14 @@ mod tests {
         assert!(asks("ssh://db1", "DOCKER_TLS_VERIFY").is_ok());
         assert!(asks("unix:///run/docker.sock", "DOCKER_TLS_VERIFY").is_ok());
 
-        let home = tempfile::tempdir().unwrap();
-        // `printf staging | sha256sum`
-        let id = "e919a75364398a449f860aeadddc57fa0502145a4e63959ddb33c417a48dc0da";
-        let contexts = home.path().join("contexts");
-        std::fs::create_dir_all(contexts.join("meta").join(id)).unwrap();
-        let meta = r#"{"Name":"staging","Endpoints":{"docker":{"Host":"tcp://db1:2376"}}}"#;
-        std::fs::write(contexts.join("meta").join(id).join("meta.json"), meta).unwrap();
+        let (home, tls) = staging("tcp://db1:2376");
         let wanted = Wanted {
             context: Some("staging".into()),
             env: env(&[("DOCKER_CONFIG", home.path().to_str().unwrap())]),
             ..Wanted::default()
         };
         assert!(resolve_host(&wanted).is_ok());
-        std::fs::create_dir_all(contexts.join("tls").join(id).join("docker")).unwrap();
+        std::fs::create_dir_all(tls).unwrap();
         assert!(
             resolve_host(&wanted)
                 .unwrap_err()

@@ -72,8 +72,10 @@ const OLDEST_API: (usize, usize) = (1, 41);
 pub struct Engine {
     docker: Docker,
     host: EngineHost,
-    /// The way to an engine on another machine; everything goes through it.
-    tunnel: Option<Arc<Tunnel>>,
+    /// Where it is reached on this machine.
+    address: String,
+    /// The way to an engine on another machine; everything goes through it, and it lasts as long as this is held.
+    _tunnel: Option<Arc<Tunnel>>,
     version: String,
     data_root: String,
     architecture: String,
@@ -89,7 +91,7 @@ impl Engine {
     /// # Errors
     /// When no engine answers, or one that is too old.
     pub async fn connect(host: EngineHost) -> Result<Self> {
-        let tunnel = match host.url.starts_with("ssh://") {
+        let tunnel = match host.is_ssh() {
             true => Some(Arc::new(Tunnel::open(&host.url).await?)),
             false => None,
         };
@@ -126,7 +128,8 @@ impl Engine {
         Ok(Self {
             docker,
             host,
-            tunnel,
+            address,
+            _tunnel: tunnel,
             version,
             data_root: info.docker_root_dir.unwrap_or_default(),
             architecture: info.architecture.unwrap_or_default(),
@@ -151,11 +154,8 @@ impl Engine {
 
     /// Where another program of this machine reaches the same engine, as `DOCKER_HOST`, while this value lives.
     #[must_use]
-    pub fn address(&self) -> String {
-        match &self.tunnel {
-            Some(tunnel) => tunnel.address(),
-            None => self.host.url.clone(),
-        }
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// The engine's version, `20.10.24+dfsg1`.
@@ -252,11 +252,12 @@ mod tests {
         let docker = Docker::connect_with_http(&url, 120, bollard::API_DEFAULT_VERSION).unwrap();
         Engine {
             docker: docker.with_timeout(ORDINARY),
+            address: url.clone(),
             host: EngineHost {
                 url,
                 source: HostSource::Flag,
             },
-            tunnel: None,
+            _tunnel: None,
             version: String::new(),
             data_root: String::new(),
             architecture: String::new(),

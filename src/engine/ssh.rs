@@ -63,14 +63,17 @@ impl Tunnel {
             .tempdir()
             .map_err(|e| cannot(&e))?;
         let (tell, said) = watch::channel(String::new());
-        let tell = Arc::new(tell);
-        let login = server.log_in(directory.path(), 0, &tell).await?;
+        let logins = Logins {
+            server,
+            directory: directory.path().to_owned(),
+            tell: Arc::new(tell),
+        };
+        let login = logins.log_in(0).await?;
         let socket = directory.path().join("docker.sock");
         let listener = UnixListener::bind(&socket).map_err(|e| cannot(&e))?;
         let (up, ways) = watch::channel(Some(login.way.clone()));
-        let keeping = keep(server, directory.path().to_owned(), login, up, tell);
         let tasks = [
-            tokio::spawn(keeping),
+            tokio::spawn(keep(logins, login, up)),
             tokio::spawn(accept(listener, ways, said.clone())),
         ];
         Ok(Self {
@@ -101,22 +104,16 @@ impl Drop for Tunnel {
 }
 
 /// Logs in again whenever the connection broke.
-async fn keep(
-    server: Server,
-    directory: PathBuf,
-    mut login: Login,
-    up: watch::Sender<Option<PathBuf>>,
-    tell: Arc<watch::Sender<String>>,
-) {
+async fn keep(logins: Logins, mut login: Login, up: watch::Sender<Option<PathBuf>>) {
     for number in 1.. {
         // How it ended does not matter: it is over.
         drop(login.child.wait().await);
         up.send_replace(None);
         login = loop {
-            match server.log_in(&directory, number, &tell).await {
+            match logins.log_in(number).await {
                 Ok(login) => break login,
                 Err(failure) => {
-                    tell.send_replace(failure.to_string());
+                    logins.tell.send_replace(failure.to_string());
                     sleep(PAUSE).await;
                 }
             }
@@ -272,84 +269,6 @@ impl Server {
         format!("{says} && exec cat")
     }
 
-    /// Logs in, and opens the way to the engine. `number` tells it from the logins before.
-    async fn log_in(
-        &self,
-        directory: &Path,
-        number: usize,
-        tell: &Arc<watch::Sender<String>>,
-    ) -> Result<Login> {
-        match timeout(LOGIN, self.try_to_log_in(directory, number, tell)).await {
-            Ok(login) => login,
-            Err(_) => Err(self.failed("it did not answer in time")),
-        }
-    }
-
-    async fn try_to_log_in(
-        &self,
-        directory: &Path,
-        number: usize,
-        tell: &Arc<watch::Sender<String>>,
-    ) -> Result<Login> {
-        let broken = |error: io::Error| self.failed(format!("cannot run `ssh`: {error}"));
-        let control = directory.join(format!("login-{number}"));
-        let mut command = self.ssh(&control);
-        command.args([
-            "-o",
-            "ControlMaster=yes",
-            "-o",
-            "ControlPersist=no",
-            "--",
-            &self.host,
-        ]);
-        let mut child = command.arg(self.command()).spawn().map_err(broken)?;
-        let (Some(holds), Some(says), Some(errors)) =
-            (child.stdin.take(), child.stdout.take(), child.stderr.take())
-        else {
-            return Err(self.failed("`ssh` has no pipes"));
-        };
-        let listening = tokio::spawn(listen(errors, Arc::clone(tell)));
-        let mut line = String::new();
-        BufReader::new(says.take(ANSWER))
-            .read_line(&mut line)
-            .await
-            .map_err(broken)?;
-        let Some(socket) = line.trim().strip_prefix("unix://") else {
-            if line.is_empty() {
-                let ended = child.wait().await.map_err(broken)?;
-                // All that it said has been read when this ends.
-                drop(listening.await);
-                let said = tell.borrow().trim().to_owned();
-                return Err(self.failed(match said.as_str() {
-                    "" => format!("`ssh` ended with {ended}"),
-                    _ => said,
-                }));
-            }
-            return Err(self
-                .failed(format!("the docker there uses the engine at {}", line.trim()))
-                .hint("name a socket: ssh://user@server/run/docker.sock"));
-        };
-        let way = directory.join(format!("engine-{number}"));
-        let mut forward = self.ssh(&control);
-        forward.args([
-            "-O",
-            "forward",
-            "-L",
-            &format!("{}:{socket}", way.display()),
-            "--",
-            &self.host,
-        ]);
-        let forwarded = forward.output().await.map_err(broken)?;
-        match forwarded.status.success() {
-            true => Ok(Login {
-                child,
-                _holds: holds,
-                way,
-            }),
-            false => Err(self.failed(String::from_utf8_lossy(&forwarded.stderr).trim())),
-        }
-    }
-
     fn failed(&self, why: impl Into<String>) -> Failure {
         let user = self
             .user
@@ -364,6 +283,90 @@ impl Server {
                 "this has to work without a question: ssh {port}{user}{} docker version",
                 self.host
             ))
+    }
+}
+
+/// What every login of one way has in common.
+struct Logins {
+    server: Server,
+    /// Where their sockets are.
+    directory: PathBuf,
+    /// Hears the last words of `ssh`.
+    tell: Arc<watch::Sender<String>>,
+}
+
+impl Logins {
+    /// Logs in, and opens the way to the engine. `number` tells it from the logins before.
+    async fn log_in(&self, number: usize) -> Result<Login> {
+        match timeout(LOGIN, self.try_to_log_in(number)).await {
+            Ok(login) => login,
+            Err(_) => Err(self.server.failed("it did not answer in time")),
+        }
+    }
+
+    async fn try_to_log_in(&self, number: usize) -> Result<Login> {
+        let Self {
+            server,
+            directory,
+            tell,
+        } = self;
+        let broken = |error: io::Error| server.failed(format!("cannot run `ssh`: {error}"));
+        let control = directory.join(format!("login-{number}"));
+        let mut command = server.ssh(&control);
+        command.args([
+            "-o",
+            "ControlMaster=yes",
+            "-o",
+            "ControlPersist=no",
+            "--",
+            &server.host,
+        ]);
+        let mut child = command.arg(server.command()).spawn().map_err(broken)?;
+        let (Some(holds), Some(says), Some(errors)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err(server.failed("`ssh` has no pipes"));
+        };
+        let listening = tokio::spawn(listen(errors, Arc::clone(tell)));
+        let mut line = String::new();
+        BufReader::new(says.take(ANSWER))
+            .read_line(&mut line)
+            .await
+            .map_err(broken)?;
+        let Some(socket) = line.trim().strip_prefix("unix://") else {
+            if line.is_empty() {
+                let ended = child.wait().await.map_err(broken)?;
+                // All that it said has been read when this ends.
+                drop(listening.await);
+                let said = tell.borrow().trim().to_owned();
+                return Err(server.failed(match said.as_str() {
+                    "" => format!("`ssh` ended with {ended}"),
+                    _ => said,
+                }));
+            }
+            return Err(server
+                .failed(format!("the docker there uses the engine at {}", line.trim()))
+                .hint("name a socket: ssh://user@server/run/docker.sock"));
+        };
+        let way = directory.join(format!("engine-{number}"));
+        let mut forward = server.ssh(&control);
+        forward.args([
+            "-O",
+            "forward",
+            "-L",
+            &format!("{}:{socket}", way.display()),
+            "--",
+            &server.host,
+        ]);
+        let forwarded = forward.output().await.map_err(broken)?;
+        match forwarded.status.success() {
+            true => Ok(Login {
+                child,
+                _holds: holds,
+                way,
+            }),
+            false => Err(server.failed(String::from_utf8_lossy(&forwarded.stderr).trim())),
+        }
     }
 }
 

@@ -76,7 +76,7 @@ impl App {
             true => waiting_for_volumes(failure),
             false => failure,
         })?;
-        let compose = Compose::find(&options.project.env, Some(&engine.address())).await?;
+        let compose = Compose::find(&options.project.env, Some(engine.address())).await?;
         let project = compose::project::load(&compose, &located).await?;
         // From here on the name is said, and not found out again.
         let located = located.named(&project.name);

@@ -52,7 +52,7 @@ pub(super) async fn project(app: &App, sysroot: Option<&Path>) -> Result<Diagnos
         backup_schedule: settings.backup.schedule.clone(),
         now: jiff::Timestamp::now(),
         sysroot: sysroot.map(Path::to_owned),
-        written: written(app),
+        written: written(app).await,
     };
     let seen = app.observer(&app.looking()).checkup(known).await?;
     Ok(diagnose(&seen))
@@ -84,11 +84,14 @@ async fn machine(options: Options, sysroot: Option<&Path>, silent: Failure) -> R
 }
 
 /// One that cannot be read is told by what is seen in its place.
-fn written(app: &App) -> Option<OverrideState> {
+async fn written(app: &App) -> Option<OverrideState> {
     let found = Override::read(&app.settings.override_path, &app.project.name).ok()??;
     let mut content = found.content;
     let keys: std::collections::BTreeSet<_> = content.keys().into_iter().cloned().collect();
-    let known = &app.project.volumes;
+    // What the override names is in the project by that alone: the other files say what the project has. Where they mean
+    // nothing by themselves, nothing is known to be gone.
+    let base = compose::project::load(&app.compose, &app.base_files()).await.ok();
+    let known = base.as_ref().map_or(&app.project.volumes, |base| &base.volumes);
     let gone: Vec<_> = keys.iter().filter(|k| !known.contains_key(*k)).cloned().collect();
     for key in &gone {
         content = content.without(key);

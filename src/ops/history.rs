@@ -79,6 +79,7 @@ fn report(dir: &crate::state::RunDir) -> Option<Value> {
 pub fn show(app: &App, run: &RunId) -> Result<Value> {
     let run = examine(app.state.find_run(run.as_str())?);
     let id = run.dir.id().clone();
+    let report = report(&run.dir).unwrap_or_default();
     match run.condition {
         Condition::Unreadable(failure) => Err(*failure),
         Condition::NeverBegan => Ok(json!({ "run": id, "title": "ended before it began", "steps": [] })),
@@ -94,8 +95,8 @@ pub fn show(app: &App, run: &RunId) -> Result<Value> {
             "resumed": state.resumed(),
             "steps": state.reports(),
             "failure": state.cause().map(|(_, failure)| failure),
-            "downtime_millis": report(&run.dir).map_or(Value::Null, |r| r["downtime_millis"].clone()),
-            "images": report(&run.dir).map_or(Value::Null, |r| r["images"].clone()),
+            "downtime_millis": report["downtime_millis"],
+            "images": report["images"],
             "hooks_log": run.dir.hooks_log().exists().then(|| run.dir.hooks_log()),
             "journal": run.dir.journal(),
         })),

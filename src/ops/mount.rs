@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -35,6 +35,9 @@ mod undo;
 mod work;
 
 pub use undo::{PlannedUndo, unmount};
+
+/// How far the reading of a device is, is told no more often than this.
+const BETWEEN: Duration = Duration::from_millis(200);
 
 /// What the command line asks for.
 #[derive(Debug, Clone)]
@@ -101,7 +104,13 @@ pub async fn mount(options: &Options, app: Option<&App>, request: &MountRequest)
     let events = Arc::clone(&options.events);
     let progress = Arc::clone(&events);
     let interrupt = options.interrupt.clone();
+    let mut told: Option<Instant> = None;
     let mut tell = move |done, total| {
+        // Thousands of places are read, each in a moment.
+        if done < total && told.is_some_and(|told| told.elapsed() < BETWEEN) {
+            return;
+        }
+        told = Some(Instant::now());
         progress.tell(Event::Progress {
             phase: "look at the device".to_owned(),
             volume: None,

@@ -26,7 +26,7 @@ pub use confirm::confirm;
 pub use failure::render;
 pub use paint::{Paint, clean};
 pub use table::Table;
-pub use words::fill;
+pub use words::{fill, fill_notes};
 
 /// How a run is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,15 +37,18 @@ pub enum Mode {
     Plain,
     /// One JSON object a line, on stdout.
     Json,
+    /// One JSON document on stdout, which is the answer; an event only in its place.
+    Document,
 }
 
 impl Mode {
-    /// JSON if it is wanted, otherwise by what stderr is.
+    /// JSON if it is wanted, as a document where the command `tells_events` to nobody; otherwise by what stderr is.
     #[must_use]
-    pub fn detect(json: bool) -> Self {
+    pub fn detect(json: bool, tells_events: bool) -> Self {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb" || term.is_empty());
         match (json, std::io::stderr().is_terminal() && !dumb) {
-            (true, _) => Self::Json,
+            (true, _) if tells_events => Self::Json,
+            (true, _) => Self::Document,
             (false, true) => Self::Terminal,
             (false, false) => Self::Plain,
         }
@@ -103,7 +106,8 @@ pub enum Verbosity {
 pub fn display(mode: Mode, color: Color, verbosity: Verbosity) -> Arc<dyn Events> {
     let paint = Paint(color.for_stderr());
     match (mode, verbosity) {
-        (Mode::Json, _) => Arc::new(json::Json::new()),
+        (Mode::Json, _) => Arc::new(json::Json::new(false)),
+        (Mode::Document, _) => Arc::new(json::Json::new(true)),
         (Mode::Terminal, Verbosity::Normal | Verbosity::Verbose) => {
             Arc::new(terminal::Terminal::new(paint, verbosity))
         }

@@ -58,6 +58,15 @@ pub fn fill(text: &str, width: usize, used: usize, indent: usize) -> String {
     out
 }
 
+/// Breaks the notes of a plan (`! …`) between words. Its other lines are commands, paths and columns, and stay as they are.
+pub fn fill_notes(plan: &str, width: usize) -> String {
+    let lines = plan.split('\n').map(|line| match line.starts_with("! ") {
+        true => fill(line, width, 0, 2),
+        false => line.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// The most of what is to say beside a bar that fits into `room` columns: the time left is what people look for, then
 /// how much it is, then how fast.
 pub(super) fn beside(amount: &str, speed: &str, left: &str, room: usize) -> String {
@@ -161,6 +170,16 @@ mod tests {
         assert_eq!(fill("  indented stays", 14, 0, 4), "  indented\n    stays");
         assert_eq!(fill("a\nb c", 10, 0, 4), "a\n    b c");
         assert_eq!(fill("unbreakable", 4, 0, 2), "unbreakable");
+    }
+
+    #[test]
+    fn of_a_plan_only_the_notes_are_broken() {
+        let plan = "  1  mount\n     mount /dev/sda /mnt\n\n! it is quite empty\n";
+        assert_eq!(
+            fill_notes(plan, 12),
+            "  1  mount\n     mount /dev/sda /mnt\n\n! it is\n  quite\n  empty\n"
+        );
+        assert_eq!(fill_notes(plan, 0), plan);
     }
 
     #[test]

@@ -197,6 +197,19 @@ fn what_cannot_be_found_is_said_in_words() {
     let error = locate(&lab.wanted()).unwrap_err();
     assert_eq!(error.kind, Kind::Environment);
     assert!(error.what.starts_with("no Compose file in "), "{error:?}");
+    // One by another name is pointed out, and what it takes.
+    lab.write("docker-compose.prod.yml", PLAIN);
+    let error = locate(&lab.wanted()).unwrap_err();
+    assert_eq!(
+        error.causes.last().map(String::as_str),
+        Some("in it is docker-compose.prod.yml, which Compose does not look for")
+    );
+    lab.write(".env", "COMPOSE_FILE=docker-compose.prod.yml\n");
+    assert!(error.hints[0].starts_with("write COMPOSE_FILE=docker-compose.prod.yml into .env"));
+    assert_eq!(
+        locate(&lab.wanted()).unwrap().files,
+        [lab.root().join("docker-compose.prod.yml")]
+    );
 
     let with = |files: &[&str]| Wanted {
         files: files.iter().map(PathBuf::from).collect(),

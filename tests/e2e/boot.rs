@@ -21,9 +21,16 @@ fn here(stack: &Stack, block: &Block, more: &str) -> String {
 /// Brings the stack up as systemd would when the volume appears.
 fn run_unit(stack: &Stack, block: &Block) {
     let text = unit(stack, block);
-    let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+    assert!(started(&text), "{text}");
+}
+
+/// Runs the command of a unit, and tells whether it was done.
+fn started(unit: &str) -> bool {
+    let value = |key: &str| unit.lines().find_map(|line| line.strip_prefix(key)).unwrap();
     let (directory, command) = (value("WorkingDirectory="), value("ExecStart="));
-    sh(&format!("cd {directory} && env -i {command}"));
+    try_sh(&format!("cd {directory} && env -i {command}"))
+        .status
+        .success()
 }
 
 /// The unit that does.
@@ -99,6 +106,35 @@ fn trap_28_the_unit_brings_back_what_ran_and_nothing_else() {
     stack.rehome("move --to volumes -y").exits(0);
     here(&stack, &block, "");
     assert_eq!(unit(&stack, &block), text);
+}
+
+#[test]
+fn trap_28_a_unit_from_before_the_move_makes_nothing_on_the_old_homes() {
+    let block = Block::by_rehome(300);
+    let stack = small();
+    stack.compose("up -d");
+    // The files are named by hand, and not yet in .env: the unit has them as they are before the move.
+    let files = format!("-f {}/docker-compose.yml", stack.dir.display());
+    let sysroot = block.sysroot.as_ref().unwrap().display();
+    stack
+        .rehome(&format!("{files} mount --at /mnt/data --yes --sysroot {sysroot}"))
+        .exits(0);
+    assert!(unit(&stack, &block).contains(" -f "), "{}", unit(&stack, &block));
+    stack
+        .rehome(&format!("{files} move --to {} -y", block.path()))
+        .exits(0);
+    let moved = stack.shape();
+    stack.compose("stop");
+    run_unit(&stack, &block);
+    assert_eq!(stack.shape(), moved, "on the new homes, as before");
+    // Its owner took the stack down: nothing is made in its place, least of all on the old home.
+    stack.compose("down");
+    let text = unit(&stack, &block);
+    assert!(!started(&text));
+    assert_eq!(stack.shape(), std::collections::BTreeMap::new());
+    stack.compose("up -d");
+    assert_eq!(stack.shape(), moved);
+    stack.rehome("move --to volumes -y").exits(0);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::stacks::postgres_up;
 use crate::support::{BUSYBOX, Block, POSTGRES, Run, Stack, sh, try_sh, wait_for};
 
 /// A service that writes to a volume, with all that a careful person says about it.
-fn careful() -> String {
+pub fn careful() -> String {
     format!(
         r#"services:
   app:
@@ -24,7 +24,7 @@ volumes:
 }
 
 /// The same, up and healthy.
-fn careful_up() -> Stack {
+pub fn careful_up() -> Stack {
     let stack = Stack::write(&careful());
     stack.compose("up -d --wait");
     stack
@@ -46,7 +46,7 @@ fn finds(stack: &Stack, code: i32, wanted: &[&str]) {
 
 /// The same on the make-believe machine of a block volume.
 #[track_caller]
-fn finds_on(block: &Block, stack: &Stack, code: i32, wanted: &[&str]) {
+pub fn finds_on(block: &Block, stack: &Stack, code: i32, wanted: &[&str]) {
     found(
         stack,
         &stack.rehome(&format!("{} --json", doctor_on(block))),
@@ -55,7 +55,7 @@ fn finds_on(block: &Block, stack: &Stack, code: i32, wanted: &[&str]) {
     );
 }
 
-fn doctor_on(block: &Block) -> String {
+pub fn doctor_on(block: &Block) -> String {
     format!("doctor --sysroot {}", block.sysroot.as_ref().unwrap().display())
 }
 
@@ -67,7 +67,7 @@ fn found(stack: &Stack, run: &Run, code: i32, wanted: &[&str]) {
 }
 
 /// Moves it to a block volume.
-fn moved(stack: &Stack, block: &Block) {
+pub fn moved(stack: &Stack, block: &Block) {
     stack
         .rehome(&format!("move --to {} --no-hooks --yes", block.path()))
         .exits(0);

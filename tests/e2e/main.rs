@@ -20,6 +20,7 @@ mod ledger;
 mod maintenance;
 mod own_engine;
 mod passes;
+mod planted;
 mod readme;
 mod refusals;
 mod remote;

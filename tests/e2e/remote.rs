@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use crate::deploy::site::{Site, Version, assert_same, finished, id_of, made_of};
+use crate::deploy::site::{Site, Version, assert_same, finished, made_of};
 use crate::own_engine::OwnEngine;
 use crate::stacks::free_port;
 use crate::support::{BUSYBOX, Run, Stack, sh, unique, wait_for};
@@ -120,14 +120,24 @@ fn a_deployment_on_another_machine_logs_in_once_and_goes_back_there_too() {
     site.wants("2");
     let said = rehome("exec -T app cat /www/version").exits(0);
     assert_eq!(said.out.trim(), "2");
-    rehome("ps").exits(0);
-    rehome("status").exits(0).says("");
+    let listed = rehome("ps").exits(0).out;
+    assert!(listed.contains(&format!("{}-app-1", stack.name)), "{listed}");
+    let status = rehome("status --json").exits(0).json();
+    assert_eq!(status["services"]["app"], 1, "{status}");
+    assert_eq!(status["volumes"][0]["key"], "data", "{status}");
     assert_eq!(server.logins(), 5, "{}", server.log());
 
     // Another name of the same engine has other runs: what was deployed through it is not known here.
-    assert!(!stack.rehome("history").out.contains("deploy"));
-    rehome("history").exits(0);
-    drop(server);
+    let outcomes = |run: Run| {
+        let lines = run.exits(0).json();
+        let lines = lines.as_array().unwrap().clone();
+        lines
+            .iter()
+            .map(|line| line["outcome"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(outcomes(stack.rehome("history --json")), [""; 0]);
+    assert_eq!(outcomes(rehome("history --json")), ["rolled_back", "done"]);
 }
 
 #[test]
@@ -167,7 +177,8 @@ fn a_command_that_is_killed_leaves_no_connection_behind() {
     wait_for("the end of its ssh", || left(&server).is_empty());
     server.rehome(stack, &socket, "rollback -y", &[]).exits(0);
     assert_same(&made_of(stack), &before);
-    assert_ne!(id_of(stack, "app"), "");
+    assert_eq!(stack.running(), ["app", "store"]);
+    assert_eq!(left(&server), "");
 }
 
 #[test]
@@ -186,7 +197,7 @@ fn a_server_that_does_not_let_one_in_or_has_no_engine_says_so() {
         .says("cannot log in at 127.0.0.1")
         .says("Permission denied (publickey")
         .says("this has to work without a question: ssh -p");
-    // Nobody is there.
+    // Another server than the one that is known.
     sh(&format!("sed -i 's/^.127/[128/' {}/known", server.dir.display()));
     server
         .rehome(&stack, "", "status", &[])

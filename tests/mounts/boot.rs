@@ -71,7 +71,7 @@ fn the_units_say_what_they_do() {
     insta::assert_snapshot!(text(&pieces[1]), @r##"
     # Written by rehome
     # Brings the stack up when its volume is mounted, at boot or later: the engine tries a container whose volume is missing
-    # once, and not again when it comes back. Containers that exist are started as they are; none is made anew.
+    # once, and not again when it comes back. Containers that exist are started as they are; none is made.
     [Unit]
     Description=Stack kms-connect on /mnt/kms-data
     RequiresMountsFor=/mnt/kms-data
@@ -87,7 +87,7 @@ fn the_units_say_what_they_do() {
     Type=oneshot
     StandardInput=null
     WorkingDirectory=/srv/kms connect
-    ExecStart=/bin/echo compose --project-directory "/srv/kms connect" -p kms-connect -f "/srv/kms connect/compose.yaml" -f "/srv/100%%/$$x\"y\\z.yaml" --env-file "/srv/kms connect/.env" --profile prod up --detach --no-recreate --no-build --pull never db api
+    ExecStart=/bin/echo compose --project-directory "/srv/kms connect" -p kms-connect -f "/srv/kms connect/compose.yaml" -f "/srv/100%%/$$x\"y\\z.yaml" --env-file "/srv/kms connect/.env" --profile prod start db api
     TimeoutStartSec=15min
     # A port that is still taken, an engine that is not quite there: a few more tries, and then it is for a person.
     Restart=on-failure

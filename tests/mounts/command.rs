@@ -24,6 +24,39 @@ fn an_empty_volume_is_mounted_and_safe_and_the_second_run_changes_nothing() {
 }
 
 #[test]
+fn a_program_is_told_how_far_it_is_now_and_then_and_in_the_end_what_was_done() {
+    let server = Server::new();
+    // What would be done is one document, and nothing besides.
+    let plan: serde_json::Value = serde_json::from_str(&server.mounts(&["--dry-run", "--json"])).unwrap();
+    assert_eq!(plan["actions"][0]["title"], "make a file system", "{plan}");
+    let said = server.mounts(&["--json"]);
+    let lines = said.lines().filter(|line| line.starts_with('{'));
+    let events: Vec<serde_json::Value> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+    let progress = events.iter().filter(|event| event["event"] == "progress");
+    let (first, last) = (
+        progress.clone().next().unwrap(),
+        progress.clone().next_back().unwrap(),
+    );
+    assert!(first["bytes"].as_u64() <= last["bytes"].as_u64());
+    // Four thousand places were read.
+    assert!(progress.count() < 500, "{said}");
+    let finished = events.last().unwrap();
+    assert_eq!(finished["outcome"], "done", "{said}");
+    assert_eq!(finished["report"]["uuid"], server.uuid(), "{said}");
+    let done = finished["report"]["done"].as_array().unwrap();
+    assert!(done.contains(&"write the sentinel".into()), "{said}");
+    let undone = server.mounts(&["--undo", "--json"]);
+    let finished: serde_json::Value = serde_json::from_str(undone.lines().last().unwrap()).unwrap();
+    assert!(
+        finished["report"]["done"]
+            .as_array()
+            .unwrap()
+            .contains(&"unmount /mnt/kms-data".into()),
+        "{undone}"
+    );
+}
+
+#[test]
 fn a_dry_run_prints_every_line_and_changes_nothing() {
     let server = Server::new();
     let before = (server.sum(0), server.fstab());
@@ -87,6 +120,48 @@ fn of_two_free_volumes_none_is_chosen() {
     // And then the other one is the only one that is free, but the place is taken by the first: run again, not changed.
     let said = server.mounts(&[]);
     assert!(said.contains("nothing was left to do"), "{said}");
+}
+
+#[test]
+fn the_volume_of_each_cloud_is_found_by_its_name() {
+    let server = Server::new();
+    let (disks, before) = (server.at("dev/disk"), server.sum(0));
+    std::fs::remove_dir_all(&disks).unwrap();
+    for (name, cloud) in [
+        ("by-id/scsi-0DO_Volume_kms-data", "DigitalOcean"),
+        ("by-id/scsi-0HC_Volume_1234567", "Hetzner"),
+        (
+            "by-id/nvme-Amazon_Elastic_Block_Store_vol0a1b2c3d4e5f60718",
+            "AWS",
+        ),
+        ("by-id/google-kms-data", "Google Cloud"),
+        ("by-id/scsi-0Linode_Volume_kms-data", "Linode"),
+        ("azure/scsi1/lun0", "Azure"),
+        ("azure/data/by-lun/0", "Azure"),
+        (
+            "by-id/scsi-0SCW_b_ssd_volume-f7a6f113-1111-2222-3333-444444444444",
+            "Scaleway",
+        ),
+        // Vultr, and OpenStack with OVHcloud.
+        ("by-id/virtio-ewr-0123456789abcd", "virtio"),
+        ("by-id/virtio-0a1b2c3d-1111-2222-3", "virtio"),
+    ] {
+        let link = disks.join(name);
+        std::fs::create_dir_all(link.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(&server.volumes[0], &link).unwrap();
+        let said = server.mounts(&["--device", "auto", "--dry-run"]);
+        assert!(
+            said.starts_with(&format!("/dev/disk/{name} of {cloud}")) && said.contains("mkfs.ext4"),
+            "{said}"
+        );
+        std::fs::remove_file(&link).unwrap();
+    }
+    // A name that no cloud gives is not taken for a volume.
+    std::os::unix::fs::symlink(&server.volumes[0], disks.join("by-id/ata-QEMU_HARDDISK")).unwrap();
+    let (code, said) = server.mount(&["--device", "auto", "--dry-run"]);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("no volume of a cloud is attached"), "{said}");
+    assert_eq!((server.sum(0), server.fstab()), (before, FSTAB.to_owned()));
 }
 
 #[test]

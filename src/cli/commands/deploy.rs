@@ -32,7 +32,7 @@ pub(super) async fn execute(cx: &Cx, app: &App, planned: PlannedDeploy, dry_run:
         cx.answer(&planned.plan, || text)?;
         return Ok(Ending::Done);
     }
-    cx.talk(&text);
+    cx.talk(&ui::fill_notes(&text, ui::width()));
     let confirmed = ui::confirm("Do this?", cx.global.yes);
     if !matches!(confirmed, Ok(true)) {
         planned.leave(app).await;

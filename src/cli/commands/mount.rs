@@ -32,7 +32,7 @@ pub(super) async fn run(cx: &Cx, args: Mount) -> Result<Ending> {
     }
     heed(cx)?;
     let report = planned.carry_out().await?;
-    finished(cx);
+    finished(cx, &report)?;
     cx.talk(&ending(&report));
     Ok(Ending::Done)
 }
@@ -43,8 +43,8 @@ async fn undo(cx: &Cx, args: &Mount) -> Result<Ending> {
         return Ok(Ending::Done);
     }
     heed(cx)?;
-    planned.carry_out().await?;
-    finished(cx);
+    let done = planned.carry_out().await?;
+    finished(cx, &serde_json::json!({ "at": args.at, "done": done }))?;
     Ok(Ending::Done)
 }
 
@@ -55,7 +55,7 @@ fn show(cx: &Cx, told: &Told, dry_run: bool) -> Result<bool> {
         cx.answer(told, || text)?;
         return Ok(true);
     }
-    cx.talk(&text);
+    cx.talk(&ui::fill_notes(&text, ui::width()));
     if !told.actions.is_empty() && !ui::confirm("Do this?", cx.global.yes)? {
         return Err(Failure::refused("not confirmed").data("nothing was changed"));
     }
@@ -70,14 +70,17 @@ fn heed(cx: &Cx) -> Result<()> {
     Ok(())
 }
 
-fn finished(cx: &Cx) {
+fn finished<T: serde::Serialize>(cx: &Cx, report: &T) -> Result<()> {
+    let report = serde_json::to_value(report)
+        .map_err(|e| Failure::bug("a report that cannot be written as JSON").because(&e))?;
     cx.events.tell(Event::Finished {
         run: None,
         outcome: Outcome::Done,
         exit: 0,
         failure: None,
-        report: None,
+        report: Some(report),
     });
+    Ok(())
 }
 
 fn request(args: Mount) -> MountRequest {

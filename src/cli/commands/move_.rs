@@ -23,7 +23,7 @@ pub(super) async fn execute(cx: &Cx, app: &App, request: &MoveRequest, dry_run: 
         cx.answer(&planned.plan, || text)?;
         return Ok(Ending::Done);
     }
-    cx.talk(&text);
+    cx.talk(&ui::fill_notes(&text, ui::width()));
     if !ui::confirm("Do this?", cx.global.yes)? {
         return Err(Failure::refused("not confirmed").data("nothing was changed"));
     }

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Steps, as_root};
 use crate::block::bare::Bare;
 use crate::block::boot;
 use crate::block::fstab::{Change, Fstab, names};
 use crate::block::mounted;
+use crate::block::patience::until_free;
 use crate::block::sysroot::Sysroot;
 use crate::engine::{self, Engine};
 use crate::event::Events;
@@ -22,9 +23,8 @@ use crate::state::{Lock, LockNote};
 /// The engine says who it is and lists volumes: a moment, if it answers at all.
 const ENGINE_LIMIT: Duration = Duration::from_secs(30);
 /// Every container that is just being started has a copy of all mounts of the host for a moment: what uses the volume is
-/// looked at for so long before that is believed, this often.
+/// looked at for so long before that is believed.
 const PATIENCE: Duration = Duration::from_secs(3);
-const LOOK: Duration = Duration::from_millis(200);
 
 /// What takes a mount back, ready to be carried out.
 pub struct PlannedUndo {
@@ -48,12 +48,12 @@ pub async fn unmount(options: &Options, at: &Path, sysroot: Option<&Path>) -> Re
         .host()
         .lock(&LockNote::mine(options.command.as_str(), None))?;
     let definitions = definitions(options, &sysroot, at).await?;
-    let began = Instant::now();
-    let mut seen = mounting::undo(&sysroot, at, definitions.clone())?;
-    while !seen.users.is_empty() && began.elapsed() < PATIENCE {
-        tokio::time::sleep(LOOK).await;
-        seen = mounting::undo(&sysroot, at, definitions.clone())?;
-    }
+    let seen = until_free(
+        PATIENCE,
+        || mounting::undo(&sysroot, at, definitions.clone()),
+        |seen| seen.as_ref().is_ok_and(|seen| !seen.users.is_empty()),
+    )
+    .await?;
     Ok(PlannedUndo {
         plan: plan_undo(&seen)?,
         at: at.to_owned(),

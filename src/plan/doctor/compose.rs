@@ -170,13 +170,16 @@ pub(super) fn outdated_override(seen: &Checkup) -> Vec<Finding> {
     }
     for key in &written.gone {
         found.push(
-            Finding::warning(
+            // Rehome never forgets a home by itself: other files may have the volume.
+            Finding::note(
                 "override-outdated",
                 About::Volume(key.clone()),
-                format!("the override has volume `{key}`, and the project has it no more"),
+                format!("the override has volume `{key}`, and the project's own files have it no more"),
             )
-            .seen(format!("{path} was written for it"))
-            .mend("rehome override --write"),
+            .seen("it does no harm: should the volume come back, it is where its data is")
+            .mend(format!(
+                "remove `{key}` from {path}, if the volume does not come back"
+            )),
         );
     }
     if written.edited {
@@ -293,12 +296,9 @@ pub(super) fn stack_units(seen: &Checkup) -> Vec<Finding> {
 /// The services at the end of our call of Compose: names, which need no quotes.
 fn named(unit: &str) -> Vec<&str> {
     let command = unit.lines().find(|line| line.starts_with("ExecStart="));
-    let words = command
-        .and_then(|line| line.split_once(" up "))
-        .map(|(_, after)| after);
-    let words = words.and_then(|after| after.split_once("--pull never"));
-    let words = words.map_or("", |(_, after)| after).split_whitespace();
-    words.filter(|word| !word.starts_with('-')).collect()
+    // The last such word: a directory may be called that too.
+    let after = command.and_then(|line| line.rsplit_once(" start "));
+    after.map_or("", |(_, after)| after).split_whitespace().collect()
 }
 
 pub(super) fn shell_setting(seen: &Checkup) -> Vec<Finding> {

@@ -200,7 +200,7 @@ fn trap_28_a_unit_that_brings_up_other_services_than_run_is_found() {
     let unit = |services: &str| {
         let text = format!(
             "[Unit]\nDescription=Stack kms-connect on {ROOT}\n[Service]\nExecStart=/usr/bin/docker compose -p \
-             kms-connect up --detach --no-recreate --no-deps --pull never {services}\n"
+             kms-connect start {services}\n"
         );
         at_point(move |point| point.stacks = vec![text])
     };

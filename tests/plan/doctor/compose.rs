@@ -42,7 +42,7 @@ fn an_override_that_nothing_reads_or_that_has_no_effect() {
         }),
         [
             "error override-without-effect",
-            "warning override-outdated",
+            "note override-outdated",
             "note override-edited"
         ]
     );
