@@ -1,12 +1,23 @@
 //! Backups: made, listed, verified, restored, pruned, scheduled.
 
+mod create;
+mod restore;
+mod vault;
+mod verify;
+
 use std::path::PathBuf;
 
 pub use crate::backup::format::BackupId;
+use crate::backup::catalogue::{self, State};
+use crate::backup::format::Manifest;
 use crate::model::config::{Consistency, Place};
-use crate::model::{Failure, Result};
+use crate::model::{ProjectName, Result};
+use crate::steps::backup::Vault;
 
-use super::App;
+pub use create::{PlannedBackup, plan_create};
+pub use restore::{PlannedRestore, plan_restore};
+pub(super) use vault::vault_of;
+pub use verify::{PlannedDrill, VerifyReport, plan_drill, verify};
 
 /// What `rehome backup create` is asked for.
 #[derive(Debug, Clone, Default)]
@@ -63,26 +74,16 @@ pub struct RestoreRequest {
     pub dry_run: bool,
 }
 
-/// Makes a backup.
+/// The newest complete backup of a project in a place, if it has one.
 ///
 /// # Errors
-/// It is not there yet.
-pub async fn create(_app: &App, _request: &CreateRequest) -> Result<()> {
-    Err(Failure::bug("backup create is not there yet"))
-}
-
-/// Reads a backup back.
-///
-/// # Errors
-/// It is not there yet.
-pub async fn verify(_app: &App, _request: &VerifyRequest) -> Result<()> {
-    Err(Failure::bug("backup verify is not there yet"))
-}
-
-/// Restores a backup.
-///
-/// # Errors
-/// It is not there yet.
-pub async fn restore(_app: &App, _request: &RestoreRequest) -> Result<()> {
-    Err(Failure::bug("backup restore is not there yet"))
+/// When the place does not answer.
+fn last_good(vault: &Vault, place: &Place, project: &ProjectName) -> Result<Option<Manifest>> {
+    let store = vault.place(place)?;
+    let found = tokio::task::block_in_place(|| catalogue::read(&*store, Some(project)))?;
+    let complete = found.into_iter().filter_map(|found| match found.state {
+        State::Complete(manifest) => Some(manifest),
+        State::Incomplete | State::Unreadable(_) => None,
+    });
+    Ok(complete.max_by(|a, b| a.id.cmp(&b.id)))
 }
