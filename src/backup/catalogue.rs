@@ -71,6 +71,29 @@ pub struct Verified {
     pub said: Vec<String>,
 }
 
+impl Verified {
+    /// Every entry was read and compared with its hash.
+    #[must_use]
+    pub fn by_hashes(at: Timestamp, entries: usize) -> Self {
+        let said = format!("{} read back and compared (BLAKE3)", count(entries as u64, "entry"));
+        Self {
+            at,
+            how: How::Hashes,
+            said: vec![said],
+        }
+    }
+
+    /// It was restored where nothing lasts.
+    #[must_use]
+    pub fn by_drill(at: Timestamp, said: Vec<String>) -> Self {
+        Self {
+            at,
+            how: How::Drill,
+            said,
+        }
+    }
+}
+
 /// How a backup was read back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -363,6 +363,34 @@ impl Engine {
         }
     }
 
+    /// Pauses every process of a container; paused already, or ended, is fine.
+    /// <https://docs.docker.com/reference/cli/docker/container/pause/>
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub async fn pause(&self, id: &ContainerId) -> Result<()> {
+        match self.docker.pause_container(id.as_str()).await {
+            Ok(()) => Ok(()),
+            Err(error) if status(&error) == Some(409) => Ok(()),
+            Err(error) => Err(failed(format!("cannot pause container {}", id.short()))(error)),
+        }
+    }
+
+    /// Lets a paused container go on; one that is not paused is fine, one that is gone too.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub async fn unpause(&self, id: &ContainerId) -> Result<()> {
+        match self.find_container(id.as_str()).await? {
+            Some(container) if container.state == State::Paused => {}
+            _ => return Ok(()),
+        }
+        self.docker
+            .unpause_container(id.as_str())
+            .await
+            .map_err(failed(format!("cannot let container {} go on", id.short())))
+    }
+
     /// Stops (with `grace`) and starts again.
     ///
     /// # Errors

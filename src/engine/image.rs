@@ -28,6 +28,8 @@ const LIMIT: u64 = 1 << 30;
 pub struct Image {
     /// Its id.
     pub id: ImageId,
+    /// What registries call it.
+    pub digests: Vec<String>,
     /// `PATH`-like pairs of its environment (no secrets belong there, but they are kept out of messages all the same).
     pub env: Vec<String>,
     /// Anonymous volumes that it declares.
@@ -44,8 +46,10 @@ impl Engine {
             Ok(image) => {
                 let config = image.config.unwrap_or_default();
                 let id = image.id.and_then(|id| ImageId::new(id).ok());
+                let digests = image.repo_digests.unwrap_or_default();
                 Ok(id.map(|id| Image {
                     id,
+                    digests,
                     env: config.env.unwrap_or_default(),
                     volumes: config.volumes.unwrap_or_default(),
                 }))

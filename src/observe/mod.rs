@@ -1,6 +1,7 @@
 //! Reads the world once: the project, its containers and volumes, what is in them, the block volume. Everything here
 //! only looks; what follows from it is decided by `plan`.
 
+pub mod backup;
 pub mod boot;
 mod checkup;
 mod containers;

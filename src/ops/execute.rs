@@ -1,7 +1,8 @@
 //! Carries a plan through: opens the run, drives the saga, closes it with a report and a line of history. What is said
-//! at the end is in `of_move` and `of_deploy`.
+//! at the end is in `of_move`, `of_deploy` and `of_backup`.
 
 mod after;
+mod of_backup;
 mod of_deploy;
 mod of_move;
 
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::App;
+use super::backup::vault_of;
 use super::git::Pulled;
 use crate::compose::Located;
 use crate::engine::{Container, Published};
@@ -23,6 +25,8 @@ use crate::plan::deploy::DeployFacts;
 use crate::saga::{Ended, Executor, Plan, Point, Probe, State, Step};
 use crate::state::{FileStore, HistoryLine, Lock, LockNote, RunDir};
 use crate::steps::{Cx, Downtime, Maintenance, StackFiles};
+
+pub(super) use of_backup::{About, BackupAbout};
 
 /// The format of [`Header`].
 const HEADER: u32 = 1;
@@ -62,6 +66,8 @@ pub(super) enum RunFacts {
     Move(Facts),
     /// Of a deployment.
     Deploy(DeployFacts),
+    /// Of a backup, a drill or a restore.
+    Backup(Box<BackupAbout>),
 }
 
 /// How a run ended, for the display and for `--json`.
@@ -73,6 +79,8 @@ pub struct Finish {
     pub outcome: Outcome,
     /// Why, if it is not done.
     pub failure: Option<Failure>,
+    /// What was compared, step by step.
+    pub verified: Vec<String>,
     /// Everything that is known about it.
     pub report: Value,
     /// What to say at the end, line by line.
@@ -92,6 +100,16 @@ impl Probe for CrashPoint {
 }
 
 impl Running {
+    /// A run that leaves the project's files as they are.
+    pub(super) fn as_it_is(app: &App) -> Self {
+        Self {
+            before: app.located.clone(),
+            after: app.located.clone(),
+            page: None,
+            pulled: None,
+        }
+    }
+
     /// Begins a run.
     pub(super) async fn begin<S: Step<Cx = Cx>>(
         self,
@@ -125,10 +143,11 @@ impl Running {
         if let Some(page) = &self.page {
             Maintenance::give(dir.path(), page).map_err(|failure| failure.data("nothing was begun"))?;
         }
-        let cx = world(app, &header, &dir);
+        let cx = world(app, &header, &dir)?;
         let store = FileStore::create(&dir.journal())?;
         let began = match &header.facts {
             RunFacts::Deploy(facts) => Some(after::began(app, facts, dir.id())),
+            RunFacts::Backup(about) => about.began(app, dir.id()),
             RunFacts::Move(_) => None,
         };
         let ended = executor(app).run(saga, store, &cx).await;
@@ -150,8 +169,15 @@ pub(super) fn executor(app: &App) -> Executor {
 }
 
 /// The world of the steps.
-pub(super) fn world(app: &App, header: &Header, dir: &RunDir) -> Cx {
-    Cx {
+///
+/// # Errors
+/// When the keys of a backup are not there.
+pub(super) fn world(app: &App, header: &Header, dir: &RunDir) -> Result<Cx> {
+    let vault = match &header.facts {
+        RunFacts::Backup(about) => Some(vault_of(app, &about.identities)?),
+        RunFacts::Move(_) | RunFacts::Deploy(_) => None,
+    };
+    Ok(Cx {
         engine: app.engine.clone(),
         compose: app.compose.clone(),
         project: header.facts.project().clone(),
@@ -167,7 +193,8 @@ pub(super) fn world(app: &App, header: &Header, dir: &RunDir) -> Cx {
         last_round: std::sync::Mutex::default(),
         maintenance: Maintenance::of_run(header.facts.answered(), dir.path()),
         env: app.options.project.env.clone(),
-    }
+        vault,
+    })
 }
 
 /// Writes the report and the history, and says how it ended.
@@ -228,6 +255,10 @@ pub(super) async fn finish(app: &App, dir: &RunDir, header: &Header, cx: &Cx, en
         }
     }
     let failure = failure.map(|f| told(f, outcome, &run, &state, header));
+    let (outcome, failure) = match &header.facts {
+        RunFacts::Backup(about) => of_backup::judged(about, cx, (outcome, failure)),
+        RunFacts::Move(_) | RunFacts::Deploy(_) => (outcome, failure),
+    };
     let failure = match (failure, outcome) {
         (None, Outcome::Stuck | Outcome::Interrupted) => Some(told(
             Failure::interrupted("the run was stopped before its end"),
@@ -246,6 +277,9 @@ pub(super) async fn finish(app: &App, dir: &RunDir, header: &Header, cx: &Cx, en
         after::hooks(app, facts, cx, outcome).await;
         after::ended(app, facts, (&run, outcome, &state), failure.as_ref()).await;
     }
+    if let RunFacts::Backup(about) = &header.facts {
+        about.ended(app, cx, (outcome, &state), failure.as_ref()).await;
+    }
     let summary = match &header.facts {
         RunFacts::Move(facts) if outcome == Outcome::Done => {
             of_move::summary(facts, &run, &verified, measured)
@@ -257,12 +291,14 @@ pub(super) async fn finish(app: &App, dir: &RunDir, header: &Header, cx: &Cx, en
             &verified,
             measured,
         ),
+        RunFacts::Backup(about) => of_backup::summary(about, cx, (outcome, &state), &verified, measured),
         RunFacts::Move(_) => Vec::new(),
     };
     Finish {
         run,
         outcome,
         failure,
+        verified,
         report,
         summary,
     }
@@ -306,6 +342,7 @@ fn told(failure: Failure, outcome: Outcome, run: &RunId, state: &State, header: 
     let data = match &header.facts {
         RunFacts::Move(_) => of_move::data(outcome, run, state),
         RunFacts::Deploy(_) => of_deploy::data(outcome, run, state),
+        RunFacts::Backup(about) => of_backup::data(about, outcome, run),
     };
     let kind = match outcome {
         Outcome::RolledBack => Kind::RolledBack,
@@ -344,6 +381,7 @@ impl RunFacts {
         match self {
             Self::Move(facts) => &facts.project,
             Self::Deploy(facts) => &facts.project,
+            Self::Backup(about) => about.project(),
         }
     }
 
@@ -352,33 +390,34 @@ impl RunFacts {
         match self {
             Self::Move(facts) => format!("move {} to {}", self.volumes().join(", "), facts.to),
             Self::Deploy(facts) => of_deploy::title(facts),
+            Self::Backup(about) => about.title(),
         }
     }
 
     fn volumes(&self) -> Vec<String> {
         match self {
             Self::Move(facts) => facts.volumes.iter().map(|v| v.key.to_string()).collect(),
-            Self::Deploy(_) => Vec::new(),
+            Self::Deploy(_) | Self::Backup(_) => Vec::new(),
         }
     }
 
     fn from(&self) -> Option<String> {
         match self {
             Self::Move(facts) => facts.volumes.first().map(|v| v.from.clone()),
-            Self::Deploy(_) => None,
+            Self::Deploy(_) | Self::Backup(_) => None,
         }
     }
 
     fn to(&self) -> Option<String> {
         match self {
             Self::Move(facts) => Some(facts.to.clone()),
-            Self::Deploy(_) => None,
+            Self::Deploy(_) | Self::Backup(_) => None,
         }
     }
 
     fn commit(&self) -> Option<String> {
         match self {
-            Self::Move(_) => None,
+            Self::Move(_) | Self::Backup(_) => None,
             Self::Deploy(facts) => facts.commit.clone(),
         }
     }
@@ -390,7 +429,7 @@ impl RunFacts {
                 let answered = facts.answered.iter();
                 answered.map(|a| (a.service.clone(), a.port.clone())).collect()
             }
-            Self::Deploy(_) => Vec::new(),
+            Self::Deploy(_) | Self::Backup(_) => Vec::new(),
         }
     }
 
@@ -399,6 +438,7 @@ impl RunFacts {
         match self {
             Self::Move(facts) => facts.stopped.iter().chain(&facts.untouched).collect(),
             Self::Deploy(facts) => facts.were_up.iter().collect(),
+            Self::Backup(about) => about.were_up(),
         }
     }
 }

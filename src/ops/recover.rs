@@ -13,6 +13,7 @@ use crate::plan::Destination;
 use crate::saga::State;
 use crate::saga::recovery::{Condition, Run, examine, newest, unfinished};
 use crate::state::{FileStore, Lock, LockNote, ProjectDir};
+use crate::steps::backup::BackupStep;
 use crate::steps::deploy::DeployStep;
 use crate::steps::{FROM, MoveStep, TO};
 
@@ -86,7 +87,7 @@ pub async fn recover(app: &App, wanted: Option<&RunId>, back: bool, dry_run: boo
         lock.write(&LockNote::mine(app.options.command.as_str(), Some(id.clone())))?;
         // What the crash left running works on the same directories.
         app.engine.remove_helpers(&id).await?;
-        let cx = world(app, &header, &run.dir);
+        let cx = world(app, &header, &run.dir)?;
         let store = FileStore::open(&run.dir.journal())?;
         let executor = executor(app);
         let mut ended = match (&header.facts, way) {
@@ -94,6 +95,8 @@ pub async fn recover(app: &App, wanted: Option<&RunId>, back: bool, dry_run: boo
             (RunFacts::Move(_), Way::Back) => executor.rollback::<MoveStep>(store, &cx).await?,
             (RunFacts::Deploy(_), Way::Forward) => executor.resume::<DeployStep>(store, &cx).await?,
             (RunFacts::Deploy(_), Way::Back) => executor.rollback::<DeployStep>(store, &cx).await?,
+            (RunFacts::Backup(_), Way::Forward) => executor.resume::<BackupStep>(store, &cx).await?,
+            (RunFacts::Backup(_), Way::Back) => executor.rollback::<BackupStep>(store, &cx).await?,
         };
         if way == Way::Back && ended.outcome == Outcome::RolledBack {
             // Whatever made the run go back at first: this command was asked to, and did.
@@ -163,6 +166,9 @@ async fn closed(app: &App, id: &RunId, state: &State, way: Way, lock: Option<Loc
         );
     }
     same_engine(app, &header)?;
+    if let RunFacts::Backup(about) = &header.facts {
+        return Err(about.no_way_back(id));
+    }
     if matches!(header.facts, RunFacts::Deploy(_)) {
         let planned = plan_back(app, id, lock).await?;
         return Ok(Recovery::Redeploy(Box::new(planned)));

@@ -1,6 +1,7 @@
 //! Makes a plan out of what was observed and what is wanted. Pure: no I/O, no clock, no randomness; the same world
 //! and wish give the same plan, and tests read it as text.
 
+pub mod backup;
 pub mod deploy;
 pub mod doctor;
 mod facts;
@@ -112,7 +113,7 @@ pub fn move_plan(
     refuse::check(world, wanted, &chosen, &volumes, &stack)?;
     let copied: Vec<_> = volumes.iter().filter(|v| !v.fresh).cloned().collect();
 
-    let stopping = stopping(world, &stack, wanted);
+    let stopping = stopping_waves(world, &stack, wanted.stop_timeout);
     let starting = starting(world, &stack);
     let making: Vec<_> = stack
         .remake
@@ -384,20 +385,21 @@ fn moving(
     })
 }
 
-fn stopping(world: &World, stack: &Stack, wanted: &Wanted) -> Vec<Vec<Stopping>> {
+/// How the services of a stack are stopped; `limit` is what somebody said each may take.
+fn stopping_waves(world: &World, stack: &Stack, limit: Option<Duration>) -> Vec<Vec<Stopping>> {
     let of_wave = |wave: &Vec<ServiceName>| {
         wave.iter()
             .filter_map(|name| world.service(name))
-            .flat_map(|service| containers_of(service, wanted))
+            .flat_map(|service| containers_of(service, limit))
             .collect()
     };
     stack.stop.iter().map(of_wave).collect()
 }
 
 /// How the containers of a service are stopped that are up.
-fn containers_of(service: &ServiceSeen, wanted: &Wanted) -> Vec<Stopping> {
+fn containers_of(service: &ServiceSeen, limit: Option<Duration>) -> Vec<Stopping> {
     let database: Option<Kind> = service.server;
-    let grace = grace_of(service, wanted.stop_timeout);
+    let grace = grace_of(service, limit);
     let stopping = |container: &ContainerSeen| Stopping {
         service: service.name.clone(),
         id: container.id.clone(),

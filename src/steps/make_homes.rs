@@ -89,29 +89,9 @@ impl Step for MakeHomes {
     }
 
     async fn apply(&self, cx: &Cx, _: &Before) -> Result<()> {
-        let own = BTreeMap::from([
-            (LABEL_RUN.to_owned(), cx.run.to_string()),
-            (LABEL_PROJECT.to_owned(), cx.project.to_string()),
-        ]);
-        cx.engine.create_volume(&cx.state_volume()?, &own).await?;
+        cx.engine.create_volume(&cx.state_volume()?, &own_labels(cx)).await?;
         for moving in &self.volumes {
-            match &moving.target {
-                Target::Directory { root, sub, .. } => {
-                    let request = Request::MakeDir {
-                        parent: TO.into(),
-                        path: sub.clone(),
-                    };
-                    cx.helper(request, vec![root_mount(root, false)], "make", None)
-                        .await?;
-                }
-                Target::Volume { name } => {
-                    // Labelled as Compose labels its own, so that it is taken for one of the project.
-                    let mut labels = own.clone();
-                    labels.insert("com.docker.compose.project".into(), cx.project.to_string());
-                    labels.insert("com.docker.compose.volume".into(), moving.key.to_string());
-                    cx.engine.create_volume(name, &labels).await?;
-                }
-            }
+            make_one(cx, moving).await?;
         }
         Ok(())
     }
@@ -211,6 +191,55 @@ impl MakeHomes {
             }
         }
     }
+}
+
+fn own_labels(cx: &Cx) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (LABEL_RUN.to_owned(), cx.run.to_string()),
+        (LABEL_PROJECT.to_owned(), cx.project.to_string()),
+    ])
+}
+
+/// Makes a home; there already and empty is fine.
+async fn make_one(cx: &Cx, moving: &Moving) -> Result<()> {
+    match &moving.target {
+        Target::Directory { root, sub, .. } => {
+            let request = Request::MakeDir {
+                parent: TO.into(),
+                path: sub.clone(),
+            };
+            cx.helper(request, vec![root_mount(root, false)], "make", None)
+                .await
+                .map(|_| ())
+        }
+        Target::Volume { name } => {
+            // Labelled as Compose labels its own, so that it is taken for one of the project.
+            let mut labels = own_labels(cx);
+            labels.insert("com.docker.compose.project".into(), cx.project.to_string());
+            labels.insert("com.docker.compose.volume".into(), moving.key.to_string());
+            cx.engine.create_volume(name, &labels).await
+        }
+    }
+}
+
+/// Makes a home of this run anew, without what is in it.
+pub(super) async fn make_again(cx: &Cx, moving: &Moving) -> Result<()> {
+    match &moving.target {
+        Target::Directory { root, sub, .. } => {
+            let request = Request::Remove {
+                parent: TO.into(),
+                path: sub.clone(),
+            };
+            cx.helper(request, vec![root_mount(root, false)], "remove", None)
+                .await?;
+        }
+        Target::Volume { name } => {
+            cx.engine
+                .remove_own_volume(name, (LABEL_RUN, cx.run.as_str()))
+                .await?;
+        }
+    }
+    make_one(cx, moving).await
 }
 
 fn root_mount(root: &Path, read_only: bool) -> HelperMount {

@@ -1,9 +1,10 @@
 //! The steps of runs, one file each: what it does, how it is proven, how it is taken back. Here are those of a move and
-//! what all runs share; `deploy` has its own.
+//! what all runs share; `deploy` and `backup` have their own, `dumps` is what both do with databases.
 //!
 //! A step carries out what the plan says and decides nothing. Every step can be repeated, and its undo works whether
 //! the step did nothing, half or all: a crash can come anywhere.
 
+pub mod backup;
 mod check;
 mod delta;
 pub mod deploy;

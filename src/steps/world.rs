@@ -15,6 +15,7 @@ use crate::helper::protocol::{Answer, Line, Request};
 use crate::model::{Failure, Owner, ProjectName, Result, RunId, ServiceName, VolumeKey, VolumeName};
 use crate::saga::Interrupt;
 
+use super::backup::Vault;
 use super::page::Maintenance;
 use super::spec::{Moving, STATE};
 
@@ -47,6 +48,8 @@ pub struct Cx {
     pub maintenance: Maintenance,
     /// The environment of this process, for what runs on this machine. Its values are secrets.
     pub env: BTreeMap<String, String>,
+    /// What backups are written and read with, where the run is about one.
+    pub vault: Option<Vault>,
 }
 
 /// The project's files before and after the switch.
@@ -160,6 +163,16 @@ impl Clock {
 }
 
 impl Cx {
+    /// What backups are written and read with.
+    ///
+    /// # Errors
+    /// In a run that is about none.
+    pub fn vault(&self) -> Result<&Vault> {
+        self.vault
+            .as_ref()
+            .ok_or_else(|| Failure::bug("a backup in a run that is about none"))
+    }
+
     /// The run's own small volume, where the helper keeps its manifests between passes.
     ///
     /// # Errors
@@ -305,7 +318,8 @@ impl Cx {
             .await
     }
 
-    fn pass_on(&self, line: Line, phase: &str, volume: Option<&VolumeKey>) {
+    /// Tells what a helper says.
+    pub(super) fn pass_on(&self, line: Line, phase: &str, volume: Option<&VolumeKey>) {
         match line {
             Line::Progress {
                 bytes,

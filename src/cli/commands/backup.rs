@@ -2,9 +2,11 @@
 
 use super::super::args::{Backup, BackupCommand, BackupCreate, BackupRestore, BackupVerify, Quiet};
 use super::super::{Cx, Ending};
+use super::move_;
 use crate::model::config::{Consistency, Place};
 use crate::model::{Failure, Result};
 use crate::ops::App;
+use crate::{plan, ui};
 use crate::ops::backup::{self, CreateRequest, RestoreRequest, VerifyRequest};
 
 pub(super) async fn run(cx: &Cx, args: Backup) -> Result<Ending> {
@@ -27,8 +29,16 @@ async fn create(cx: &Cx, args: BackupCreate) -> Result<Ending> {
         metrics: args.metrics.map(|file| app.options.project.cwd.join(file)),
         dry_run: args.dry_run,
     };
-    backup::create(&app, &request).await?;
-    Ok(Ending::Done)
+    let planned = backup::plan_create(&app, &request).await?;
+    let text = || plan::backup::render(&planned.plan.facts);
+    if args.dry_run {
+        cx.answer(&planned.plan, text)?;
+        return Ok(Ending::Done);
+    }
+    // Nothing is replaced: it asks nobody, and runs by night.
+    cx.talk(&text());
+    let finish = planned.run(&app).await?;
+    move_::end(cx, &finish)
 }
 
 async fn verify(cx: &Cx, args: BackupVerify) -> Result<Ending> {
@@ -39,8 +49,15 @@ async fn verify(cx: &Cx, args: BackupVerify) -> Result<Ending> {
         from: here(&app, args.from).pop(),
         identities: args.identity,
     };
-    backup::verify(&app, &request).await?;
-    Ok(Ending::Done)
+    let report = backup::verify(&app, &request)?;
+    if !request.drill {
+        cx.answer(&report, || verified(&report))?;
+        return Ok(Ending::Done);
+    }
+    cx.talk(&verified(&report));
+    let planned = backup::plan_drill(&app, &request, &report.id).await?;
+    let finish = planned.run(&app).await?;
+    move_::end(cx, &finish)
 }
 
 async fn restore(cx: &Cx, args: BackupRestore) -> Result<Ending> {
@@ -56,8 +73,23 @@ async fn restore(cx: &Cx, args: BackupRestore) -> Result<Ending> {
         identities: args.identity,
         dry_run: args.dry_run,
     };
-    backup::restore(&app, &request).await?;
-    Ok(Ending::Done)
+    let planned = backup::plan_restore(&app, &request).await?;
+    let text = plan::backup::render_restore(&planned.plan.facts);
+    if request.dry_run {
+        cx.answer(&planned.plan, || text)?;
+        return Ok(Ending::Done);
+    }
+    cx.talk(&text);
+    if !ui::confirm("Do this?", cx.global.yes)? {
+        return Err(Failure::refused("not confirmed").data("nothing was changed"));
+    }
+    let finish = planned.run(&app).await?;
+    move_::end(cx, &finish)
+}
+
+fn verified(report: &backup::VerifyReport) -> String {
+    let places = report.places.iter().map(|(place, said)| format!("  {place}: {said}\n"));
+    format!("Backup {} of {}\n{}", report.id, report.project, places.collect::<String>())
 }
 
 /// Directories that were typed are those of where it was typed.

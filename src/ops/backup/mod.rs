@@ -1,19 +1,28 @@
 //! Backups: made, listed, verified, restored, pruned, scheduled.
 
+mod create;
 mod list;
 mod pin;
 pub mod places;
 mod prune;
-#[expect(dead_code, reason = "create and verify call it, and are not there yet")]
+mod restore;
 pub(in crate::ops) mod tell;
+mod vault;
+mod verify;
 
 use std::path::PathBuf;
 
 pub use crate::backup::format::BackupId;
+use crate::backup::catalogue::{self, Found};
+use crate::backup::format::Manifest;
 use crate::model::config::{Consistency, Place};
-use crate::model::{Failure, Result};
+use crate::model::{ProjectName, Result};
+use crate::steps::backup::Vault;
 
-use super::App;
+pub use create::{PlannedBackup, plan_create};
+pub use restore::{PlannedRestore, plan_restore};
+pub(super) use vault::vault_of;
+pub use verify::{PlannedDrill, VerifyReport, plan_drill, verify};
 
 pub use list::{Copied, ListReport, Listed, Part, PlaceFailure, Saved, list};
 pub use pin::pin;
@@ -74,26 +83,13 @@ pub struct RestoreRequest {
     pub dry_run: bool,
 }
 
-/// Makes a backup.
+/// The newest complete backup of a project in a place, if it has one.
 ///
 /// # Errors
-/// It is not there yet.
-pub async fn create(_app: &App, _request: &CreateRequest) -> Result<()> {
-    Err(Failure::bug("backup create is not there yet"))
-}
-
-/// Reads a backup back.
-///
-/// # Errors
-/// It is not there yet.
-pub async fn verify(_app: &App, _request: &VerifyRequest) -> Result<()> {
-    Err(Failure::bug("backup verify is not there yet"))
-}
-
-/// Restores a backup.
-///
-/// # Errors
-/// It is not there yet.
-pub async fn restore(_app: &App, _request: &RestoreRequest) -> Result<()> {
-    Err(Failure::bug("backup restore is not there yet"))
+/// When the place does not answer.
+fn last_good(vault: &Vault, place: &Place, project: &ProjectName) -> Result<Option<Manifest>> {
+    let store = vault.place(place)?;
+    let found = tokio::task::block_in_place(|| catalogue::read(&*store, Some(project)))?;
+    let complete = found.iter().filter_map(Found::manifest);
+    Ok(complete.max_by(|a, b| a.id.cmp(&b.id)).cloned())
 }

@@ -45,6 +45,15 @@ pub struct Dumping {
     pub user: String,
 }
 
+impl Dumping {
+    /// The server of a service, asked as its container's environment says, where there is a container.
+    #[must_use]
+    pub fn of(service: ServiceName, kind: Kind, container: Option<&Container>) -> Self {
+        let user = dump::user(kind, |name| container.and_then(|c| c.env(name)));
+        Self { service, kind, user }
+    }
+}
+
 /// A server of the stack, running.
 pub struct Server<'a> {
     link: Link<'a>,

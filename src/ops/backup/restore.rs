@@ -1,0 +1,124 @@
+//! `rehome backup restore`: looks once, plans, and hands the plan out; what is said yes to is what runs.
+
+use std::path::PathBuf;
+
+use super::create::plan_of;
+use super::vault::vault_of;
+use super::verify::which;
+use super::{CreateRequest, RestoreRequest};
+use crate::model::config::{Consistency, Place};
+use crate::model::{Failure, Result};
+use crate::observe::Depth;
+use crate::ops::App;
+use crate::ops::execute::{About, BackupAbout, Finish, RunFacts, Running};
+use crate::plan::backup::BackupPlan;
+use crate::plan::backup::restore::{RestorePlan, RestoreSeen, RestoreWanted, nothing_is_there, restore_plan};
+use crate::state::Lock;
+use crate::steps::backup::{Source, Vault, manifest_of};
+
+/// A plan, ready to run. The project stays locked while it exists.
+pub struct PlannedRestore {
+    /// What will be done.
+    pub plan: RestorePlan,
+    identities: Vec<PathBuf>,
+    lock: Option<Lock>,
+}
+
+impl PlannedRestore {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// Only when the run could not be begun; how it ended is in [`Finish`].
+    pub async fn run(self, app: &App) -> Result<Finish> {
+        let lock = self
+            .lock
+            .ok_or_else(|| Failure::bug("a dry run was asked to run"))?;
+        let about = RunFacts::Backup(Box::new(BackupAbout {
+            backup: About::Restore(self.plan.facts),
+            identities: self.identities,
+            metrics: None,
+        }));
+        Running::as_it_is(app).begin(app, (about, self.plan.steps), lock).await
+    }
+}
+
+/// Looks at the world and plans the restore.
+///
+/// # Errors
+/// Refuses in words whatever can be known beforehand to go wrong.
+pub async fn plan_restore(app: &App, request: &RestoreRequest) -> Result<PlannedRestore> {
+    let lock = if request.dry_run { None } else { Some(app.lock()?) };
+    app.no_unfinished_run()?;
+    if lock.is_some() {
+        app.engine.remove_left_helpers(&app.project.name).await?;
+    }
+    let vault = vault_of(app, &request.identities)?;
+    let (id, places) = which(app, &vault, request.id.as_ref(), request.from.as_ref())?;
+    let place = places.first().ok_or_else(|| Failure::bug("a backup without a place"))?;
+    let source = Source {
+        place: place.clone(),
+        project: app.project.name.clone(),
+        id,
+    };
+    let store = vault.place(place)?;
+    let manifest = tokio::task::block_in_place(|| manifest_of(&*store, &source.project, &source.id))?;
+    let depth = Depth {
+        scan: None,
+        tolerant: true,
+        ask_servers: true,
+        docker_disk: true,
+        ..Depth::default()
+    };
+    let world = app.look(&app.looking(), &depth).await?;
+    let active = app.project.services.values().filter(|s| s.active);
+    let seen = RestoreSeen {
+        active: active
+            .map(|s| (s.name.clone(), (s.replicas as usize, s.build)))
+            .collect(),
+        world,
+        manifest,
+        source,
+    };
+    let bytes = crate::ops::app::entropy();
+    let wanted = RestoreWanted {
+        only: request.only.clone(),
+        stop_timeout: app.settings.stop_timeout,
+        checks: app.settings.checks.clone(),
+        suffix: format!("{:02x}{:02x}", bytes[0], bytes[1]),
+    };
+    let safety = match request.safety_backup && !nothing_is_there(&seen.world) {
+        true => Some(safety_backup(app, request, place, &vault).await?),
+        false => None,
+    };
+    let plan = restore_plan(&seen, &wanted, safety)?;
+    Ok(PlannedRestore {
+        plan,
+        identities: request.identities.clone(),
+        lock,
+    })
+}
+
+/// The backup of what is about to be replaced, in the configured places, or where the other one is.
+async fn safety_backup(
+    app: &App,
+    request: &RestoreRequest,
+    from: &Place,
+    vault: &Vault,
+) -> Result<BackupPlan> {
+    let to = match app.settings.backup.to.is_empty() {
+        true => vec![from.clone()],
+        false => Vec::new(),
+    };
+    let create = CreateRequest {
+        only: request.only.clone(),
+        to,
+        // It is stopped later, and once is enough.
+        consistency: Some(Consistency::Live),
+        ..CreateRequest::default()
+    };
+    plan_of(app, &create, vault).await.map_err(|failure| {
+        failure
+            .inside("what is there now cannot be saved before it is replaced")
+            .hint("if it is worth nothing: --no-safety-backup")
+    })
+}

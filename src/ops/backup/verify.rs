@@ -1,0 +1,204 @@
+//! `rehome backup verify`: reads everything back and compares it with its hashes; with `--drill` it is restored as well,
+//! where nothing lasts.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::vault::vault_of;
+use super::{VerifyRequest, last_good};
+use crate::backup::catalogue::{self, Verified};
+use crate::backup::format::{BackupId, Manifest};
+use crate::event::Outcome;
+use crate::model::config::Place;
+use crate::model::{ByteSize, Failure, ProjectName, Result, count};
+use crate::observe::Depth;
+use crate::ops::App;
+use crate::ops::execute::{About, BackupAbout, Finish, RunFacts, Running};
+use crate::plan::backup::drill::{DrillPlan, drill_plan};
+use crate::state::{BackupLine, Lock};
+use crate::steps::backup::{Source, Vault, manifest_of, read_back};
+
+/// What was found.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct VerifyReport {
+    /// The backup.
+    pub id: BackupId,
+    /// Of which project.
+    pub project: ProjectName,
+    /// What was compared, place by place.
+    pub places: Vec<(String, String)>,
+}
+
+/// A drill that waits for its run.
+pub struct PlannedDrill {
+    /// What will be done.
+    pub plan: DrillPlan,
+    source: Source,
+    identities: Vec<std::path::PathBuf>,
+    lock: Lock,
+}
+
+/// Reads backups back, in every place that has them.
+///
+/// # Errors
+/// When anything is missing or different, naming it.
+pub fn verify(app: &App, request: &VerifyRequest) -> Result<VerifyReport> {
+    let vault = vault_of(app, &request.identities)?;
+    let project = &app.project.name;
+    let (id, places) = which(app, &vault, request.id.as_ref(), request.from.as_ref())?;
+    let mut said = Vec::new();
+    for place in &places {
+        let store = vault.place(place)?;
+        let manifest = tokio::task::block_in_place(|| {
+            let manifest = manifest_of(&*store, project, &id)?;
+            read_back(&app.options.interrupt, &*store, &manifest)
+                .map_err(|failure| failure.data("nothing was changed; this backup cannot be relied on"))?;
+            let verified = Verified::by_hashes(Timestamp::now(), manifest.entries.len());
+            catalogue::write_verified(&*store, project, &id, &verified)?;
+            Ok::<Manifest, Failure>(manifest)
+        })?;
+        let bytes: u64 = manifest.entries.iter().map(|e| e.sealed.stored_bytes).sum();
+        said.push((
+            place.to_string(),
+            format!(
+                "{}, {} read back: every hash (BLAKE3) as it was written",
+                count(manifest.entries.len() as u64, "entry"),
+                ByteSize(bytes)
+            ),
+        ));
+    }
+    note(app, &id, false);
+    Ok(VerifyReport {
+        id,
+        project: project.clone(),
+        places: said,
+    })
+}
+
+/// Plans a drill, for a backup whose hashes were compared.
+///
+/// # Errors
+/// Refuses in words whatever can be known beforehand to go wrong.
+pub async fn plan_drill(app: &App, request: &VerifyRequest, id: &BackupId) -> Result<PlannedDrill> {
+    let lock = app.lock()?;
+    app.no_unfinished_run()?;
+    app.engine.remove_left_helpers(&app.project.name).await?;
+    let vault = vault_of(app, &request.identities)?;
+    let (_, places) = which(app, &vault, Some(id), request.from.as_ref())?;
+    let place = places.first().ok_or_else(|| Failure::bug("a backup without a place"))?;
+    let source = Source {
+        place: place.clone(),
+        project: app.project.name.clone(),
+        id: id.clone(),
+    };
+    let store = vault.place(place)?;
+    let manifest = tokio::task::block_in_place(|| manifest_of(&*store, &source.project, id))?;
+    let depth = Depth {
+        scan: Some(Vec::new()),
+        docker_disk: true,
+        ..Depth::default()
+    };
+    let world = app.look(&app.looking(), &depth).await?;
+    let plan = drill_plan(&world, &manifest, &source)?;
+    Ok(PlannedDrill {
+        plan,
+        source,
+        identities: request.identities.clone(),
+        lock,
+    })
+}
+
+impl PlannedDrill {
+    /// Runs it, and notes at the backup that it was done.
+    ///
+    /// # Errors
+    /// Only when the run could not be begun; how it ended is in [`Finish`].
+    pub async fn run(self, app: &App) -> Result<Finish> {
+        let about = RunFacts::Backup(Box::new(BackupAbout {
+            backup: About::Drill(self.plan.facts),
+            identities: self.identities.clone(),
+            metrics: None,
+        }));
+        let running = Running::as_it_is(app);
+        let finish = running.begin(app, (about, self.plan.steps), self.lock).await?;
+        if finish.outcome == Outcome::Done {
+            let vault = vault_of(app, &self.identities)?;
+            let store = vault.place(&self.source.place)?;
+            let verified = Verified::by_drill(Timestamp::now(), finish.verified.clone());
+            let noted = tokio::task::block_in_place(|| {
+                catalogue::write_verified(&*store, &self.source.project, &self.source.id, &verified)
+            });
+            note(app, &self.source.id, true);
+            if let Err(failure) = noted {
+                app.options
+                    .events
+                    .warn(format!("that it was done cannot be noted at the backup: {failure}"));
+            }
+        }
+        Ok(finish)
+    }
+}
+
+/// Notes for the doctor that a backup was read back.
+fn note(app: &App, id: &BackupId, drill: bool) {
+    let line = BackupLine::Verified {
+        id: id.to_string(),
+        at: Timestamp::now(),
+        drill,
+    };
+    if let Err(failure) = app.state.append_backup(&line) {
+        app.options.events.warn(failure.to_string());
+    }
+}
+
+/// Which backup is meant, and the places that have it: that which was named, or the newest good one of the first place
+/// that has any.
+///
+/// # Errors
+/// When there is none, or no place.
+pub(super) fn which(
+    app: &App,
+    vault: &Vault,
+    id: Option<&BackupId>,
+    from: Option<&Place>,
+) -> Result<(BackupId, Vec<Place>)> {
+    let places = match from {
+        Some(place) => vec![place.clone()],
+        None => app.settings.backup.to.clone(),
+    };
+    let project = &app.project.name;
+    if places.is_empty() {
+        return Err(Failure::usage("where from? neither --from nor `backup.to` in rehome.yml says it")
+            .hint("rehome backup verify --from /var/backups/PROJECT"));
+    }
+    let mut found: Option<BackupId> = id.cloned();
+    let mut having = Vec::new();
+    let mut causes = Vec::new();
+    for place in &places {
+        let store: Arc<_> = vault.place(place)?;
+        let has = tokio::task::block_in_place(|| match &found {
+            Some(id) => manifest_of(&*store, project, id).map(Some),
+            None => last_good(vault, place, project),
+        });
+        match has {
+            Ok(Some(manifest)) => {
+                found = Some(manifest.id);
+                having.push(place.clone());
+            }
+            Ok(None) => causes.push(format!("{place} has no complete backup of {project}")),
+            Err(failure) => causes.push(failure.to_string()),
+        }
+    }
+    match found.filter(|_| !having.is_empty()) {
+        Some(id) => Ok((id, having)),
+        None => {
+            let what = match id {
+                Some(id) => format!("there is no backup {id} of project {project}"),
+                None => format!("there is no backup of project {project}"),
+            };
+            let failure = Failure::refused(what).data("nothing was changed");
+            Err(causes.into_iter().fold(failure, Failure::cause).hint("rehome backup list"))
+        }
+    }
+}

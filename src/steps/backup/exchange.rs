@@ -1,0 +1,174 @@
+//! Puts restored data in the place of the data that is there, and keeps that beside it: both are directories on one file
+//! system, and they change their names at once. Undo changes them back.
+//!
+//! <https://man7.org/linux/man-pages/man2/rename.2.html> (`RENAME_EXCHANGE`)
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::HelperMount;
+use crate::helper::protocol::{Answer, Number, Request};
+use crate::model::{Failure, Result, VolumeKey};
+use crate::saga::Step;
+use crate::steps::stop::quiet;
+use crate::steps::world::wrong_answer;
+use crate::steps::{Cx, Moving, TO, Target};
+
+/// See the module.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Exchange {
+    /// The volumes: `source` is what the services have, `target` what was restored beside it.
+    pub volumes: Vec<Moving>,
+    /// Where each has its data now, in the same order.
+    pub homes: Vec<Data>,
+}
+
+/// The directory of a volume's data on the engine's host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "in")]
+pub enum Data {
+    /// Docker's own, of the volume.
+    Docker {},
+    /// This one below this mount point.
+    Directory {
+        /// The mount point of the block volume.
+        root: PathBuf,
+        /// The directory below it.
+        sub: PathBuf,
+    },
+}
+
+/// The two directories of each volume, as they were: `left` is what the services had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Before {
+    pairs: Vec<Pair>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Pair {
+    key: VolumeKey,
+    /// On the engine's host.
+    parent: PathBuf,
+    /// What the services mount, below the parent.
+    left: PathBuf,
+    /// What was restored.
+    right: PathBuf,
+    left_inode: u64,
+    right_inode: u64,
+}
+
+impl Step for Exchange {
+    type Cx = Cx;
+    type Receipt = Before;
+
+    fn title(&self) -> String {
+        let keys: Vec<_> = self.volumes.iter().map(|v| v.key.as_str()).collect();
+        format!("put what was restored in the place of {}", keys.join(", "))
+    }
+
+    async fn prepare(&self, cx: &Cx) -> Result<Before> {
+        let mut pairs = Vec::new();
+        for (moving, home) in self.volumes.iter().zip(&self.homes) {
+            let (parent, left, right) = paths(cx, moving, home)?;
+            let numbers = self.numbers(cx, &parent, &[&left, &right]).await?;
+            let [Some(now), Some(restored)] = numbers.as_slice() else {
+                return Err(Failure::environment(format!("the data of {} is not where it was", moving.key)));
+            };
+            if now.device != restored.device {
+                return Err(Failure::environment(format!(
+                    "what was restored of {} is on another file system than its place",
+                    moving.key
+                )));
+            }
+            pairs.push(Pair {
+                key: moving.key.clone(),
+                left_inode: now.inode,
+                right_inode: restored.inode,
+                parent,
+                left,
+                right,
+            });
+        }
+        Ok(Before { pairs })
+    }
+
+    async fn apply(&self, cx: &Cx, before: &Before) -> Result<()> {
+        quiet(cx, &self.volumes).await?;
+        for pair in &before.pairs {
+            self.exchange(cx, pair, pair.right_inode).await?;
+        }
+        Ok(())
+    }
+
+    async fn verify(&self, cx: &Cx, before: &Before) -> Result<Option<String>> {
+        for pair in &before.pairs {
+            let numbers = self.numbers(cx, &pair.parent, &[&pair.left, &pair.right]).await?;
+            let inodes: Vec<_> = numbers.iter().map(|n| n.as_ref().map(|n| n.inode)).collect();
+            if inodes != [Some(pair.right_inode), Some(pair.left_inode)] {
+                return Err(Failure::environment(format!(
+                    "what was restored is not in the place of {}",
+                    pair.key
+                )));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn undo(&self, cx: &Cx, before: &Before) -> Result<()> {
+        cx.engine_answers().await?;
+        cx.engine.remove_helpers(&cx.run).await?;
+        for pair in before.pairs.iter().rev() {
+            self.exchange(cx, pair, pair.left_inode).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Exchange {
+    async fn exchange(&self, cx: &Cx, pair: &Pair, left_inode: u64) -> Result<()> {
+        let request = Request::Exchange {
+            parent: TO.into(),
+            left: pair.left.clone(),
+            right: pair.right.clone(),
+            left_inode,
+        };
+        cx.uninterrupted(request, vec![mount(&pair.parent, false)], "exchange", Some(&pair.key))
+            .await
+            .map(|_| ())
+    }
+
+    async fn numbers(&self, cx: &Cx, parent: &std::path::Path, below: &[&PathBuf]) -> Result<Vec<Option<Number>>> {
+        let request = Request::Numbers {
+            paths: below.iter().map(|p| PathBuf::from(TO).join(p)).collect(),
+        };
+        match cx.uninterrupted(request, vec![mount(parent, true)], "numbers", None).await? {
+            Answer::Numbers { numbers } => Ok(numbers),
+            other => Err(wrong_answer(&other)),
+        }
+    }
+}
+
+fn mount(parent: &std::path::Path, read_only: bool) -> HelperMount {
+    HelperMount::Bind {
+        source: parent.to_string_lossy().into_owned(),
+        target: TO.into(),
+        read_only,
+    }
+}
+
+/// The directory that holds both, and where both are below it.
+fn paths(cx: &Cx, moving: &Moving, home: &Data) -> Result<(PathBuf, PathBuf, PathBuf)> {
+    match (home, &moving.target) {
+        // <https://docs.docker.com/engine/storage/volumes/>: the engine keeps the data of `local` volumes there.
+        (Data::Docker {}, Target::Volume { name }) => {
+            let data = |name: &crate::model::VolumeName| PathBuf::from(name.as_str()).join("_data");
+            let parent = PathBuf::from(cx.engine.data_root()).join("volumes");
+            Ok((parent, data(&moving.source), data(name)))
+        }
+        (Data::Directory { root, sub }, Target::Directory { sub: beside, .. }) => {
+            Ok((root.clone(), sub.clone(), beside.clone()))
+        }
+        _ => Err(Failure::bug("data was restored where its place is not")),
+    }
+}

@@ -1,0 +1,192 @@
+//! Puts a part of a backup into a place that is empty: what a drill and a restore have in common.
+
+use super::part::{Part, Source};
+use super::vault::{Vault, read_entry};
+use crate::backup::format::{DumpNote, Entry, VolumeNote, What};
+use crate::backup::store::Store;
+use crate::engine::{Container, HelperJob, HelperMount, MountKind};
+use crate::helper::protocol::Request;
+use crate::model::{ByteSize, Failure, Result, ServiceName, VolumeKey, VolumeName, count};
+use crate::steps::Cx;
+use crate::steps::dumps::{Dumping, SqliteFile, Twin, TwinSpec};
+use crate::steps::stack::of_service;
+use crate::steps::{TO, Target};
+
+/// A backup that is read, with its place open.
+pub(super) struct Reading<'a> {
+    cx: &'a Cx,
+    vault: &'a Vault,
+    store: std::sync::Arc<dyn Store>,
+    source: &'a Source,
+}
+
+/// All of a home, as one mount at this place.
+pub(super) fn whole(target: &Target, at: &str) -> HelperMount {
+    match target {
+        Target::Volume { name } => HelperMount::Volume {
+            name: name.clone(),
+            target: at.to_owned(),
+            read_only: false,
+        },
+        Target::Directory { root, sub, .. } => HelperMount::Bind {
+            source: root.join(sub).to_string_lossy().into_owned(),
+            target: at.to_owned(),
+            read_only: false,
+        },
+    }
+}
+
+/// A home in the place of the volume that a container has.
+fn in_place_of(like: &Container, volume: &VolumeName, home: &Target) -> Result<HelperMount> {
+    let mounted = like.mounts.iter().find(|m| m.kind == MountKind::Volume(volume.clone()));
+    match mounted {
+        Some(mount) => Ok(whole(home, &mount.destination)),
+        None => Err(Failure::environment(format!(
+            "container {} does not have volume {volume}",
+            like.name
+        ))),
+    }
+}
+
+impl<'a> Reading<'a> {
+    pub(super) async fn of(cx: &'a Cx, source: &'a Source) -> Result<Self> {
+        let vault = cx.vault()?;
+        Ok(Self {
+            cx,
+            vault,
+            store: vault.place(&source.place)?,
+            source,
+        })
+    }
+
+    fn open(&self, entry: &Entry) -> Result<Box<dyn std::io::Read + Send>> {
+        let (source, vault) = (self.source, self.vault);
+        tokio::task::block_in_place(|| read_entry(vault, &*self.store, (&source.project, &source.id), entry))
+    }
+
+    /// Starts a server on an empty home, loads everything, and asks it whether all of it is there. Says what was
+    /// compared. The server is gone afterwards; its data stays, unless it had no home of its own: a home is what the
+    /// server shall have in the place of a volume.
+    pub(super) async fn server(
+        &self,
+        part: &Part,
+        home: Option<(&VolumeName, &Target)>,
+    ) -> Result<String> {
+        let Part::Server {
+            service, kind, dumps, ..
+        } = part
+        else {
+            return Err(Failure::bug("a volume was taken for a server"));
+        };
+        let like = self.container_of(service).await?;
+        let data = home.map(|(volume, target)| in_place_of(&like, volume, target)).transpose()?;
+        let spec = TwinSpec {
+            what: Dumping::of(service.clone(), *kind, Some(&like)),
+            like: like.id,
+            image: None,
+            data,
+        };
+        let mut twin = Twin::start(self.cx, &spec).await?;
+        let loaded = async {
+            let mut notes: Vec<DumpNote> = Vec::new();
+            for entry in dumps {
+                let What::Dump(note) = &entry.what else {
+                    return Err(Failure::bug("an archive was taken for a dump"));
+                };
+                self.cx.interrupt.check()?;
+                twin.load(note, self.open(entry)?).await.map_err(|failure| {
+                    failure.inside(format!("{} cannot be loaded", entry.path))
+                })?;
+                notes.push(note.clone());
+            }
+            twin.check(&notes).await
+        };
+        let said = match loaded.await {
+            Ok(said) => twin.end().await.map(|()| said),
+            Err(failure) => Err(failure),
+        };
+        twin.remove().await?;
+        Ok(said?.join("; "))
+    }
+
+    /// The container that a server is made like.
+    async fn container_of(&self, service: &ServiceName) -> Result<Container> {
+        let containers = self.cx.engine.project_containers(&self.cx.project).await?;
+        of_service(&containers, service).next().cloned().ok_or_else(|| {
+            Failure::environment(format!("service `{service}` has no container to make its server like"))
+        })
+    }
+
+    /// Unpacks the archive of a volume into an empty directory, compares what is on the disk with what was archived, and
+    /// puts each database in a file in its place. Says what was compared.
+    pub(super) async fn volume(&self, part: &Part, home: &Target) -> Result<String> {
+        let Part::Volume {
+            key,
+            archive,
+            databases,
+        } = part
+        else {
+            return Err(Failure::bug("a server was taken for a volume"));
+        };
+        let What::Volume(note) = &archive.what else {
+            return Err(Failure::bug("a dump was taken for an archive"));
+        };
+        self.unpack(key, (archive, note), home).await?;
+        let mut said = vec![format!(
+            "{} of {key}: content (BLAKE3), owner, mode, mtime, xattrs and links as they were archived ({})",
+            count(note.entries, "entry"),
+            ByteSize(note.bytes)
+        )];
+        for entry in databases {
+            let What::Dump(dump) = &entry.what else {
+                return Err(Failure::bug("an archive was taken for a dump"));
+            };
+            let file = SqliteFile {
+                volume: key.clone(),
+                mount: whole(home, TO),
+                path: dump.at.clone(),
+                service: None,
+            };
+            said.extend(file.load(self.cx, dump, self.open(entry)?).await?);
+        }
+        Ok(said.join("; "))
+    }
+
+    async fn unpack(
+        &self,
+        key: &VolumeKey,
+        (archive, note): (&Entry, &VolumeNote),
+        home: &Target,
+    ) -> Result<()> {
+        let cx = self.cx;
+        let request = Request::Unarchive {
+            dir: TO.into(),
+            only: None,
+            strip: 0,
+            bytes: note.bytes,
+            entries: note.entries,
+        };
+        let job = HelperJob::new(&cx.run, &cx.project, request, vec![whole(home, TO)]);
+        let from = self.open(archive)?;
+        let mut on_line = |line| cx.pass_on(line, "unpack", Some(key));
+        let unpacked = tokio::select! {
+            biased;
+            () = cx.interrupt.raised() => {
+                cx.engine.remove_helpers(&cx.run).await?;
+                Err(Failure::interrupted("interrupted"))
+            }
+            unpacked = cx.engine.unarchive(job, from, &mut on_line) => unpacked,
+        };
+        let unpacked = unpacked.map_err(|f| f.inside(format!("volume `{key}` cannot be unpacked")))?;
+        if unpacked.tree != note.tree || unpacked.entries != note.entries {
+            return Err(Failure::environment(format!(
+                "what was unpacked of volume `{key}` is not what was archived"
+            ))
+            .cause(format!(
+                "{} entries with the hash {} instead of {} with {}",
+                unpacked.entries, unpacked.tree, note.entries, note.tree
+            )));
+        }
+        Ok(())
+    }
+}
