@@ -30,13 +30,16 @@ impl Place {
     /// # Errors
     /// When it is not absolute, or is the root.
     pub fn dir(path: &Path) -> Result<Self> {
-        let cannot = |why: &str| Failure::usage(format!("{} is no place for backups", path.display())).cause(why);
+        let cannot =
+            |why: &str| Failure::usage(format!("{} is no place for backups", path.display())).cause(why);
         let parts = || path.components();
         if !path.is_absolute() {
             return Err(cannot("a directory for backups is given by its absolute path"));
         }
         if parts().any(|part| part == std::path::Component::ParentDir) || parts().count() < 2 {
-            return Err(cannot("a directory for backups is not the root, and has no `..` in its path"));
+            return Err(cannot(
+                "a directory for backups is not the root, and has no `..` in its path",
+            ));
         }
         Ok(Self::Dir(path.components().collect()))
     }
@@ -115,9 +118,26 @@ mod tests {
         for text in ["/var/backups/kms", "s3://bucket", "s3://my.bucket-1/kms/daily"] {
             assert_eq!(text.parse::<Place>().unwrap().to_string(), text);
         }
-        assert_eq!("dir:/srv//b/".parse::<Place>().unwrap(), Place::Dir("/srv/b".into()));
-        assert_eq!("s3://bucket/a/".parse::<Place>().unwrap().to_string(), "s3://bucket/a");
-        for bad in ["", "/", "backups", "/var/../etc", "s3:bucket", "s3://", "s3://b", "s3://bucket//a", "s3://bucket/../a", "s3://a b c"] {
+        assert_eq!(
+            "dir:/srv//b/".parse::<Place>().unwrap(),
+            Place::Dir("/srv/b".into())
+        );
+        assert_eq!(
+            "s3://bucket/a/".parse::<Place>().unwrap().to_string(),
+            "s3://bucket/a"
+        );
+        for bad in [
+            "",
+            "/",
+            "backups",
+            "/var/../etc",
+            "s3:bucket",
+            "s3://",
+            "s3://b",
+            "s3://bucket//a",
+            "s3://bucket/../a",
+            "s3://a b c",
+        ] {
             assert!(bad.parse::<Place>().is_err(), "{bad:?}");
         }
     }
