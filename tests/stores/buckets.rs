@@ -12,7 +12,13 @@ use crate::support::{Bucket, get, in_a_process, listed, noise, path, put, runtim
 fn a_place(server: &str, prefix: &str) {
     let bucket = Bucket::on(server);
     let store = bucket.open(prefix);
-    let key = |at: &str| if prefix.is_empty() { at.to_owned() } else { format!("{prefix}/{at}") };
+    let key = |at: &str| {
+        if prefix.is_empty() {
+            at.to_owned()
+        } else {
+            format!("{prefix}/{at}")
+        }
+    };
     assert!(listed(&store, "").is_empty());
     assert_eq!(get(&store, "kms/1/manifest.json").unwrap(), None);
 
@@ -34,7 +40,13 @@ fn a_place(server: &str, prefix: &str) {
     assert_eq!(listed(&store, "kms"), expected, "and not what only begins so");
     assert_eq!(listed(&store, "kms/2"), expected[2..]);
     assert_eq!(listed(&store, "kms/2/manifest.json"), []);
-    assert!(store.list(&path("kms")).unwrap().iter().all(|one| one.modified.is_some()));
+    assert!(
+        store
+            .list(&path("kms"))
+            .unwrap()
+            .iter()
+            .all(|one| one.modified.is_some())
+    );
 
     store.remove(&path("kms/2/manifest.json")).unwrap();
     store.remove(&path("kms/2/manifest.json")).unwrap();
@@ -49,7 +61,11 @@ fn a_place(server: &str, prefix: &str) {
     let mut given_up = store.put(&path("kms/3/given_up")).unwrap();
     given_up.write_all(&large).unwrap();
     assert_eq!(bucket.unfinished(), format!("['{}']", key("kms/3/given_up")));
-    assert_eq!(get(&store, "kms/3/given_up").unwrap(), None, "it appears when it is complete");
+    assert_eq!(
+        get(&store, "kms/3/given_up").unwrap(),
+        None,
+        "it appears when it is complete"
+    );
     drop(given_up);
     assert_eq!(bucket.unfinished(), "[]");
     assert_eq!(get(&store, "kms/3/given_up").unwrap(), None);
@@ -113,10 +129,15 @@ fn swept(server: &str) {
         \x20 s3.upload_part(Bucket=bucket, Key=key, UploadId=id, PartNumber=1, Body=b'x' * (5 << 20))\n\
         time.sleep(1.1)",
     );
-    let store = bucket.open_with(bucket.address(), crate::support::server("KEYS"), "a", Limits {
-        part: 5 << 20,
-        ..Limits::default()
-    });
+    let store = bucket.open_with(
+        bucket.address(),
+        crate::support::server("KEYS"),
+        "a",
+        Limits {
+            part: 5 << 20,
+            ..Limits::default()
+        },
+    );
     let store = store.unwrap();
     let mut mine = store.put(&path("kms/3/mine")).unwrap();
     let bytes = noise(2, 11 << 20);
@@ -159,7 +180,9 @@ fn a_place_is_opened_as_it_is_written() {
     assert_eq!(bucket.sha256("kms/1/manifest.json"), sha256(b"{}"));
     // As it is called by asynchronous code.
     let found = runtime().block_on(async {
-        runtime().spawn(async move { tokio::task::block_in_place(|| listed(&*store, "")) }).await
+        runtime()
+            .spawn(async move { tokio::task::block_in_place(|| listed(&*store, "")) })
+            .await
     });
     assert_eq!(found.unwrap(), [("1/manifest.json".to_owned(), 2)]);
 }

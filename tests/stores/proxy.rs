@@ -82,7 +82,10 @@ fn serve(mut client: TcpStream, upstream: &str, faults: &Arc<Mutex<Faults>>) {
             }
         }
         let body = "<Error><Code>InternalError</Code><Message>on fire</Message></Error>";
-        let head = format!("HTTP/1.1 500 Oh\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let head = format!(
+            "HTTP/1.1 500 Oh\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
         client.write_all(head.as_bytes()).unwrap_or_default();
         client.shutdown(Shutdown::Write).unwrap_or_default();
         std::io::copy(&mut client, &mut std::io::sink()).unwrap_or_default();
@@ -97,7 +100,12 @@ fn serve(mut client: TcpStream, upstream: &str, faults: &Arc<Mutex<Faults>>) {
 }
 
 /// One direction of a connection. When it ends, or is cut, both do.
-fn carry(mut from: TcpStream, mut to: TcpStream, faults: &Mutex<Faults>, cuts: fn(&mut Faults) -> &mut usize) {
+fn carry(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    faults: &Mutex<Faults>,
+    cuts: fn(&mut Faults) -> &mut usize,
+) {
     let mut buffer = vec![0; 64 << 10];
     let mut carried = 0;
     loop {

@@ -24,14 +24,24 @@ pub fn path(text: &str) -> StorePath {
 /// Runs a program that has to succeed, and returns what it said.
 #[track_caller]
 pub fn run(command: &mut Command) -> String {
-    let Output { status, stdout, stderr } = command.output().unwrap();
-    assert!(status.success(), "{command:?}: {}", String::from_utf8_lossy(&stderr));
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().unwrap();
+    assert!(
+        status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&stderr)
+    );
     String::from_utf8(stdout).unwrap()
 }
 
 #[track_caller]
 pub fn bash(dir: &Path, script: &str) -> String {
-    run(Command::new("bash").args(["-euo", "pipefail", "-c", script]).current_dir(dir))
+    run(Command::new("bash")
+        .args(["-euo", "pipefail", "-c", script])
+        .current_dir(dir))
 }
 
 /// The runtime that stores wait in.
@@ -51,10 +61,16 @@ pub fn server(name: &str) -> &'static str {
     static SERVERS: OnceLock<BTreeMap<String, String>> = OnceLock::new();
     let servers = SERVERS.get_or_init(|| {
         let told = run(Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/s3")).arg("up"));
-        let pairs = told.lines().filter_map(|line| line.strip_prefix("export REHOME_S3_")?.split_once('='));
-        pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+        let pairs = told
+            .lines()
+            .filter_map(|line| line.strip_prefix("export REHOME_S3_")?.split_once('='));
+        pairs
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
     });
-    servers.get(name).unwrap_or_else(|| panic!("scripts/s3 does not say {name}"))
+    servers
+        .get(name)
+        .unwrap_or_else(|| panic!("scripts/s3 does not say {name}"))
 }
 
 /// Bytes that cannot be compressed, the same each time.
@@ -68,21 +84,29 @@ pub fn noise(seed: u64, bytes: usize) -> Vec<u8> {
 
 pub fn put(store: &dyn Store, at: &str, bytes: &[u8]) -> Result<()> {
     let mut upload = store.put(&path(at))?;
-    upload.write_all(bytes).map_err(|e| rehome::backup::failed("writing", &e))?;
+    upload
+        .write_all(bytes)
+        .map_err(|e| rehome::backup::failed("writing", &e))?;
     upload.finish()
 }
 
 pub fn get(store: &dyn Store, at: &str) -> Result<Option<Vec<u8>>> {
-    let Some(mut from) = store.get(&path(at))? else { return Ok(None) };
+    let Some(mut from) = store.get(&path(at))? else {
+        return Ok(None);
+    };
     let mut bytes = Vec::new();
-    from.read_to_end(&mut bytes).map_err(|e| rehome::backup::failed("reading", &e))?;
+    from.read_to_end(&mut bytes)
+        .map_err(|e| rehome::backup::failed("reading", &e))?;
     Ok(Some(bytes))
 }
 
 /// The paths and sizes of a list, sorted.
 pub fn listed(store: &dyn Store, below: &str) -> Vec<(String, u64)> {
     let found = store.list(&path(below)).unwrap();
-    let mut found: Vec<_> = found.into_iter().map(|one| (one.path.to_string(), one.bytes)).collect();
+    let mut found: Vec<_> = found
+        .into_iter()
+        .map(|one| (one.path.to_string(), one.bytes))
+        .collect();
     found.sort();
     found
 }
@@ -94,7 +118,10 @@ pub fn told(failure: &Failure) -> String {
     lines.extend(failure.data.iter().map(|d| format!("data: {d}")));
     lines.extend(failure.hints.iter().map(|h| format!("hint: {h}")));
     let all = lines.join("\n");
-    assert!(!format!("{failure:?}").contains("secret-for-tests"), "a secret is shown: {all}");
+    assert!(
+        !format!("{failure:?}").contains("secret-for-tests"),
+        "a secret is shown: {all}"
+    );
     all
 }
 
@@ -161,7 +188,8 @@ impl Bucket {
 
     /// The uploads that never came to their end.
     pub fn unfinished(&self) -> String {
-        let list = "print(sorted(u['Key'] for u in s3.list_multipart_uploads(Bucket=bucket).get('Uploads', [])))";
+        let list =
+            "print(sorted(u['Key'] for u in s3.list_multipart_uploads(Bucket=bucket).get('Uploads', [])))";
         self.boto(list).trim().to_owned()
     }
 
@@ -180,7 +208,8 @@ impl Bucket {
     }
 
     pub fn open(&self, prefix: &str) -> S3Store {
-        self.open_with(self.server, server("KEYS"), prefix, Limits::default()).unwrap()
+        self.open_with(self.server, server("KEYS"), prefix, Limits::default())
+            .unwrap()
     }
 }
 
@@ -213,7 +242,9 @@ pub fn in_a_process(test: &str, variables: &[(&str, &str)]) -> Option<String> {
         return None;
     }
     let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(CHILD, test);
+    child
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .env(CHILD, test);
     let said = run(child.envs(variables.iter().copied()));
     assert!(said.contains("1 passed"), "{test} did not run: {said}");
     Some(said)

@@ -83,7 +83,11 @@ impl<R: Read> Read for Checked<R> {
             // A failure of the layer below, or of the place: told as it is. zstd and age know no other kind than these.
             Err(e) => Err(match super::super::carried(&e) {
                 Some(failure) => failure.clone(),
-                None if matches!(e.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof | ErrorKind::Other) => {
+                None if matches!(
+                    e.kind(),
+                    ErrorKind::InvalidData | ErrorKind::UnexpectedEof | ErrorKind::Other
+                ) =>
+                {
                     damaged(e.to_string())
                 }
                 None => Failure::environment("cannot read the backup").because(&e),

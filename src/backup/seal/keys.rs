@@ -82,12 +82,18 @@ impl Keys {
     /// # Errors
     /// When it cannot be read, or has no key.
     pub fn with_file(mut self, path: &Path) -> Result<Self> {
-        let cannot = || Failure::refused(format!("cannot read keys from {}", path.display())).data("nothing was changed");
+        let cannot = || {
+            Failure::refused(format!("cannot read keys from {}", path.display())).data("nothing was changed")
+        };
         let mut text = String::new();
         File::open(path)
             .and_then(|file| file.take(KEY_FILE_LIMIT).read_to_string(&mut text))
             .map_err(|e| cannot().because(&e))?;
-        let found = parse(&text).map_err(|why| cannot().cause(why).hint("it should be a file that `age-keygen -o FILE` wrote"))?;
+        let found = parse(&text).map_err(|why| {
+            cannot()
+                .cause(why)
+                .hint("it should be a file that `age-keygen -o FILE` wrote")
+        })?;
         self.identities.extend(found);
         Ok(self)
     }
@@ -111,7 +117,10 @@ fn parse(text: &str) -> Result<Vec<x25519::Identity>, String> {
     let lines = text.lines().enumerate().map(|(i, line)| (i + 1, line.trim()));
     let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     let keys: Vec<_> = lines
-        .map(|(number, line)| line.parse().map_err(|why| format!("line {number} is no key of age: {why}")))
+        .map(|(number, line)| {
+            line.parse()
+                .map_err(|why| format!("line {number} is no key of age: {why}"))
+        })
         .collect::<Result<_, String>>()?;
     if keys.is_empty() {
         return Err("there is no key in it".to_owned());

@@ -208,6 +208,3 @@ impl<W: Write> Write for Hashed<W> {
         self.to.flush()
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -39,7 +39,8 @@ pub fn unseal(from: Box<dyn Read + Send>, sealed: &Sealed, keys: &Keys) -> Resul
     let unreadable = |e: io::Error| super::super::failed("cannot read an entry of the backup", &e);
     let head = beginning(&mut stored).map_err(unreadable)?;
     let rest: Box<dyn BufRead + Send> = if head.starts_with(AGE) {
-        let age = Decryptor::new_buffered(Cursor::new(head).chain(stored)).map_err(|e| told(&e, keys, false))?;
+        let age =
+            Decryptor::new_buffered(Cursor::new(head).chain(stored)).map_err(|e| told(&e, keys, false))?;
         let scrypt = age.is_scrypt();
         let plain = decrypted(age, keys).map_err(|e| told(&e, keys, scrypt))?;
         Box::new(BufReader::with_capacity(BUFFER, plain))
@@ -106,18 +107,16 @@ fn told(error: &DecryptError, keys: &Keys, passphrase: bool) -> Failure {
             refused("none of the keys that were given opens the backup")
                 .hint("give the file with the secret key of one of its recipients")
         }
-        DecryptError::ExcessiveWork { required, .. } => {
-            damaged(format!("its passphrase would cost 2^{required} units of work; rehome spends up to 2^{MOST_WORK}"))
-                .data("nothing was changed")
-        }
+        DecryptError::ExcessiveWork { required, .. } => damaged(format!(
+            "its passphrase would cost 2^{required} units of work; rehome spends up to 2^{MOST_WORK}"
+        ))
+        .data("nothing was changed"),
         DecryptError::Io(e) => match carried(e) {
             Some(failure) => failure.clone(),
             None => damaged(e.to_string()).data("nothing was changed"),
         },
         // What is wrong with the header, and what a newer age may call it.
-        _ => {
-            damaged(format!("its encryption: {error}")).data("nothing was changed")
-        }
+        _ => damaged(format!("its encryption: {error}")).data("nothing was changed"),
     }
 }
 

@@ -43,11 +43,16 @@ impl DirStore {
     /// The directory need not be there yet.
     #[must_use]
     pub fn new(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+        Self {
+            root: root.to_owned(),
+        }
     }
 
     fn told(&self, doing: &str, path: &StorePath, error: &io::Error) -> Failure {
-        told(&format!("cannot {doing} {}", self.root.join(path.as_str()).display()), error)
+        told(
+            &format!("cannot {doing} {}", self.root.join(path.as_str()).display()),
+            error,
+        )
     }
 
     /// The directory of backups itself.
@@ -65,7 +70,9 @@ impl DirStore {
 
     /// A directory below it; `None` if it is not there and not to be made.
     fn open_below<'a>(&self, names: impl Iterator<Item = &'a str>, make: bool) -> io::Result<Option<File>> {
-        let Some(mut dir) = self.open_root(make)? else { return Ok(None) };
+        let Some(mut dir) = self.open_root(make)? else {
+            return Ok(None);
+        };
         for name in names {
             let mut open = rustix::fs::openat(&dir, name, TO_DIR, Mode::empty());
             if make && matches!(open, Err(Errno::NOENT)) {
@@ -121,17 +128,25 @@ impl DirStore {
                 name: name.to_owned(),
             });
         }
-        Err(io::Error::other("what was just made there went away again and again"))
+        Err(io::Error::other(
+            "what was just made there went away again and again",
+        ))
     }
 
     /// Every entry of every directory below a path.
-    fn walk(&self, below: &StorePath, see: &mut dyn FnMut(&File, &str, &OsStr, FileType) -> io::Result<()>) -> io::Result<()> {
+    fn walk(
+        &self,
+        below: &StorePath,
+        see: &mut dyn FnMut(&File, &str, &OsStr, FileType) -> io::Result<()>,
+    ) -> io::Result<()> {
         // By path, and not kept open: there may be more directories than a process may have open files.
         let mut open = vec![below.as_str().to_owned()];
         let mut seen = 0;
         while let Some(path) = open.pop() {
             let names = path.split('/').filter(|name| !name.is_empty());
-            let Some(dir) = self.open_below(names, false)? else { continue };
+            let Some(dir) = self.open_below(names, false)? else {
+                continue;
+            };
             let mut buffer = Vec::with_capacity(32 << 10);
             let mut listed = RawDir::new(&dir, buffer.spare_capacity_mut());
             while let Some(entry) = listed.next() {
@@ -170,7 +185,9 @@ impl DirStore {
             path = parents;
             let (above, name) = parents.rsplit_once('/').unwrap_or(("", parents));
             let above = above.split('/').filter(|n| !n.is_empty());
-            let Some(dir) = self.open_below(above, false)? else { continue };
+            let Some(dir) = self.open_below(above, false)? else {
+                continue;
+            };
             match rustix::fs::unlinkat(&dir, name, AtFlags::REMOVEDIR) {
                 Ok(()) => sync_dir(&dir)?,
                 Err(Errno::NOENT) => {}
@@ -196,7 +213,9 @@ impl Store for DirStore {
         let open = || -> io::Result<Option<File>> {
             let (parents, name) = split(path)?;
             let parents = parents.split('/').filter(|name| !name.is_empty());
-            let Some(dir) = self.open_below(parents, false)? else { return Ok(None) };
+            let Some(dir) = self.open_below(parents, false)? else {
+                return Ok(None);
+            };
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
             let file: File = match rustix::fs::openat(&dir, name, flags, Mode::empty()) {
                 Ok(fd) => fd.into(),
@@ -217,8 +236,12 @@ impl Store for DirStore {
     fn list(&self, below: &StorePath) -> Result<Vec<Stored>> {
         let mut found = Vec::new();
         let mut see = |dir: &File, path: &str, name: &OsStr, kind: FileType| {
-            let fine = name.to_str().and_then(|name| StorePath::new(joined(path, name)).ok());
-            let (Some(path), FileType::RegularFile) = (fine, kind) else { return Ok(()) };
+            let fine = name
+                .to_str()
+                .and_then(|name| StorePath::new(joined(path, name)).ok());
+            let (Some(path), FileType::RegularFile) = (fine, kind) else {
+                return Ok(());
+            };
             let stat = match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => stat,
                 Err(Errno::NOENT) => return Ok(()),
@@ -231,7 +254,8 @@ impl Store for DirStore {
             });
             Ok(())
         };
-        self.walk(below, &mut see).map_err(|e| self.told("list", below, &e))?;
+        self.walk(below, &mut see)
+            .map_err(|e| self.told("list", below, &e))?;
         Ok(found)
     }
 
@@ -239,7 +263,9 @@ impl Store for DirStore {
         let remove = || -> io::Result<()> {
             let (parents, name) = split(path)?;
             let parents = parents.split('/').filter(|name| !name.is_empty());
-            let Some(dir) = self.open_below(parents, false)? else { return Ok(()) };
+            let Some(dir) = self.open_below(parents, false)? else {
+                return Ok(());
+            };
             match rustix::fs::unlinkat(&dir, name, AtFlags::empty()) {
                 Ok(()) => sync_dir(&dir)?,
                 Err(Errno::NOENT) => {}
@@ -282,7 +308,8 @@ impl Store for DirStore {
                 Err(e) => Err(e.into()),
             }
         };
-        self.walk(below, &mut see).map_err(|e| self.told("tidy up", below, &e))?;
+        self.walk(below, &mut see)
+            .map_err(|e| self.told("tidy up", below, &e))?;
         for left in &swept {
             if let Ok(left) = StorePath::new(left.as_str()) {
                 self.tidy(&left).map_err(|e| self.told("tidy up", below, &e))?;
@@ -406,7 +433,11 @@ fn temporary_name() -> io::Result<String> {
     if got < random.len() {
         return Err(io::Error::other("the system gave too little chance"));
     }
-    Ok(format!("{TEMPORARY}{}-{:016x}", std::process::id(), u64::from_ne_bytes(random)))
+    Ok(format!(
+        "{TEMPORARY}{}-{:016x}",
+        std::process::id(),
+        u64::from_ne_bytes(random)
+    ))
 }
 
 /// Makes the directory of backups for its owner alone, and what is missing above it.

@@ -142,7 +142,9 @@ impl Shared {
             "" => key,
             prefix => key.strip_prefix(prefix)?.strip_prefix('/')?,
         };
-        StorePath::new(below).ok().filter(|path| !path.as_str().is_empty())
+        StorePath::new(below)
+            .ok()
+            .filter(|path| !path.as_str().is_empty())
     }
 
     fn shown(&self, path: &StorePath) -> String {
@@ -168,7 +170,9 @@ impl Shared {
                 .await
                 .map_err(|e| told(&what(), &e))?;
             for object in page.contents() {
-                let Some(path) = object.key().and_then(|key| self.path(key)) else { continue };
+                let Some(path) = object.key().and_then(|key| self.path(key)) else {
+                    continue;
+                };
                 found.push(Stored {
                     path,
                     bytes: u64::try_from(object.size().unwrap_or(0)).unwrap_or(0),
@@ -178,7 +182,9 @@ impl Shared {
             match (page.is_truncated(), page.next_continuation_token()) {
                 (Some(true), Some(next)) if from.as_deref() != Some(next) => from = Some(next.to_owned()),
                 (Some(true), _) => {
-                    return Err(Failure::environment(what()).cause("the storage does not say how its list goes on"));
+                    return Err(
+                        Failure::environment(what()).cause("the storage does not say how its list goes on")
+                    );
                 }
                 _ => return Ok(found),
             }
@@ -202,8 +208,13 @@ impl Shared {
                 .await
                 .map_err(|e| told(&what(), &e))?;
             for upload in page.uploads() {
-                let (Some(key), Some(id)) = (upload.key(), upload.upload_id()) else { continue };
-                let before = upload.initiated().and_then(timestamp).is_none_or(|at| at < self.opened);
+                let (Some(key), Some(id)) = (upload.key(), upload.upload_id()) else {
+                    continue;
+                };
+                let before = upload
+                    .initiated()
+                    .and_then(timestamp)
+                    .is_none_or(|at| at < self.opened);
                 if before && self.path(key).is_some() && !self.running().contains(id) {
                     left.push((key.to_owned(), id.to_owned()));
                 }
@@ -247,7 +258,11 @@ impl Store for S3Store {
 
     fn remove(&self, path: &StorePath) -> Result<()> {
         let shared = &self.shared;
-        let request = shared.client.delete_object().bucket(&shared.bucket).key(shared.key(path));
+        let request = shared
+            .client
+            .delete_object()
+            .bucket(&shared.bucket)
+            .key(shared.key(path));
         match shared.wait(request.send()) {
             Ok(_) => Ok(()),
             Err(e) if upload::code(&e) == Some("NoSuchKey") => Ok(()),

@@ -35,7 +35,11 @@ pub(super) struct S3Reader {
 
 impl S3Reader {
     pub(super) fn open(shared: &Arc<Shared>, path: &StorePath) -> Result<Option<Self>> {
-        let request = shared.client.get_object().bucket(&shared.bucket).key(shared.key(path));
+        let request = shared
+            .client
+            .get_object()
+            .bucket(&shared.bucket)
+            .key(shared.key(path));
         let object = match shared.wait(request.send()) {
             Ok(object) => object,
             Err(e) if code(&e) == Some("NoSuchKey") => return Ok(None),
@@ -81,8 +85,14 @@ impl S3Reader {
         };
         let begins = format!("bytes {}-", self.at);
         // All of it is as good, if nothing of it was read yet.
-        if self.at > 0 && !object.content_range().is_some_and(|range| range.starts_with(&begins)) {
-            return Err(self.cannot().cause("the storage cannot go on where a connection broke"));
+        if self.at > 0
+            && !object
+                .content_range()
+                .is_some_and(|range| range.starts_with(&begins))
+        {
+            return Err(self
+                .cannot()
+                .cause("the storage cannot go on where a connection broke"));
         }
         Ok(Box::pin(object.body.into_async_read()))
     }
@@ -98,9 +108,10 @@ impl S3Reader {
         if self.breaks <= BREAKS {
             return Ok(());
         }
-        Err(self
-            .cannot()
-            .cause(format!("the connection broke {} times at the same place: {why}", self.breaks)))
+        Err(self.cannot().cause(format!(
+            "the connection broke {} times in a row: {why}",
+            self.breaks
+        )))
     }
 
     fn next(&mut self, buf: &mut [u8]) -> Result<usize> {

@@ -35,7 +35,9 @@ impl S3Settings {
     pub fn from_names(bucket: &str, names: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
         let first = |wanted: &[&str]| {
             let found = wanted.iter().filter_map(|name| names(name));
-            found.map(|value| value.trim().to_owned()).find(|value| !value.is_empty())
+            found
+                .map(|value| value.trim().to_owned())
+                .find(|value| !value.is_empty())
         };
         let yes = |name: &str| {
             let value = first(&[name]).unwrap_or_default().to_ascii_lowercase();
@@ -44,15 +46,18 @@ impl S3Settings {
         let region = first(&["AWS_S3_REGION_NAME", "AWS_REGION", "AWS_DEFAULT_REGION"]);
         let mut endpoint = first(&["AWS_S3_ENDPOINT_URL"]);
         if yes("USE_MINIO") {
-            let minio = first(&["MINIO_ENDPOINT_URL"]).map(|address| with_scheme(&address, yes("MINIO_USE_SSL")));
+            let minio =
+                first(&["MINIO_ENDPOINT_URL"]).map(|address| with_scheme(&address, yes("MINIO_USE_SSL")));
             endpoint = minio.or(endpoint);
         }
         let endpoint = endpoint.or_else(|| first(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]));
         let endpoint = match (endpoint, yes("USE_DO_SPACES"), &region) {
             (None, true, Some(region)) => Some(format!("https://{region}.digitaloceanspaces.com")),
             (None, true, None) => {
-                return Err(Failure::usage("USE_DO_SPACES is set, and nothing says which Spaces")
-                    .hint("set AWS_S3_ENDPOINT_URL, or AWS_S3_REGION_NAME, as in fra1"));
+                return Err(
+                    Failure::usage("USE_DO_SPACES is set, and nothing says which Spaces")
+                        .hint("set AWS_S3_ENDPOINT_URL, or AWS_S3_REGION_NAME, as in fra1"),
+                );
             }
             (endpoint, _, _) => endpoint,
         };
@@ -73,8 +78,12 @@ fn keys(first: &dyn Fn(&[&str]) -> Option<String>) -> Result<Option<S3Keys>> {
             secret: Secret::new(secret),
             token: first(&["AWS_SESSION_TOKEN"]).map(Secret::new),
         })),
-        (Some(_), None) => Err(Failure::usage("AWS_ACCESS_KEY_ID is set, and AWS_SECRET_ACCESS_KEY is not")),
-        (None, Some(_)) => Err(Failure::usage("AWS_SECRET_ACCESS_KEY is set, and AWS_ACCESS_KEY_ID is not")),
+        (Some(_), None) => Err(Failure::usage(
+            "AWS_ACCESS_KEY_ID is set, and AWS_SECRET_ACCESS_KEY is not",
+        )),
+        (None, Some(_)) => Err(Failure::usage(
+            "AWS_SECRET_ACCESS_KEY is set, and AWS_ACCESS_KEY_ID is not",
+        )),
     }
 }
 
@@ -93,7 +102,9 @@ fn checked(bucket: &str, text: &str) -> Result<String> {
             .cause(why)
             .hint("as in AWS_S3_ENDPOINT_URL=https://fra1.digitaloceanspaces.com")
     };
-    let (scheme, rest) = text.split_once("://").ok_or_else(|| cannot("it begins with neither https:// nor http://"))?;
+    let (scheme, rest) = text
+        .split_once("://")
+        .ok_or_else(|| cannot("it begins with neither https:// nor http://"))?;
     if !matches!(scheme, "http" | "https") {
         return Err(cannot("it begins with neither https:// nor http://"));
     }
@@ -101,12 +112,17 @@ fn checked(bucket: &str, text: &str) -> Result<String> {
     let host = rest.split('/').next().unwrap_or_default();
     // Not shown: it would be a password.
     if host.contains('@') {
-        return Err(cannot("it has a user in it; keys are given as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"));
+        return Err(cannot(
+            "it has a user in it; keys are given as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        ));
     }
     if host.is_empty() || !rest.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(cannot("there is no host in it"));
     }
-    let bare = rest.strip_prefix(bucket).and_then(|rest| rest.strip_prefix('.')).unwrap_or(rest);
+    let bare = rest
+        .strip_prefix(bucket)
+        .and_then(|rest| rest.strip_prefix('.'))
+        .unwrap_or(rest);
     Ok(format!("{scheme}://{bare}"))
 }
 
@@ -132,24 +148,51 @@ mod tests {
             ("AWS_SECRET_ACCESS_KEY", " hunter2 "),
         ])
         .unwrap();
-        assert_eq!(spaces.endpoint.as_deref(), Some("https://fra1.digitaloceanspaces.com"));
+        assert_eq!(
+            spaces.endpoint.as_deref(),
+            Some("https://fra1.digitaloceanspaces.com")
+        );
         let keys = spaces.keys.clone().unwrap();
         assert_eq!((keys.id.as_str(), keys.secret.reveal()), ("me", "hunter2"));
         assert!(!format!("{spaces:?}").contains("hunter2"));
 
-        let minio = [("USE_MINIO", "1"), ("MINIO_ENDPOINT_URL", "minio:9000"), ("AWS_S3_ENDPOINT_URL", "https://other")];
-        assert_eq!(from(&minio).unwrap().endpoint.as_deref(), Some("http://minio:9000"));
-        let tls = [("USE_MINIO", "1"), ("MINIO_ENDPOINT_URL", "minio:9000"), ("MINIO_USE_SSL", "1")];
-        assert_eq!(from(&tls).unwrap().endpoint.as_deref(), Some("https://minio:9000"));
+        let minio = [
+            ("USE_MINIO", "1"),
+            ("MINIO_ENDPOINT_URL", "minio:9000"),
+            ("AWS_S3_ENDPOINT_URL", "https://other"),
+        ];
+        assert_eq!(
+            from(&minio).unwrap().endpoint.as_deref(),
+            Some("http://minio:9000")
+        );
+        let tls = [
+            ("USE_MINIO", "1"),
+            ("MINIO_ENDPOINT_URL", "minio:9000"),
+            ("MINIO_USE_SSL", "1"),
+        ];
+        assert_eq!(
+            from(&tls).unwrap().endpoint.as_deref(),
+            Some("https://minio:9000")
+        );
         let off = [("USE_MINIO", "0"), ("MINIO_ENDPOINT_URL", "minio:9000")];
         assert_eq!(from(&off).unwrap().endpoint, None);
 
-        let twice = from(&[("AWS_S3_ENDPOINT_URL", "https://media.fra1.digitaloceanspaces.com/")]).unwrap();
-        assert_eq!(twice.endpoint.as_deref(), Some("https://fra1.digitaloceanspaces.com"));
-        assert_eq!(from(&[("AWS_REGION", "eu-west-1"), ("AWS_PROFILE", "")]).unwrap(), S3Settings {
-            region: Some("eu-west-1".into()),
-            ..S3Settings::default()
-        });
+        let twice = from(&[(
+            "AWS_S3_ENDPOINT_URL",
+            "https://media.fra1.digitaloceanspaces.com/",
+        )])
+        .unwrap();
+        assert_eq!(
+            twice.endpoint.as_deref(),
+            Some("https://fra1.digitaloceanspaces.com")
+        );
+        assert_eq!(
+            from(&[("AWS_REGION", "eu-west-1"), ("AWS_PROFILE", "")]).unwrap(),
+            S3Settings {
+                region: Some("eu-west-1".into()),
+                ..S3Settings::default()
+            }
+        );
     }
 
     #[test]

@@ -34,13 +34,16 @@ const NAME: &str = "rehome-upload";
 
 /// The code of what a storage answered.
 pub(super) fn code<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Option<&str> {
-    error.as_service_error().and_then(|answer| answer.meta().code()).or_else(|| {
-        // Not all of them put it into words.
-        match error.raw_response()?.status().as_u16() {
-            412 => Some("PreconditionFailed"),
-            _ => None,
-        }
-    })
+    error
+        .as_service_error()
+        .and_then(|answer| answer.meta().code())
+        .or_else(|| {
+            // Not all of them put it into words.
+            match error.raw_response()?.status().as_u16() {
+                412 => Some("PreconditionFailed"),
+                _ => None,
+            }
+        })
 }
 
 /// How large a part is. Memory holds three of the first ones; later, when a part alone is that large, only one.
@@ -109,7 +112,10 @@ impl S3Upload {
     }
 
     fn next_number(&self) -> i32 {
-        let parts = self.parts.as_ref().map_or(0, |parts| parts.arrived.len() + parts.sent.len());
+        let parts = self
+            .parts
+            .as_ref()
+            .map_or(0, |parts| parts.arrived.len() + parts.sent.len());
         i32::try_from(parts + 1).unwrap_or(i32::MAX)
     }
 
@@ -149,7 +155,9 @@ impl S3Upload {
             .bucket(&shared.bucket)
             .key(&self.key)
             .metadata(NAME, &self.name);
-        let begun = shared.wait(request.send()).map_err(|e| told(&self.cannot(), &e))?;
+        let begun = shared
+            .wait(request.send())
+            .map_err(|e| told(&self.cannot(), &e))?;
         let id = begun.upload_id().map(str::to_owned).ok_or_else(|| {
             Failure::environment(self.cannot()).cause("the storage began an upload without a name for it")
         })?;
@@ -172,7 +180,14 @@ impl S3Upload {
         let Some(parts) = &mut self.parts else {
             return Err(Failure::bug("a part of an upload that was not begun"));
         };
-        let part = send_part(Arc::clone(&self.shared), self.key.clone(), self.shown.clone(), parts.id.clone(), number, body);
+        let part = send_part(
+            Arc::clone(&self.shared),
+            self.key.clone(),
+            self.shown.clone(),
+            parts.id.clone(),
+            number,
+            body,
+        );
         parts.sent.push_back(Sent {
             bytes,
             task: self.shared.runtime.spawn(part),
@@ -191,8 +206,12 @@ impl S3Upload {
 
     /// Waits for the part that was sent first.
     fn await_one(&mut self) -> Result<()> {
-        let Some(parts) = &mut self.parts else { return Ok(()) };
-        let Some(first) = parts.sent.pop_front() else { return Ok(()) };
+        let Some(parts) = &mut self.parts else {
+            return Ok(());
+        };
+        let Some(first) = parts.sent.pop_front() else {
+            return Ok(());
+        };
         let part = self
             .shared
             .runtime
@@ -227,7 +246,9 @@ impl S3Upload {
         while self.parts.as_ref().is_some_and(|parts| !parts.sent.is_empty()) {
             self.await_one()?;
         }
-        let Some(parts) = &mut self.parts else { return Ok(()) };
+        let Some(parts) = &mut self.parts else {
+            return Ok(());
+        };
         let all = CompletedMultipartUpload::builder()
             .set_parts(Some(std::mem::take(&mut parts.arrived)))
             .build();
@@ -257,7 +278,9 @@ impl S3Upload {
             (Ok(found), _) => found,
             (Err(_), Err(_)) => return answered,
             (Err(e), Ok(())) => {
-                return Err(told(&self.cannot(), &e).inside(format!("cannot prove that {} arrived", self.shown)));
+                return Err(
+                    told(&self.cannot(), &e).inside(format!("cannot prove that {} arrived", self.shown))
+                );
             }
         };
         let name = found.metadata().and_then(|all| all.get(NAME));
@@ -269,7 +292,11 @@ impl S3Upload {
             (Err(failure), _) => Err(failure),
             (Ok(()), _) => {
                 if ours {
-                    let request = shared.client.delete_object().bucket(&shared.bucket).key(&self.key);
+                    let request = shared
+                        .client
+                        .delete_object()
+                        .bucket(&shared.bucket)
+                        .key(&self.key);
                     if let Err(e) = shared.wait(request.send()) {
                         tracing::debug!("cannot remove {}: {:?}", self.shown, code(&e));
                     }
@@ -385,7 +412,10 @@ impl Drop for S3Upload {
         match std::thread::spawn(move || runtime.block_on(take_back)).join() {
             Ok(Ok(())) => {}
             Ok(Err(failure)) => tracing::warn!("{failure}; it is swept by the next backup"),
-            Err(_) => tracing::warn!("an upload to {} was not taken back; it is swept by the next backup", self.shown),
+            Err(_) => tracing::warn!(
+                "an upload to {} was not taken back; it is swept by the next backup",
+                self.shown
+            ),
         }
     }
 }

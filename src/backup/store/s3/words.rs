@@ -84,15 +84,20 @@ fn answered(what: &str, code: Option<&str>, said: Option<&str>, status: u16) -> 
             "these keys may not do that",
             "the keys for backups need to list, read, write and delete below the prefix, and to abort uploads",
         ),
-        "NoSuchBucket" => refused("there is no such bucket", "make it first, or check backup.to and the region"),
+        "NoSuchBucket" => refused(
+            "there is no such bucket",
+            "make it first, or check backup.to and the region",
+        ),
         "RequestTimeTooSkewed" | "RequestExpired" => refused(
             "this machine's clock and the storage's differ too much",
             "set the clock: timedatectl set-ntp true",
         ),
-        "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => refused(
-            "the bucket is in another region",
-            "set AWS_S3_REGION_NAME to the bucket's region",
-        ),
+        "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => {
+            refused(
+                "the bucket is in another region",
+                "set AWS_S3_REGION_NAME to the bucket's region",
+            )
+        }
         "BadDigest" | "InvalidDigest" | "XAmzContentSHA256Mismatch" => failure(
             Kind::Environment,
             "what arrived was not what was sent",
@@ -119,7 +124,10 @@ mod tests {
     #[test]
     fn each_class_has_its_words() {
         let first = |code, status| answered("cannot write x", code, Some("said"), status).causes[0].clone();
-        assert_eq!(first(Some("SignatureDoesNotMatch"), 403), "the secret key is wrong");
+        assert_eq!(
+            first(Some("SignatureDoesNotMatch"), 403),
+            "the secret key is wrong"
+        );
         assert_eq!(first(Some("NoSuchBucket"), 404), "there is no such bucket");
         assert_eq!(first(None, 403), "these keys may not do that");
         assert_eq!(first(Some("SlowDown"), 503), "the storage is in trouble or busy");
@@ -131,6 +139,9 @@ mod tests {
             first(Some("Strange\n"), 400),
             "the storage answered 400 Strange : said"
         );
-        assert_eq!(answered("x", None, Some(&"a".repeat(9000)), 400).causes[0].len(), 300 + 26);
+        assert_eq!(
+            answered("x", None, Some(&"a".repeat(9000)), 400).causes[0].len(),
+            300 + 26
+        );
     }
 }
