@@ -104,7 +104,8 @@ impl<'a> Twin<'a> {
             access: Access::of(&like.command),
         };
         let begun = async {
-            if let HelperMount::Volume { name, .. } = &data {
+            // One that was made for it alone nobody else has, and to know that takes a look at every container.
+            if let (HelperMount::Volume { name, .. }, None) = (&data, &volume) {
                 // Two servers on one data directory destroy it (trap 9).
                 let writers = cx.engine.writers_of(name).await?;
                 if let Some(other) = writers.iter().find(|c| c.state.is_up()) {

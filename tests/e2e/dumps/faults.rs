@@ -183,7 +183,7 @@ async fn trap_14_mariadb_with_a_wrong_password_or_a_dump_that_dies_is_a_failure(
         taken: 0,
         after: 1000,
         disturb: Some(|| {
-            let all = sh(&format!("docker top {id} -o args"));
+            let all = sh(&format!("docker top {id} -eo pid,args"));
             seen.store(
                 all.contains("p'w \"$x") || !all.contains("mariadb-dump"),
                 Ordering::Relaxed,
