@@ -14,7 +14,9 @@ use bollard::query_parameters::{AttachContainerOptionsBuilder, CreateContainerOp
 use futures_util::StreamExt;
 
 use super::image::PROGRAM;
-use super::{Engine, LABEL_PAGE, LABEL_PROCESS, LABEL_PROJECT, LABEL_RUN, LABEL_SPARE, LABEL_TWIN, Published, failed};
+use super::{
+    Engine, LABEL_PAGE, LABEL_PROCESS, LABEL_PROJECT, LABEL_RUN, LABEL_SPARE, LABEL_TWIN, Published, failed,
+};
 use crate::helper::protocol::{Answer, FailClass, Line, Request};
 use crate::model::{ContainerId, Failure, Owner, ProjectName, Result, RunId, VolumeName};
 

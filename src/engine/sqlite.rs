@@ -56,7 +56,9 @@ impl Engine {
             let mut answer = Answering::default();
             let (mut left, mut hasher) = (None, blake3::Hasher::new());
             let mut take = |bytes: &[u8], left: &mut u64| -> Result<()> {
-                let bytes = bytes.get(..(*left).min(bytes.len() as u64) as usize).unwrap_or(bytes);
+                let bytes = bytes
+                    .get(..(*left).min(bytes.len() as u64) as usize)
+                    .unwrap_or(bytes);
                 *left -= bytes.len() as u64;
                 hasher.update(bytes);
                 tokio::task::block_in_place(|| to.write_all(bytes))
@@ -205,7 +207,9 @@ impl Answering {
                     return Err(told(what, because, class));
                 }
                 Line::Answer(other) => {
-                    return Err(Failure::bug(format!("the helper answered something else: {other:?}")));
+                    return Err(Failure::bug(format!(
+                        "the helper answered something else: {other:?}"
+                    )));
                 }
             }
             self.line = rest;

@@ -89,7 +89,11 @@ pub fn load(request: &SqliteLoad, input: &mut dyn Read) -> Result<SqliteReport> 
         let mut report = check_file(&partial, &place)?;
         report.bytes = bytes;
         report.blake3 = blake3;
-        if request.rows.as_ref().is_some_and(|rows| *rows != SqliteReport::hash(&report.rows)) {
+        if request
+            .rows
+            .as_ref()
+            .is_some_and(|rows| *rows != SqliteReport::hash(&report.rows))
+        {
             return Err(Fault::new(
                 FailClass::Differs,
                 format!("{} has other rows than were noted", show_path(&place)),
@@ -198,7 +202,11 @@ fn copy_pages(cx: &Context, source: &Connection, copy: &mut Connection, file: &P
             StepResult::More => {
                 locked = None;
                 let now = backup.progress().remaining;
-                let done = if now < left && left != i32::MAX { left - now } else { 0 };
+                let done = if now < left && left != i32::MAX {
+                    left - now
+                } else {
+                    0
+                };
                 cx.did_bytes(u64::from(done.unsigned_abs()) * page.unsigned_abs());
                 anew += u32::from(now >= left);
                 if anew > ANEW {
@@ -315,5 +323,9 @@ fn database(verb: &str, file: &Path, error: &rusqlite::Error) -> Fault {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => FailClass::Source,
         _ => FailClass::Other,
     };
-    Fault::new(class, format!("cannot {verb} {}", show_path(file)), error.to_string())
+    Fault::new(
+        class,
+        format!("cannot {verb} {}", show_path(file)),
+        error.to_string(),
+    )
 }

@@ -95,7 +95,7 @@ pub fn postgres(image: &str) -> Stack {
     environment: {{ POSTGRES_USER: app, POSTGRES_PASSWORD: secret-pw-7, POSTGRES_DB: app, PGDATA: /var/lib/postgresql/data/pgdata }}
     volumes: ["postgres_data:/var/lib/postgresql/data"]
     restart: unless-stopped
-    healthcheck: {{ test: ["CMD-SHELL", "pg_isready -U app -d app"], interval: 1s, retries: 30 }}
+    healthcheck: {{ test: ["CMD-SHELL", "pg_isready -h 127.0.0.1 -U app -d app"], interval: 1s, retries: 30 }}
   api:
     image: {BUSYBOX}
     command: ["sleep", "1000000"]

@@ -153,7 +153,11 @@ mod tests {
         let mut tar = vec![b'x'; 257];
         tar.extend(b"ustar\0");
         for (kind, head, is) in [
-            (Kind::Postgres, &b"PGDMP\x01\x0e"[..], Some(Foreign::PostgresCustom)),
+            (
+                Kind::Postgres,
+                &b"PGDMP\x01\x0e"[..],
+                Some(Foreign::PostgresCustom),
+            ),
             (Kind::Postgres, &tar, Some(Foreign::PostgresTar)),
             (Kind::Postgres, b"--\n-- Postgre", Some(Foreign::PostgresSql)),
             (Kind::Mysql, b"-- MariaDB dump", Some(Foreign::MysqlSql)),

@@ -100,7 +100,9 @@ pub fn dumped(said: &str) -> BTreeMap<String, u64> {
     let one = |line: &str| {
         let (_, what) = line.split_once("done dumping ")?;
         let (name, count) = what.rsplit_once(" (")?;
-        let own = ["admin.", "config.", "local."].iter().any(|own| name.starts_with(own));
+        let own = ["admin.", "config.", "local."]
+            .iter()
+            .any(|own| name.starts_with(own));
         let rows = count.split(' ').next()?.parse().ok()?;
         (!own && !name.contains(".system.")).then(|| (name.to_owned(), rows))
     };

@@ -84,7 +84,12 @@ exec "$c" -u "$u" "$@""#
 #[must_use]
 pub fn client(user: &str) -> Vec<String> {
     let script = format!(r#"{LOGIN}exec "$c" -u "$u" "$@""#);
-    let options = ["--batch", "--skip-column-names", "--default-character-set=utf8mb4", "--max-allowed-packet=1G"];
+    let options = [
+        "--batch",
+        "--skip-column-names",
+        "--default-character-set=utf8mb4",
+        "--max-allowed-packet=1G",
+    ];
     called(&script, user, ["mariadb", "mysql"], &options)
 }
 
@@ -111,7 +116,12 @@ pub fn is_ready(user: &str) -> Vec<String> {
 case $said in *'is not allowed to connect'*|*'Access denied'*) exit 0 ;; esac
 echo "$said" >&2; exit 1"#
     );
-    called(&script, user, ["mariadb-admin", "mysqladmin"], &["-h127.0.0.1", "--protocol=tcp"])
+    called(
+        &script,
+        user,
+        ["mariadb-admin", "mysqladmin"],
+        &["-h127.0.0.1", "--protocol=tcp"],
+    )
 }
 
 /// Checks every table by what is in it; says nothing of those that are well. Exit code 127 where it is not there.
@@ -119,7 +129,12 @@ echo "$said" >&2; exit 1"#
 #[must_use]
 pub fn check(user: &str) -> Vec<String> {
     let script = format!(r#"{LOGIN}exec "$c" -u "$u" "$@""#);
-    called(&script, user, ["mariadb-check", "mysqlcheck"], &["--all-databases", "--check", "--silent"])
+    called(
+        &script,
+        user,
+        ["mariadb-check", "mysqlcheck"],
+        &["--all-databases", "--check", "--silent"],
+    )
 }
 
 /// Of what [`check`] says, what is wrong. Tables of the server's own that cannot be checked are no fault.
@@ -162,7 +177,11 @@ pub fn tables(answer: &str) -> Option<Vec<(String, String)>> {
 #[must_use]
 pub fn count(tables: &[(String, String)]) -> String {
     let one = |(at, (schema, table)): (usize, &(String, String))| {
-        format!("SELECT {at}, COUNT(*) FROM {}.{};\n", quoted(schema), quoted(table))
+        format!(
+            "SELECT {at}, COUNT(*) FROM {}.{};\n",
+            quoted(schema),
+            quoted(table)
+        )
     };
     tables.iter().enumerate().map(one).collect()
 }
@@ -382,10 +401,14 @@ INSERT INTO `user` VALUES (1);
 
     #[test]
     fn the_rows_of_a_dump_are_counted_wherever_it_is_cut() {
-        let expected: BTreeMap<String, u64> =
-            [("app.t", 4), ("app.empty", 0), ("app.with `tick", 2), ("app.after", 0)]
-                .map(|(name, rows)| (name.to_owned(), rows))
-                .into();
+        let expected: BTreeMap<String, u64> = [
+            ("app.t", 4),
+            ("app.empty", 0),
+            ("app.with `tick", 2),
+            ("app.after", 0),
+        ]
+        .map(|(name, rows)| (name.to_owned(), rows))
+        .into();
         for at_once in [1, 2, 3, 7, 64, 100_000] {
             assert_eq!(rows(DUMP.as_bytes(), at_once), expected, "{at_once}");
         }

@@ -61,7 +61,17 @@ pub fn question(user: &str, database: &str, query: &str) -> Vec<String> {
 /// A `psql` that reads what it shall do, and ends at the first error.
 #[must_use]
 pub fn session(user: &str, database: &str) -> Vec<String> {
-    as_owner(&["psql", "-U", user, "-d", &connection(database), "-w", "-qtAX", "-v", "ON_ERROR_STOP=1"])
+    as_owner(&[
+        "psql",
+        "-U",
+        user,
+        "-d",
+        &connection(database),
+        "-w",
+        "-qtAX",
+        "-v",
+        "ON_ERROR_STOP=1",
+    ])
 }
 
 /// A `psql` that loads SQL, all of it or nothing.
@@ -118,7 +128,16 @@ pub fn create(database: &str) -> String {
 /// all that can be had: a database cannot be made inside of a transaction.
 #[must_use]
 pub fn load(user: &str) -> Vec<String> {
-    as_owner(&["pg_restore", "-U", user, "-w", "--exit-on-error", "--create", "-d", "template1"])
+    as_owner(&[
+        "pg_restore",
+        "-U",
+        user,
+        "-w",
+        "--exit-on-error",
+        "--create",
+        "-d",
+        "template1",
+    ])
 }
 
 /// Loads somebody else's dump into a database that is there, all of it or nothing.
@@ -140,14 +159,30 @@ pub fn load_into(user: &str, database: &str, format: &str) -> Vec<String> {
 /// Whether the server answers, over TCP: while an image makes the database, its server can only be reached locally.
 #[must_use]
 pub fn is_ready(user: &str) -> Vec<String> {
-    words(&["pg_isready", "-q", "-h", "127.0.0.1", "-U", user, "-d", "template1"])
+    words(&[
+        "pg_isready",
+        "-q",
+        "-h",
+        "127.0.0.1",
+        "-U",
+        user,
+        "-d",
+        "template1",
+    ])
 }
 
 /// Checks the tables and indexes of a database by what is in them; exit code 127 where the program is not there.
 /// <https://www.postgresql.org/docs/current/app-pgamcheck.html>
 #[must_use]
 pub fn amcheck(user: &str, database: &str) -> Vec<String> {
-    as_owner(&["pg_amcheck", "-U", user, "-w", "--install-missing", &connection(database)])
+    as_owner(&[
+        "pg_amcheck",
+        "-U",
+        user,
+        "-w",
+        "--install-missing",
+        &connection(database),
+    ])
 }
 
 /// Ends what of a dump is still at work in the server when nobody takes its output any more.
@@ -224,7 +259,10 @@ mod tests {
     #[test]
     fn the_name_of_a_database_cannot_leave_its_directory() {
         assert_eq!(database("u", "kms_connect-1").file, "kms_connect-1.dump");
-        assert_eq!(database("u", "../../etc/x").file, "%2e%2e%2f%2e%2e%2fetc%2fx.dump");
+        assert_eq!(
+            database("u", "../../etc/x").file,
+            "%2e%2e%2f%2e%2e%2fetc%2fx.dump"
+        );
     }
 
     #[test]

@@ -135,7 +135,11 @@ pub fn checked(said: &str) -> Option<(u64, u64, u64)> {
         let words = line.trim_end().strip_suffix(of)?.trim_end();
         words.rsplit(' ').next()?.parse().ok()
     };
-    Some((number("keys read")?, number("expires")?, number("already expired")?))
+    Some((
+        number("keys read")?,
+        number("expires")?,
+        number("already expired")?,
+    ))
 }
 
 /// Reads `INFO keyspace`: keys, and how many of them end some day, by database.
@@ -234,7 +238,13 @@ impl Crc64 {
         const POLYNOMIAL: u64 = 0x95ac_9329_ac4b_c9b5;
         let mut table = [0; 256];
         for (n, entry) in (0_u64..).zip(table.iter_mut()) {
-            let step = |sum: u64, _| if sum & 1 == 1 { (sum >> 1) ^ POLYNOMIAL } else { sum >> 1 };
+            let step = |sum: u64, _| {
+                if sum & 1 == 1 {
+                    (sum >> 1) ^ POLYNOMIAL
+                } else {
+                    sum >> 1
+                }
+            };
             *entry = (0..8).fold(n, step);
         }
         Self { table, sum: 0 }
@@ -299,11 +309,20 @@ mod tests {
     #[test]
     fn what_reaches_a_server_is_read_off_its_command_line() {
         let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        let access = Access::of(&words("docker-entrypoint.sh redis-server /etc/redis/redis.conf --port 6390 --requirepass s3cret"));
-        assert_eq!((access.config.as_str(), access.port.as_str()), ("/etc/redis/redis.conf", "6390"));
+        let access = Access::of(&words(
+            "docker-entrypoint.sh redis-server /etc/redis/redis.conf --port 6390 --requirepass s3cret",
+        ));
+        assert_eq!(
+            (access.config.as_str(), access.port.as_str()),
+            ("/etc/redis/redis.conf", "6390")
+        );
         assert_eq!(access.stdin(), b"s3cret\n");
         assert!(!access.client(&["ping"]).concat().contains("s3cret"));
-        let shell = Access::of(&["sh".into(), "-c".into(), "redis-server --requirepass \"$PASS\"".into()]);
+        let shell = Access::of(&[
+            "sh".into(),
+            "-c".into(),
+            "redis-server --requirepass \"$PASS\"".into(),
+        ]);
         assert!(shell.password.is_none());
     }
 

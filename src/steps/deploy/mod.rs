@@ -11,9 +11,9 @@ mod stay_up;
 mod swap;
 mod tidy;
 
+pub use super::dumps::Dumping;
 pub use compose_file::ComposeFile;
 pub use dump::Dump;
-pub use super::dumps::Dumping;
 pub use images::{Images, Source};
 pub use outgoing::{Changing, Outgoing};
 pub use roll::Roll;

@@ -127,7 +127,10 @@ impl Link<'_> {
     pub fn well(&self, command: &[String], ended: ExecOutput) -> Result<String> {
         match ended.code {
             0 => Ok(ended.stderr),
-            137 => Err(self.failed(&format!("{} was killed", named(command, self.what.kind)), &ended.stderr)),
+            137 => Err(self.failed(
+                &format!("{} was killed", named(command, self.what.kind)),
+                &ended.stderr,
+            )),
             code => Err(self.failed(
                 &format!("{} ended with {code}", named(command, self.what.kind)),
                 &ended.stderr,
@@ -149,7 +152,10 @@ impl Link<'_> {
 
 /// A program's name: what a shell is given to start is named instead of the shell.
 fn named(command: &[String], kind: Kind) -> String {
-    match (command.iter().find(|word| PROGRAMS.contains(&word.as_str())), kind) {
+    match (
+        command.iter().find(|word| PROGRAMS.contains(&word.as_str())),
+        kind,
+    ) {
         (Some(program), _) => format!("`{program}`"),
         (None, Kind::Redis) => "`redis-cli`".to_owned(),
         (None, Kind::Mongodb) => "MongoDB's tool".to_owned(),

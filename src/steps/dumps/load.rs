@@ -27,7 +27,9 @@ pub(super) async fn load(link: &Link<'_>, note: &DumpNote, from: Box<dyn Read + 
     let user = &link.what.user;
     match (link.what.kind, &note.database) {
         (Kind::Postgres, None) => {
-            let there = link.ask(&postgres::question(user, "postgres", postgres::ROLES)).await?;
+            let there = link
+                .ask(&postgres::question(user, "postgres", postgres::ROLES))
+                .await?;
             let roles = Wanted {
                 lines: BufReader::new(from),
                 roles: Roles::there(&there),
@@ -42,9 +44,13 @@ pub(super) async fn load(link: &Link<'_>, note: &DumpNote, from: Box<dyn Read + 
             pour(link, &postgres::load(user), from).await?;
             Ok(Then::Nothing)
         }
-        (Kind::Mysql, _) => pour(link, &mysql::client(user), from).await.map(|()| Then::Nothing),
+        (Kind::Mysql, _) => pour(link, &mysql::client(user), from)
+            .await
+            .map(|()| Then::Nothing),
         (Kind::Redis, _) => rdb(link, from).await,
-        (Kind::Mongodb, _) => pour(link, &mongodb::load(user), from).await.map(|()| Then::Nothing),
+        (Kind::Mongodb, _) => pour(link, &mongodb::load(user), from)
+            .await
+            .map(|()| Then::Nothing),
         (Kind::Sqlite, _) => Err(Failure::bug("SQLite has no server that could load a dump")),
     }
 }
@@ -74,7 +80,8 @@ pub(super) async fn load_foreign(
             let database = named()?;
             make_room(link, database).await?;
             let session = postgres::session(user, "template1");
-            link.tell(&session, link.stdin(postgres::create(database))).await?;
+            link.tell(&session, link.stdin(postgres::create(database)))
+                .await?;
             let command = match format {
                 Foreign::PostgresCustom => postgres::load_into(user, database, "--format=custom"),
                 Foreign::PostgresTar => postgres::load_into(user, database, "--format=tar"),
@@ -103,13 +110,17 @@ pub(super) async fn load_foreign(
             pour(link, &command, from).await.map(|()| Then::Nothing)
         }
         Foreign::Rdb => rdb(link, from).await,
-        Foreign::MongoArchive => pour(link, &mongodb::load(user), from).await.map(|()| Then::Nothing),
+        Foreign::MongoArchive => pour(link, &mongodb::load(user), from)
+            .await
+            .map(|()| Then::Nothing),
         Foreign::Sqlite => Err(Failure::bug("SQLite has no server that could load a dump")),
     }
 }
 
 async fn pour(link: &Link<'_>, command: &[String], from: Box<dyn Read + Send>) -> Result<()> {
-    let ended = link.pour(command, Stdin::Reader(from), &mut std::io::sink()).await?;
+    let ended = link
+        .pour(command, Stdin::Reader(from), &mut std::io::sink())
+        .await?;
     link.well(command, ended)
         .map(|_| ())
         .map_err(|failure| failure.inside("the dump could not be loaded"))
@@ -128,7 +139,11 @@ async fn rdb(link: &Link<'_>, from: Box<dyn Read + Send>) -> Result<Then> {
     let path = format!("{}/{file}", directory.trim_end_matches('/'));
     let keep = redis::keep_as(&path);
     let ended = link
-        .pour(&keep, Stdin::Reader(Box::new(Whole::new(from))), &mut std::io::sink())
+        .pour(
+            &keep,
+            Stdin::Reader(Box::new(Whole::new(from))),
+            &mut std::io::sink(),
+        )
         .await?;
     link.well(&keep, ended)
         .map_err(|failure| failure.inside("the dump could not be loaded"))?;

@@ -6,7 +6,9 @@ use std::io::Write;
 
 use super::link::Link;
 use super::{Noted, Part};
-use crate::datastore::dump::mysql::{Rows, TABLES, VERSION, WITHOUT_SNAPSHOT, client, count, counted, tables};
+use crate::datastore::dump::mysql::{
+    Rows, TABLES, VERSION, WITHOUT_SNAPSHOT, client, count, counted, tables,
+};
 use crate::engine::Stdin;
 use crate::model::Result;
 
@@ -16,7 +18,9 @@ pub(super) const OUTSIDE: &str = "tables without a snapshot";
 pub(super) async fn dump(link: &Link<'_>, part: &Part, to: &mut (dyn Write + Send)) -> Result<Noted> {
     let client = client(&link.what.user);
     let version = link.tell(&client, link.stdin(VERSION.to_owned())).await?;
-    let outside = link.tell(&client, link.stdin(WITHOUT_SNAPSHOT.to_owned())).await?;
+    let outside = link
+        .tell(&client, link.stdin(WITHOUT_SNAPSHOT.to_owned()))
+        .await?;
     let mut counting = Counting {
         to,
         rows: Rows::default(),
@@ -25,7 +29,10 @@ pub(super) async fn dump(link: &Link<'_>, part: &Part, to: &mut (dyn Write + Sen
     let ended = link.pour(&part.write, Stdin::Empty, &mut counting).await?;
     link.well(&part.write, ended)?;
     if !counting.tail.windows(END.len()).any(|words| words == END) {
-        return Err(link.failed(&format!("the dump does not end with `{}`", String::from_utf8_lossy(END)), ""));
+        return Err(link.failed(
+            &format!("the dump does not end with `{}`", String::from_utf8_lossy(END)),
+            "",
+        ));
     }
     let rows = counting.rows.counted();
     let mut facts = BTreeMap::from([("tables".to_owned(), rows.len().to_string())]);
@@ -65,7 +72,8 @@ impl Write for Counting<'_> {
         let written = self.to.write(bytes)?;
         let bytes = &bytes[..written];
         self.rows.feed(bytes);
-        self.tail.extend_from_slice(&bytes[bytes.len().saturating_sub(TAIL)..]);
+        self.tail
+            .extend_from_slice(&bytes[bytes.len().saturating_sub(TAIL)..]);
         self.tail.drain(..self.tail.len().saturating_sub(TAIL));
         Ok(written)
     }

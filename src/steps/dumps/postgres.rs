@@ -66,8 +66,9 @@ pub(super) async fn open(link: &Link<'_>, database: &str) -> Result<Conversation
 
 pub(super) async fn facts(session: &mut Conversation) -> Result<BTreeMap<String, String>> {
     let said = ask(session, &format!("{FACTS};\n")).await?;
-    let facts: BTreeMap<String, Option<String>> = serde_json::from_str(&said.concat())
-        .map_err(|e| Failure::environment("PostgreSQL says of a database what is not understood").because(&e))?;
+    let facts: BTreeMap<String, Option<String>> = serde_json::from_str(&said.concat()).map_err(|e| {
+        Failure::environment("PostgreSQL says of a database what is not understood").because(&e)
+    })?;
     Ok(facts
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)))
@@ -83,7 +84,5 @@ pub(super) async fn count(session: &mut Conversation) -> Result<BTreeMap<String,
 }
 
 async fn ask(session: &mut Conversation, text: &str) -> Result<Vec<String>> {
-    session
-        .ask(&format!("{text}\\echo '{END}'\n"), END, LIMIT)
-        .await
+    session.ask(&format!("{text}\\echo '{END}'\n"), END, LIMIT).await
 }

@@ -18,7 +18,9 @@ pub(super) async fn dump(link: &Link<'_>, part: &Part, to: &mut (dyn Write + Sen
     let version = info(link, "server").await?;
     let version = version.lines().find_map(|line| {
         let (name, value) = line.trim().split_once(':')?;
-        ["valkey_version", "redis_version"].contains(&name).then(|| value.to_owned())
+        ["valkey_version", "redis_version"]
+            .contains(&name)
+            .then(|| value.to_owned())
     });
     let before = info(link, "keyspace").await?;
     let mut checking = Checking {
@@ -33,13 +35,15 @@ pub(super) async fn dump(link: &Link<'_>, part: &Part, to: &mut (dyn Write + Sen
     let rest = rdb
         .end()
         .map_err(|why| link.failed(&format!("the dump is not whole: {why}"), &said))?;
-    tokio::task::block_in_place(|| to.write_all(&rest)).map_err(|e| {
-        crate::model::Failure::environment("cannot write what `redis-cli` says").because(&e)
-    })?;
+    tokio::task::block_in_place(|| to.write_all(&rest))
+        .map_err(|e| crate::model::Failure::environment("cannot write what `redis-cli` says").because(&e))?;
     let mut facts = BTreeMap::new();
     let (before, after) = (keyspace(&before), keyspace(&info(link, "keyspace").await?));
     let keys = |space: &[(String, u64, u64)]| -> Vec<String> {
-        space.iter().map(|(name, keys, _)| format!("{name}={keys}")).collect()
+        space
+            .iter()
+            .map(|(name, keys, _)| format!("{name}={keys}"))
+            .collect()
     };
     // While somebody writes there is no number that must be the same: the server that loads it counts what the dump has.
     if keys(&before) == keys(&after) {

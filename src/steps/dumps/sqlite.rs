@@ -53,7 +53,12 @@ impl SqliteFile {
             target: STATE.to_owned(),
             read_only: false,
         };
-        let job = HelperJob::new(&cx.run, &cx.project, request, vec![at_from(&self.mount, true), state]);
+        let job = HelperJob::new(
+            &cx.run,
+            &cx.project,
+            request,
+            vec![at_from(&self.mount, true), state],
+        );
         let copied = tokio::select! {
             biased;
             () = cx.interrupt.raised() => Err(Failure::interrupted("interrupted")),
@@ -61,7 +66,8 @@ impl SqliteFile {
         };
         gave_up(cx, copied.as_ref().err()).await?;
         let removed = remove_scratch(cx, &scratch).await;
-        let copy = copied.map_err(|failure| failure.inside(format!("no dump of the SQLite {}", self.name())))?;
+        let copy =
+            copied.map_err(|failure| failure.inside(format!("no dump of the SQLite {}", self.name())))?;
         removed?;
         for note in copy.notes {
             cx.events.warn(note);
@@ -144,7 +150,11 @@ impl SqliteFile {
         let mut said = vec![format!(
             "{}: every page checked by SQLite, {rows} in {tables} counted{}",
             self.name(),
-            if is_noted(note) { " and equal" } else { "; compared with nothing" }
+            if is_noted(note) {
+                " and equal"
+            } else {
+                "; compared with nothing"
+            }
         )];
         match report.facts.get("foreign keys broken").map(String::as_str) {
             None | Some("0") => {}
@@ -160,8 +170,11 @@ impl SqliteFile {
     fn file(&self) -> Result<PathBuf> {
         // A scan writes what is not plain text so, and then the name is not known.
         match self.path.is_empty() || self.path.contains("\\x") {
-            true => Err(Failure::refused(format!("the name of the SQLite {} is not plain text", self.name()))
-                .hint("rename the file, or have its volume archived with its services stopped")),
+            true => Err(Failure::refused(format!(
+                "the name of the SQLite {} is not plain text",
+                self.name()
+            ))
+            .hint("rename the file, or have its volume archived with its services stopped")),
             false => Ok(PathBuf::from(&self.path)),
         }
     }

@@ -104,11 +104,15 @@ impl<'a> Twin<'a> {
             access: Access::of(&like.command),
         };
         let begun = async {
-            if let HelperMount::Volume { name, .. } = &data {
+            // One that was made for it alone nobody else has, and to know that takes a look at every container.
+            if let (HelperMount::Volume { name, .. }, None) = (&data, &volume) {
                 // Two servers on one data directory destroy it (trap 9).
                 let writers = cx.engine.writers_of(name).await?;
                 if let Some(other) = writers.iter().find(|c| c.state.is_up()) {
-                    return Err(Failure::refused(format!("container {} has volume {name}", other.name)));
+                    return Err(Failure::refused(format!(
+                        "container {} has volume {name}",
+                        other.name
+                    )));
                 }
             }
             let id = cx.engine.make_twin_of(&made, &cx.run, &cx.project).await?;
@@ -130,7 +134,8 @@ impl<'a> Twin<'a> {
         match begun.await {
             Ok(twin) => Ok(twin),
             Err(failure) => {
-                let failure = failure.inside(format!("no throw-away {} of service `{service}`", spec.what.kind));
+                let failure =
+                    failure.inside(format!("no throw-away {} of service `{service}`", spec.what.kind));
                 match throw_away(cx, &format!("rehome-twin-{}-{service}", cx.run), volume.as_ref()).await {
                     Ok(()) => Err(failure),
                     Err(also) => Err(failure.cause(also.to_string())),
@@ -250,7 +255,9 @@ impl<'a> Twin<'a> {
         same_rows(&self.link, "the dump", &note.rows, &rows)?;
         let mut said = vec![counted(&rows, "row")];
         if let Some(outside) = note.facts.get(mysql::OUTSIDE) {
-            said.push(format!("not of the dump's one moment, for they have no snapshots: {outside}"));
+            said.push(format!(
+                "not of the dump's one moment, for they have no snapshots: {outside}"
+            ));
         }
         let check = words::check(&self.link.what.user);
         let mut answer = Vec::new();
@@ -274,7 +281,10 @@ impl<'a> Twin<'a> {
     async fn check_redis(&self, note: &DumpNote) -> Result<String> {
         let space = keyspace(&redis::info(&self.link, "keyspace").await?);
         let has: u64 = space.iter().map(|(_, keys, _)| keys).sum();
-        let differs = |had: String| self.link.failed(&format!("the dump has {had}, and {has} are there now"), "");
+        let differs = |had: String| {
+            self.link
+                .failed(&format!("the dump has {had}, and {has} are there now"), "")
+        };
         if let Some((read, expires, gone)) = self.keys {
             // What ended meanwhile is rightly gone.
             if has > read || has + expires.max(gone) < read {
@@ -287,7 +297,10 @@ impl<'a> Twin<'a> {
             .and_then(|number| number.parse().ok())
             .unwrap_or_default();
         if let Some(noted) = note.facts.get(redis::KEYS) {
-            let now: Vec<String> = space.iter().map(|(name, keys, _)| format!("{name}={keys}")).collect();
+            let now: Vec<String> = space
+                .iter()
+                .map(|(name, keys, _)| format!("{name}={keys}"))
+                .collect();
             if expires == 0 && *noted != now.join(",") {
                 return Err(differs(format!("the keys {noted}")));
             }
@@ -296,16 +309,24 @@ impl<'a> Twin<'a> {
         }
         Ok(match expires {
             0 => format!("{} counted and equal", count(has, "key")),
-            _ => format!("{} counted; of those in the dump {expires} may have expired", count(has, "key")),
+            _ => format!(
+                "{} counted; of those in the dump {expires} may have expired",
+                count(has, "key")
+            ),
         })
     }
 
     async fn check_mongodb(&self, note: &DumpNote) -> Result<String> {
         let said = self.link.ask(&mongodb::count(&self.link.what.user)).await?;
-        let rows = mongodb::counted(&said)
-            .ok_or_else(|| self.link.failed("it does not say how many documents it has", &said))?;
+        let rows = mongodb::counted(&said).ok_or_else(|| {
+            self.link
+                .failed("it does not say how many documents it has", &said)
+        })?;
         if note.rows.is_empty() && !rows.is_empty() {
-            return Ok(format!("{} loaded; compared with nothing", count(rows.len() as u64, "collection")));
+            return Ok(format!(
+                "{} loaded; compared with nothing",
+                count(rows.len() as u64, "collection")
+            ));
         }
         same_rows(&self.link, "the dump", &note.rows, &rows)?;
         Ok(counted(&rows, "document"))
@@ -343,7 +364,11 @@ impl<'a> Twin<'a> {
         if !engine.stop(&self.link.id, signal, STOP_LIMIT, false).await? {
             return Err(self.link.failed("the throw-away server does not stop", ""));
         }
-        match engine.find_container(self.link.id.as_str()).await?.map(|c| c.state) {
+        match engine
+            .find_container(self.link.id.as_str())
+            .await?
+            .map(|c| c.state)
+        {
             Some(State::Exited(0)) => Ok(()),
             state => {
                 let state = state.map_or_else(|| "gone".to_owned(), |state| state.to_string());
@@ -429,8 +454,16 @@ fn data_target(like: &Container, kind: Kind) -> String {
 /// The same mount where helpers read.
 pub(super) fn at_from(mount: &HelperMount, read_only: bool) -> HelperMount {
     let mut mount = mount.clone();
-    let (HelperMount::Volume { target, read_only: how, .. } | HelperMount::Bind { target, read_only: how, .. }) =
-        &mut mount;
+    let (HelperMount::Volume {
+        target,
+        read_only: how,
+        ..
+    }
+    | HelperMount::Bind {
+        target,
+        read_only: how,
+        ..
+    }) = &mut mount;
     *target = FROM.to_owned();
     *how = read_only;
     mount
@@ -457,8 +490,14 @@ fn same_rows(
     }
     let some: Vec<String> = differences.iter().take(DIFFERENCES).cloned().collect();
     Err(link
-        .failed(&format!("what was loaded is not what {what} had"), &some.join("; "))
-        .cause(format!("{} in all", count(differences.len() as u64, "difference"))))
+        .failed(
+            &format!("what was loaded is not what {what} had"),
+            &some.join("; "),
+        )
+        .cause(format!(
+            "{} in all",
+            count(differences.len() as u64, "difference")
+        )))
 }
 
 /// Where two counts differ, in words.
@@ -485,7 +524,11 @@ mod tests {
         assert_eq!(differences(&were, &were), Vec::<String>::new());
         assert_eq!(
             differences(&were, &rows(&[("a", 2), ("c", 3), ("d", 0)])),
-            ["a: 1 row, now 2 rows", "b: 0 rows, now no table", "d: no table, now 0 rows"]
+            [
+                "a: 1 row, now 2 rows",
+                "b: 0 rows, now no table",
+                "d: no table, now 0 rows"
+            ]
         );
     }
 }

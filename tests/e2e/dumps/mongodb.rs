@@ -23,14 +23,20 @@ fn played() -> Stack {
         r#"services:
   db:
     image: NAME/mongo:1
-    environment: { MONGO_INITDB_ROOT_USERNAME: root, MONGO_INITDB_ROOT_PASSWORD: "it's" }
+    env_file: [mongo.env]
     volumes: ["db_data:/data/db"]
     stop_grace_period: 1s
 volumes:
   db_data:
 "#,
     );
-    stack.file("mongod", "#!/bin/sh\ntrap 'exit 0' TERM\nwhile :; do sleep 0.1; done\n");
+    // Not through `file`, which takes the end of a variable's name for the project's.
+    let env = "MONGO_INITDB_ROOT_USERNAME=root\nMONGO_INITDB_ROOT_PASSWORD=\"it's\"\n";
+    std::fs::write(stack.dir.join("mongo.env"), env).unwrap();
+    stack.file(
+        "mongod",
+        "#!/bin/sh\ntrap 'exit 0' TERM\nwhile :; do sleep 0.1; done\n",
+    );
     stack.file(
         "mongodump",
         &format!(
@@ -51,14 +57,17 @@ volumes:
     );
     stack.file(
         "Dockerfile",
-        &format!("FROM {BUSYBOX}\nCOPY mongo* /bin/\nVOLUME /data/db\nCMD [\"mongod\"]\n"),
+        &format!("FROM {BUSYBOX}\nCOPY mongod mongodump mongorestore mongosh /bin/\nVOLUME /data/db\nCMD [\"mongod\"]\n"),
     );
     sh(&format!(
-        "cd {} && chmod 755 mongo* && DOCKER_BUILDKIT=0 docker build -q -t {}/mongo:1 . && docker compose up -d",
+        "cd {} && chmod 755 mongo[drs]* && DOCKER_BUILDKIT=0 docker build -q -t {}/mongo:1 . && docker compose up -d",
         stack.dir.display(),
         stack.name
     ));
-    stack.exec("db", "sh -c 'seq 1 50 > /data/db/app.users; seq 1 3 > /data/db/app.orders'");
+    stack.exec(
+        "db",
+        "sh -c 'seq 1 50 > /data/db/app.users; seq 1 3 > /data/db/app.orders'",
+    );
     stack
 }
 
@@ -69,7 +78,10 @@ async fn an_archive_of_played_tools_goes_there_and_back() {
     let what = dumping(&cx, Kind::Mongodb, "db").await;
     let server = Server::find(&cx, &what).await.unwrap();
     let dumped = dump_all(&server, &stack.dir.join("dumps")).await;
-    assert_eq!(dumped[0].1.rows, [("app.users".to_owned(), 50), ("app.orders".to_owned(), 3)].into());
+    assert_eq!(
+        dumped[0].1.rows,
+        [("app.users".to_owned(), 50), ("app.orders".to_owned(), 3)].into()
+    );
     assert_eq!(dumped[0].1.version.as_deref(), Some("7.0.5"));
     let twin = twin_with(&cx, &server, &what, &dumped).await;
     assert_eq!(
@@ -86,9 +98,15 @@ async fn an_archive_of_played_tools_goes_there_and_back() {
     stack.exec("db", "touch /data/die");
     let part = &dumped[0].0;
     let to = stack.dir.join("half");
-    let failure = server.dump(part, &mut File::create(&to).unwrap()).await.unwrap_err();
+    let failure = server
+        .dump(part, &mut File::create(&to).unwrap())
+        .await
+        .unwrap_err();
     assert!(failure.what.contains("was killed"), "{failure:?}");
-    let failure = server.prove(part, Box::new(File::open(&to).unwrap())).await.unwrap_err();
+    let failure = server
+        .prove(part, Box::new(File::open(&to).unwrap()))
+        .await
+        .unwrap_err();
     assert_eq!(failure.causes, ["it does not end as it should"]);
     // Another password than the server has now.
     let mut other = what.clone();
@@ -100,5 +118,8 @@ async fn an_archive_of_played_tools_goes_there_and_back() {
     let part = server.parts().await.unwrap().remove(0);
     let failure = server.dump(&part, &mut std::io::sink()).await.unwrap_err();
     assert!(failure.causes[0].contains("Authentication failed"), "{failure:?}");
-    sh(&format!("docker compose -p {n} down -v >/dev/null 2>&1; docker rmi {n}/mongo:1 >/dev/null", n = stack.name));
+    sh(&format!(
+        "docker compose -p {n} down -v >/dev/null 2>&1; docker rmi {n}/mongo:1 >/dev/null",
+        n = stack.name
+    ));
 }

@@ -16,7 +16,10 @@ fn ledger(stack: &Stack) {
                create function move() returns void language sql as \
                'insert into ledger (amount) select s * (random() * 100)::int from (values (1)) v(s); \
                 insert into ledger (amount) select -amount from ledger order by id desc limit 1'";
-    stack.exec("db", &format!("psql -q -v ON_ERROR_STOP=1 -U app -d app -c \"{sql}\""));
+    stack.exec(
+        "db",
+        &format!("psql -q -v ON_ERROR_STOP=1 -U app -d app -c \"{sql}\""),
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -28,7 +31,10 @@ async fn a_dump_under_load_is_one_moment_and_a_twin_has_exactly_that() {
         "psql -q -U app -d app -c 'create role \"Odd Role\" login password $$pw-of-odd$$' -c 'create database \"odd name=x\" owner \"Odd Role\" encoding latin1 lc_collate $$C$$ lc_ctype $$C$$ template template0' \
          -c 'create materialized view m as select 1' -c 'create schema \"s p\"' -c 'create table \"s p\".\"t\"\"q\" as select 1 as one' -c 'create unlogged table u as select 7 as seven'",
     );
-    stack.exec("db", "psql -q -U app -d postgres -c 'create table in_postgres as select generate_series(1, 5) as n'");
+    stack.exec(
+        "db",
+        "psql -q -U app -d postgres -c 'create table in_postgres as select generate_series(1, 5) as n'",
+    );
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
@@ -96,7 +102,13 @@ async fn a_dump_under_load_is_one_moment_and_a_twin_has_exactly_that() {
         assert!(writer.join().unwrap() > 0);
         assert!(dumped[1].1.version.as_deref().unwrap().starts_with("15."));
     });
-    assert_eq!(stack.exec("db", "psql -tAX -U app -d app -c 'select sum(amount) from ledger'"), "0");
+    assert_eq!(
+        stack.exec(
+            "db",
+            "psql -tAX -U app -d app -c 'select sum(amount) from ledger'"
+        ),
+        "0"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,11 +125,17 @@ async fn dumps_that_rehome_did_not_write_are_loaded_or_refused() {
         (Foreign::PostgresTar, "-Ft"),
         (Foreign::PostgresSql, "-Fp"),
     ] {
-        sh(&format!("cd {d} && docker compose exec -T db pg_dump -U app {flag} app > foreign{flag}"));
+        sh(&format!(
+            "cd {d} && docker compose exec -T db pg_dump -U app {flag} app > foreign{flag}"
+        ));
         let open = || Box::new(File::open(stack.dir.join(format!("foreign{flag}"))).unwrap());
         twin.load_foreign(format, Some("other"), open()).await.unwrap();
         let query = "select count(*), md5(string_agg(id || v, $$,$$ order by id)) from t";
-        assert_eq!(in_twin(&twin, &format!("psql -tAX -U app -d other -c '{query}'")), sum, "{flag}");
+        assert_eq!(
+            in_twin(&twin, &format!("psql -tAX -U app -d other -c '{query}'")),
+            sum,
+            "{flag}"
+        );
         // Under another format it is not even tried.
         let wrong = match format {
             Foreign::PostgresSql => Foreign::PostgresCustom,
@@ -134,14 +152,22 @@ async fn dumps_that_rehome_did_not_write_are_loaded_or_refused() {
     for (file, format, because) in [
         ("short.dump", Foreign::PostgresCustom, "pg_restore"),
         ("bad.sql", Foreign::PostgresSql, "division by zero"),
-        ("owner.sql", Foreign::PostgresSql, "role \"nobody_here\" does not exist"),
+        (
+            "owner.sql",
+            Foreign::PostgresSql,
+            "role \"nobody_here\" does not exist",
+        ),
     ] {
         let from = Box::new(File::open(stack.dir.join(file)).unwrap());
         let failure = twin.load_foreign(format, Some("other"), from).await.unwrap_err();
         assert_eq!(failure.what, "the dump could not be loaded", "{failure:?}");
         assert!(failure.causes.join("\n").contains(because), "{failure:?}");
         let tables = "select count(*) from pg_tables where schemaname = $$public$$";
-        assert_eq!(in_twin(&twin, &format!("psql -tAX -U app -d other -c '{tables}'")), "0", "all or nothing");
+        assert_eq!(
+            in_twin(&twin, &format!("psql -tAX -U app -d other -c '{tables}'")),
+            "0",
+            "all or nothing"
+        );
     }
     twin.remove().await.unwrap();
     nothing_is_left(&cx);

@@ -43,10 +43,13 @@ fn app(mode: &str) -> Stack {
 }
 
 fn rows(stack: &Stack) -> u64 {
-    sh(&format!("cd {} && docker compose logs --no-log-prefix --tail 1 app", stack.dir.display()))
-        .trim()
-        .parse()
-        .unwrap_or(0)
+    sh(&format!(
+        "cd {} && docker compose logs --no-log-prefix --tail 1 app",
+        stack.dir.display()
+    ))
+    .trim()
+    .parse()
+    .unwrap_or(0)
 }
 
 fn file(stack: &Stack) -> SqliteFile {
@@ -82,10 +85,16 @@ async fn dumps_while_it_writes(mode: &str) {
     assert_eq!(sqlite3(&to, "pragma integrity_check"), "ok");
     let counted = sqlite3(&to, "select count(*), sum(amount) from ledger");
     assert_eq!(counted, format!("{}|0", note.rows["ledger"]));
-    assert!(note.rows["ledger"] > before, "what is in the log alone is in the dump");
+    assert!(
+        note.rows["ledger"] > before,
+        "what is in the log alone is in the dump"
+    );
     assert_eq!(note.rows["odd \"name"], 0);
     assert!(!note.rows.contains_key("words"));
-    assert_eq!((note.facts["owner"].as_str(), note.facts["mode"].as_str()), ("1234:4321", "644"));
+    assert_eq!(
+        (note.facts["owner"].as_str(), note.facts["mode"].as_str()),
+        ("1234:4321", "644")
+    );
 
     // In a throw-away volume, and then in the place of the old one.
     let open = || Box::new(File::open(&to).unwrap());
@@ -95,9 +104,19 @@ async fn dumps_while_it_writes(mode: &str) {
     let said = database.load(&cx, &note, open()).await.unwrap();
     assert!(said[0].contains("every page checked by SQLite"), "{said:?}");
     let place = stack.volume_dir("data").join("app.sqlite");
-    assert_eq!(sh(&format!("ls {}", place.parent().unwrap().display())), "app.sqlite", "no log of the old one");
-    assert_eq!(sh(&format!("stat -c '%u:%g %a' {}", place.display())), "1234:4321 644");
-    assert_eq!(sqlite3(&place, "select count(*), sum(amount) from ledger"), counted);
+    assert_eq!(
+        sh(&format!("ls {}", place.parent().unwrap().display())),
+        "app.sqlite",
+        "no log of the old one"
+    );
+    assert_eq!(
+        sh(&format!("stat -c '%u:%g %a' {}", place.display())),
+        "1234:4321 644"
+    );
+    assert_eq!(
+        sqlite3(&place, "select count(*), sum(amount) from ledger"),
+        counted
+    );
     database.check(&cx, &note).await.unwrap();
     sqlite3(&place, "delete from ledger where id = 1");
     let failure = database.check(&cx, &note).await.unwrap_err();
@@ -135,39 +154,79 @@ async fn what_was_killed_is_dumped_with_its_log_and_what_is_damaged_is_refused()
     let database = file(&stack);
     // Nobody has it open, and what only its log has cannot be read without writing beside it.
     let dir = stack.volume_dir("data");
-    sh(&format!("cp -a {d} {d}.copy && rm -f {d}/*-shm", d = dir.display()));
-    let expected = sqlite3(&std::path::PathBuf::from(format!("{}.copy/app.sqlite", dir.display())), "select count(*) from ledger");
+    sh(&format!(
+        "cp -a {d} {d}.copy && rm -f {d}/*-shm",
+        d = dir.display()
+    ));
+    let expected = sqlite3(
+        &std::path::PathBuf::from(format!("{}.copy/app.sqlite", dir.display())),
+        "select count(*) from ledger",
+    );
     sh(&format!("rm -r {}.copy", dir.display()));
     let to = stack.dir.join("dump.sqlite");
     let note = database.dump(&cx, &mut File::create(&to).unwrap()).await.unwrap();
     assert_eq!(note.rows["ledger"].to_string(), expected);
-    let list = || sh(&format!("cd {} && stat -c '%n %u %s' app.sqlite && sha256sum app.sqlite", dir.display()));
+    let list = || {
+        sh(&format!(
+            "cd {} && stat -c '%n %u %s' app.sqlite && sha256sum app.sqlite",
+            dir.display()
+        ))
+    };
     let before = list();
 
     // A stream that breaks, a damaged file, one with other rows: the old one stays.
     let short = File::open(&to).unwrap().take(10_000);
-    let failure = database.load(&cx, &note, Box::new(Broken(short))).await.unwrap_err();
-    assert!(failure.causes.join("\n").contains("its hash is another one"), "{failure:?}");
+    let failure = database
+        .load(&cx, &note, Box::new(Broken(short)))
+        .await
+        .unwrap_err();
+    assert!(
+        failure.causes.join("\n").contains("its hash is another one"),
+        "{failure:?}"
+    );
     let damaged = stack.dir.join("damaged.sqlite");
     sh(&format!(
         "cp {} {d} && dd if=/dev/urandom of={d} bs=4096 seek=3 count=4 conv=notrunc status=none",
         to.display(),
         d = damaged.display()
     ));
-    let failure = database.load(&cx, &note, Box::new(File::open(&damaged).unwrap())).await.unwrap_err();
-    assert!(failure.to_string().contains("could not be restored"), "{failure:?}");
+    let failure = database
+        .load(&cx, &note, Box::new(File::open(&damaged).unwrap()))
+        .await
+        .unwrap_err();
+    assert!(
+        failure.to_string().contains("could not be restored"),
+        "{failure:?}"
+    );
     sqlite3(&to, "delete from ledger where id = 1");
-    let failure = database.load(&cx, &note, Box::new(File::open(&to).unwrap())).await.unwrap_err();
-    assert!(failure.causes.join("\n").contains("other rows than were noted"), "{failure:?}");
+    let failure = database
+        .load(&cx, &note, Box::new(File::open(&to).unwrap()))
+        .await
+        .unwrap_err();
+    assert!(
+        failure.causes.join("\n").contains("other rows than were noted"),
+        "{failure:?}"
+    );
     assert_eq!(list(), before);
 
     // Damaged where it is: no dump of it is made.
-    sh(&format!("cp {} {}/app.sqlite && rm -f {}/app.sqlite-*", damaged.display(), dir.display(), dir.display()));
+    sh(&format!(
+        "cp {} {}/app.sqlite && rm -f {}/app.sqlite-*",
+        damaged.display(),
+        dir.display(),
+        dir.display()
+    ));
     let failure = database.dump(&cx, &mut std::io::sink()).await.unwrap_err();
-    assert!(failure.what.contains("no dump of the SQLite app.sqlite"), "{failure:?}");
+    assert!(
+        failure.what.contains("no dump of the SQLite app.sqlite"),
+        "{failure:?}"
+    );
     // Nowhere to write to.
     sh(&format!("cp {} {}/app.sqlite", to.display(), dir.display()));
-    let failure = database.dump(&cx, &mut File::create("/dev/full").unwrap()).await.unwrap_err();
+    let failure = database
+        .dump(&cx, &mut File::create("/dev/full").unwrap())
+        .await
+        .unwrap_err();
     assert!(failure.causes.join("\n").contains("No space left"), "{failure:?}");
     assert_eq!(sweep(&cx).await.unwrap(), 0);
     nothing_is_left(&cx);
