@@ -54,6 +54,10 @@ pub fn main() -> ExitCode {
     if let Command::Helper { request } = &cli.command {
         return crate::helper::run(request, &mut std::io::stdin(), &mut std::io::stdout());
     }
+    if let Command::Thaw { at, limit } = &cli.command {
+        let limit = std::time::Duration::from_millis(*limit);
+        return crate::ops::backup::watch(at, limit, &mut std::io::stdout());
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

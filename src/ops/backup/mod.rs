@@ -1,23 +1,28 @@
 //! Backups: made, listed, verified, restored, pruned, scheduled.
 
+mod freeze;
 mod list;
 mod pin;
 pub mod places;
 mod prune;
+mod schedule;
 #[expect(dead_code, reason = "create and verify call it, and are not there yet")]
 pub(in crate::ops) mod tell;
 
 use std::path::PathBuf;
 
+pub use crate::backup::catalogue::How;
 pub use crate::backup::format::BackupId;
 use crate::model::config::{Consistency, Place};
 use crate::model::{Failure, Result};
 
 use super::App;
 
+pub use freeze::{FreezeReport, FreezeRequest, PlannedFreeze, plan_freeze, watch};
 pub use list::{Copied, ListReport, Listed, Part, PlaceFailure, Saved, list};
 pub use pin::pin;
 pub use prune::{Decision, PlaceDecisions, PlannedPrune, PruneReport, plan_prune};
+pub use schedule::{PlannedSchedule, ScheduleFile, ScheduleRequest, schedule};
 
 /// What `rehome backup create` is asked for.
 #[derive(Debug, Clone, Default)]
