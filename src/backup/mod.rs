@@ -9,13 +9,11 @@
 //! store      where backups are kept: a directory, a bucket
 //! catalogue  which backups a place has, and what is known of each
 //! retention  which of them stay
-//! schedule   when they are made
 //! ```
 
 pub mod catalogue;
 pub mod format;
 pub mod retention;
-pub mod schedule;
 pub mod seal;
 pub mod store;
 

@@ -24,9 +24,9 @@ use super::units::{escape, unit_name};
 use crate::model::{Failure, ProjectName, Result, ServiceName, shell_path, shell_word};
 
 /// What the first line of our files begins with.
-const MARK: &str = "Written by rehome";
+pub(super) const MARK: &str = "Written by rehome";
 /// Where units of the administrator are.
-const UNITS: &str = "/etc/systemd/system";
+pub(super) const UNITS: &str = "/etc/systemd/system";
 /// The engine's own unit.
 const ENGINE: &str = "docker.service";
 /// The program itself, as distributions install it.
@@ -503,7 +503,7 @@ pub fn fill(template: &str, values: &[(&str, String)]) -> Result<String> {
 }
 
 /// A path that is the whole value of a setting: only specifiers are escaped, blanks are its own.
-fn plain(value: &OsStr) -> Result<String> {
+pub(super) fn plain(value: &OsStr) -> Result<String> {
     let text = value.to_str().filter(|text| {
         // systemd takes a backslash at the end of a line for more to come, and trims blanks there.
         text.starts_with('/') && !text.contains(char::is_control) && !text.ends_with([' ', '\\'])
@@ -513,7 +513,7 @@ fn plain(value: &OsStr) -> Result<String> {
 }
 
 /// One word of a setting that takes several.
-fn word(value: &OsStr) -> Result<String> {
+pub(super) fn word(value: &OsStr) -> Result<String> {
     let text = value
         .to_str()
         .filter(|text| !text.contains(char::is_control))
@@ -527,7 +527,7 @@ fn word(value: &OsStr) -> Result<String> {
 }
 
 /// One word of a command line; `$` begins a variable there.
-fn exec_word(value: &OsStr) -> Result<String> {
+pub(super) fn exec_word(value: &OsStr) -> Result<String> {
     Ok(word(value)?.replace('$', "$$"))
 }
 

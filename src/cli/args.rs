@@ -222,6 +222,16 @@ pub enum Command {
     },
     /// Print the manual page
     Man,
+    /// Keeps a file system from standing still for ever
+    #[command(hide = true)]
+    Thaw {
+        /// A directory on it
+        #[arg(value_name = "DIR")]
+        at: PathBuf,
+        /// After so many milliseconds
+        #[arg(value_name = "MILLISECONDS")]
+        limit: u64,
+    },
     /// Runs inside the helper container
     #[command(hide = true)]
     Helper {

@@ -60,6 +60,10 @@ pub fn main() -> ExitCode {
         };
         return crate::helper::run(request, streams);
     }
+    if let Command::Thaw { at, limit } = &cli.command {
+        let limit = std::time::Duration::from_millis(*limit);
+        return crate::ops::backup::watch(at, limit, &mut std::io::stdout());
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

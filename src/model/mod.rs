@@ -13,6 +13,7 @@ mod owner;
 mod secret;
 mod shell;
 mod time;
+mod weekly;
 
 pub use bytes::{ByteSize, ParseSizeError};
 pub use count::count;
@@ -25,6 +26,7 @@ pub use owner::{Owner, ParseOwnerError};
 pub use secret::Secret;
 pub use shell::{shell_path, shell_word};
 pub use time::{Span, parse_span};
+pub use weekly::Weekly;
 
 /// More threads than this only get into each other's way when files are copied, and each holds open directories.
 pub const MOST_THREADS: usize = 16;

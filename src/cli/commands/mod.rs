@@ -63,6 +63,7 @@ pub(super) async fn dispatch(cx: &Cx, command: Command) -> Result<Ending> {
         Command::Restart(args) => restart::run(cx, args).await,
         Command::Completions { shell } => config::completions(shell),
         Command::Man => config::man(),
+        Command::Thaw { .. } => Err(Failure::bug("the watchdog is handled before anything else")),
         Command::Helper { .. } => Err(Failure::bug("the helper is handled before anything else")),
     }
 }

@@ -1,17 +1,20 @@
 //! Backups: made, listed, verified, restored, pruned, scheduled.
 
 mod create;
+mod freeze;
 mod list;
 mod pin;
 pub mod places;
 mod prune;
 mod restore;
+mod schedule;
 pub(in crate::ops) mod tell;
 mod vault;
 mod verify;
 
 use std::path::PathBuf;
 
+pub use crate::backup::catalogue::How;
 pub use crate::backup::format::BackupId;
 use crate::backup::catalogue::{self, Found};
 use crate::backup::format::Manifest;
@@ -24,9 +27,11 @@ pub use restore::{PlannedRestore, plan_restore};
 pub(super) use vault::vault_of;
 pub use verify::{PlannedDrill, VerifyReport, plan_drill, verify};
 
+pub use freeze::{FreezeReport, FreezeRequest, PlannedFreeze, plan_freeze, watch};
 pub use list::{Copied, ListReport, Listed, Part, PlaceFailure, Saved, list};
 pub use pin::pin;
 pub use prune::{Decision, PlaceDecisions, PlannedPrune, PruneReport, plan_prune};
+pub use schedule::{PlannedSchedule, ScheduleFile, ScheduleRequest, schedule};
 
 /// What `rehome backup create` is asked for.
 #[derive(Debug, Clone, Default)]

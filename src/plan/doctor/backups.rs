@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{About, Finding};
-use crate::backup::schedule::Weekly;
+use crate::model::Weekly;
 use crate::observe::Checkup;
 use crate::state::BackupLine;
 

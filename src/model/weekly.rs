@@ -1,4 +1,4 @@
-//! When backups are made: what a schedule says as far as that can be told without asking systemd.
+//! Schedules that are the same every week, as far as they can be told without asking systemd.
 
 use std::time::Duration;
 
