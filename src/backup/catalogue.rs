@@ -75,7 +75,10 @@ impl Verified {
     /// Every entry was read and compared with its hash.
     #[must_use]
     pub fn by_hashes(at: Timestamp, entries: usize) -> Self {
-        let said = format!("{} read back and compared (BLAKE3)", count(entries as u64, "entry"));
+        let said = format!(
+            "{} read back and compared (BLAKE3)",
+            count(entries as u64, "entry")
+        );
         Self {
             at,
             how: How::Hashes,

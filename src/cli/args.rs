@@ -290,7 +290,7 @@ impl Command {
             Self::Backup(Backup { command }) => match command {
                 BackupCommand::Create(args) => !args.dry_run,
                 BackupCommand::Restore(args) => !args.dry_run,
-                BackupCommand::Verify(_) => true,
+                BackupCommand::Verify(args) => args.drill,
                 _ => false,
             },
             Self::Mount(args) => !args.dry_run,

@@ -89,7 +89,9 @@ impl Step for MakeHomes {
     }
 
     async fn apply(&self, cx: &Cx, _: &Before) -> Result<()> {
-        cx.engine.create_volume(&cx.state_volume()?, &own_labels(cx)).await?;
+        cx.engine
+            .create_volume(&cx.state_volume()?, &own_labels(cx))
+            .await?;
         for moving in &self.volumes {
             make_one(cx, moving).await?;
         }

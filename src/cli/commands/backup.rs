@@ -64,10 +64,10 @@ async fn verify(cx: &Cx, args: BackupVerify) -> Result<Ending> {
     };
     let report = backup::verify(&app, &request)?;
     if !request.drill {
-        cx.answer(&report, || verified(&report))?;
+        cx.answer(&report, || read_back(&report))?;
         return Ok(Ending::Done);
     }
-    cx.talk(&verified(&report));
+    cx.talk(&read_back(&report));
     let planned = backup::plan_drill(&app, &request, &report.id).await?;
     let finish = planned.run(&app).await?;
     move_::end(cx, &finish)
@@ -100,9 +100,17 @@ async fn restore(cx: &Cx, args: BackupRestore) -> Result<Ending> {
     move_::end(cx, &finish)
 }
 
-fn verified(report: &backup::VerifyReport) -> String {
-    let places = report.places.iter().map(|(place, said)| format!("  {place}: {said}\n"));
-    format!("Backup {} of {}\n{}", report.id, report.project, places.collect::<String>())
+fn read_back(report: &backup::VerifyReport) -> String {
+    let places = report
+        .places
+        .iter()
+        .map(|(place, said)| format!("  {place}: {said}\n"));
+    format!(
+        "Backup {} of {}\n{}",
+        report.id,
+        report.project,
+        places.collect::<String>()
+    )
 }
 
 async fn list(cx: &Cx, args: BackupList) -> Result<Ending> {

@@ -37,7 +37,9 @@ impl PlannedBackup {
             identities: Vec::new(),
             metrics: self.metrics,
         }));
-        Running::as_it_is(app).begin(app, (about, self.plan.steps), lock).await
+        Running::as_it_is(app)
+            .begin(app, (about, self.plan.steps), lock)
+            .await
     }
 }
 
@@ -56,7 +58,10 @@ pub async fn plan_create(app: &App, request: &CreateRequest) -> Result<PlannedBa
     Ok(PlannedBackup {
         plan,
         lock,
-        metrics: request.metrics.clone().or_else(|| app.settings.backup.metrics.clone()),
+        metrics: request
+            .metrics
+            .clone()
+            .or_else(|| app.settings.backup.metrics.clone()),
     })
 }
 

@@ -15,8 +15,8 @@ mod verify;
 use std::path::PathBuf;
 
 pub use crate::backup::catalogue::How;
-pub use crate::backup::format::BackupId;
 use crate::backup::catalogue::{self, Found};
+pub use crate::backup::format::BackupId;
 use crate::backup::format::Manifest;
 use crate::model::config::{Consistency, Place};
 use crate::model::{ProjectName, Result};

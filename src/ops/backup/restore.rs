@@ -38,7 +38,9 @@ impl PlannedRestore {
             identities: self.identities,
             metrics: None,
         }));
-        Running::as_it_is(app).begin(app, (about, self.plan.steps), lock).await
+        Running::as_it_is(app)
+            .begin(app, (about, self.plan.steps), lock)
+            .await
     }
 }
 
@@ -54,7 +56,9 @@ pub async fn plan_restore(app: &App, request: &RestoreRequest) -> Result<Planned
     }
     let vault = vault_of(app, &request.identities)?;
     let (id, places) = which(app, &vault, request.id.as_ref(), request.from.as_ref())?;
-    let place = places.first().ok_or_else(|| Failure::bug("a backup without a place"))?;
+    let place = places
+        .first()
+        .ok_or_else(|| Failure::bug("a backup without a place"))?;
     let source = Source {
         place: place.clone(),
         project: app.project.name.clone(),

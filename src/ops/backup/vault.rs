@@ -10,7 +10,14 @@ use crate::steps::backup::Vault;
 
 /// Words in the names of variables whose values are secrets.
 const SECRET_WORDS: [&str; 8] = [
-    "PASSWORD", "PASSWD", "SECRET", "TOKEN", "PRIVATE", "ACCESS_KEY", "API_KEY", "CREDENTIAL",
+    "PASSWORD",
+    "PASSWD",
+    "SECRET",
+    "TOKEN",
+    "PRIVATE",
+    "ACCESS_KEY",
+    "API_KEY",
+    "CREDENTIAL",
 ];
 
 /// The vault of a project.

@@ -86,7 +86,9 @@ pub async fn plan_drill(app: &App, request: &VerifyRequest, id: &BackupId) -> Re
     app.engine.remove_left_helpers(&app.project.name).await?;
     let vault = vault_of(app, &request.identities)?;
     let (_, places) = which(app, &vault, Some(id), request.from.as_ref())?;
-    let place = places.first().ok_or_else(|| Failure::bug("a backup without a place"))?;
+    let place = places
+        .first()
+        .ok_or_else(|| Failure::bug("a backup without a place"))?;
     let source = Source {
         place: place.clone(),
         project: app.project.name.clone(),
@@ -131,9 +133,9 @@ impl PlannedDrill {
             });
             note(app, &self.source.id, true);
             if let Err(failure) = noted {
-                app.options
-                    .events
-                    .warn(format!("that it was done cannot be noted at the backup: {failure}"));
+                app.options.events.warn(format!(
+                    "that it was done cannot be noted at the backup: {failure}"
+                ));
             }
         }
         Ok(finish)
@@ -169,8 +171,10 @@ pub(super) fn which(
     };
     let project = &app.project.name;
     if places.is_empty() {
-        return Err(Failure::usage("where from? neither --from nor `backup.to` in rehome.yml says it")
-            .hint("rehome backup verify --from /var/backups/PROJECT"));
+        return Err(
+            Failure::usage("where from? neither --from nor `backup.to` in rehome.yml says it")
+                .hint("rehome backup verify --from /var/backups/PROJECT"),
+        );
     }
     let mut found: Option<BackupId> = id.cloned();
     let mut having = Vec::new();
@@ -198,7 +202,10 @@ pub(super) fn which(
                 None => format!("there is no backup of project {project}"),
             };
             let failure = Failure::refused(what).data("nothing was changed");
-            Err(causes.into_iter().fold(failure, Failure::cause).hint("rehome backup list"))
+            Err(causes
+                .into_iter()
+                .fold(failure, Failure::cause)
+                .hint("rehome backup list"))
         }
     }
 }

@@ -79,7 +79,9 @@ impl BackupAbout {
         (outcome, state): (Outcome, &State),
         failure: Option<&Failure>,
     ) {
-        let About::Create(facts) = &self.backup else { return };
+        let About::Create(facts) = &self.backup else {
+            return;
+        };
         // It goes on later, and is told then.
         if matches!(outcome, Outcome::Interrupted | Outcome::Stuck | Outcome::Refused) {
             return;
@@ -106,7 +108,14 @@ impl BackupAbout {
             },
         };
         let run = (&cx.run, self.title());
-        tell::ended(app, (run.0, &run.1), (outcome, &line), failure, self.metrics.as_deref()).await;
+        tell::ended(
+            app,
+            (run.0, &run.1),
+            (outcome, &line),
+            failure,
+            self.metrics.as_deref(),
+        )
+        .await;
     }
 
     /// The services that ran when the plan was made, and have to run afterwards.
@@ -121,13 +130,17 @@ impl BackupAbout {
     /// Why a finished run is not taken back.
     pub(in crate::ops) fn no_way_back(&self, run: &RunId) -> Failure {
         let failure = |what: &str| {
-            Failure::refused(format!("run {run} {what}: there is nothing to take back")).data("nothing was changed")
+            Failure::refused(format!("run {run} {what}: there is nothing to take back"))
+                .data("nothing was changed")
         };
         match &self.backup {
             About::Create(_) => failure("made a backup"),
             About::Drill(_) => failure("was a drill"),
             About::Restore(facts) => {
-                let kept = facts.replaced.iter().map(|r| format!("{} is in {}", r.what, r.kept));
+                let kept = facts
+                    .replaced
+                    .iter()
+                    .map(|r| format!("{} is in {}", r.what, r.kept));
                 let failure = Failure::refused(format!("run {run} is a finished restore"))
                     .cause("what it replaced was kept, and what was written since is only in the new data")
                     .data("nothing was changed");
@@ -142,7 +155,8 @@ impl BackupAbout {
 pub(super) fn data(about: &BackupAbout, outcome: Outcome, run: &RunId) -> String {
     match (&about.backup, outcome) {
         (About::Create(_), Outcome::RolledBack | Outcome::Failed | Outcome::Refused) => {
-            "there is no new backup; the older ones are as they were, and every service runs as it did".to_owned()
+            "there is no new backup; the older ones are as they were, and every service runs as it did"
+                .to_owned()
         }
         (About::Drill(_), Outcome::RolledBack | Outcome::Failed | Outcome::Refused) => {
             "the stack was not touched, and what the drill made is removed".to_owned()
@@ -202,7 +216,11 @@ pub(super) fn summary(
     match &about.backup {
         About::Create(facts) => {
             let id = BackupId::at(facts.began, &cx.run);
-            lines.push(format!("Backup {id} of {} is in {}{took}", facts.project, facts.places.join(", ")));
+            lines.push(format!(
+                "Backup {id} of {} is in {}{took}",
+                facts.project,
+                facts.places.join(", ")
+            ));
         }
         About::Drill(facts) => lines.push(format!(
             "Backup {} of {} restores{took}: {}",
@@ -211,7 +229,10 @@ pub(super) fn summary(
             count(facts.parts.len() as u64, "part")
         )),
         About::Restore(facts) => {
-            lines.push(format!("{} has the data of backup {}{took}", facts.project, facts.id));
+            lines.push(format!(
+                "{} has the data of backup {}{took}",
+                facts.project, facts.id
+            ));
         }
     }
     if !verified.is_empty() {
@@ -228,7 +249,10 @@ pub(super) fn summary(
         let kept: Vec<_> = facts.replaced.iter().filter(|_| !facts.from_nothing).collect();
         if !kept.is_empty() {
             lines.push("What it replaced is still there:".to_owned());
-            lines.extend(kept.iter().map(|r| format!("  {}  {}  {}", r.what, ByteSize(r.now), r.kept)));
+            lines.extend(
+                kept.iter()
+                    .map(|r| format!("  {}  {}  {}", r.what, ByteSize(r.now), r.kept)),
+            );
         }
     }
     lines.push("Next:".to_owned());

@@ -37,7 +37,10 @@ pub struct DrillPlan {
 pub fn drill_plan(world: &World, manifest: &Manifest, source: &Source) -> Result<DrillPlan> {
     let parts = parts_of(&manifest.entries);
     if parts.is_empty() {
-        return Err(Failure::refused(format!("backup {} has nothing to restore", manifest.id)));
+        return Err(Failure::refused(format!(
+            "backup {} has nothing to restore",
+            manifest.id
+        )));
     }
     for part in &parts {
         if let Part::Server { service, .. } = part {
@@ -76,12 +79,11 @@ pub(super) fn server_can_start(world: &World, service: &crate::model::ServiceNam
     };
     match seen.containers.is_empty() && seen.image_now.is_none() {
         false => Ok(()),
-        true => Err(Failure::refused(format!(
-            "image {} of service `{service}` is not here",
-            seen.image
-        ))
-        .data("nothing was changed")
-        .hint(format!("rehome compose -- pull {service}"))),
+        true => Err(
+            Failure::refused(format!("image {} of service `{service}` is not here", seen.image))
+                .data("nothing was changed")
+                .hint(format!("rehome compose -- pull {service}")),
+        ),
     }
 }
 

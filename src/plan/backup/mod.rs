@@ -17,9 +17,7 @@ use crate::datastore::Kind;
 use crate::model::config::{Consistency, Place};
 use crate::model::{Failure, Home, ProjectName, Result, ServiceName, VolumeKey, nearest};
 use crate::observe::{VolumeSeen, World};
-use crate::steps::backup::{
-    BackupStep, BringUp, GoOn, Pause, Pausing, Publish, Save, Saving,
-};
+use crate::steps::backup::{BackupStep, BringUp, GoOn, Pause, Pausing, Publish, Save, Saving};
 use crate::steps::dumps::Dumping;
 use crate::steps::{Moving, Stop, Target, Tidy};
 
@@ -117,14 +115,19 @@ struct Chosen<'a> {
 /// Refuses in words whatever can be known beforehand to go wrong.
 pub fn backup_plan(seen: &BackupSeen, wanted: &BackupWanted) -> Result<BackupPlan> {
     if wanted.places.is_empty() {
-        return Err(Failure::usage("where to? neither --to nor `backup.to` in rehome.yml says it")
-            .hint("rehome backup create --to /var/backups/PROJECT"));
+        return Err(
+            Failure::usage("where to? neither --to nor `backup.to` in rehome.yml says it")
+                .hint("rehome backup create --to /var/backups/PROJECT"),
+        );
     }
     names_are_known(seen, wanted)?;
     let chosen = choose(seen, wanted)?;
     if chosen.servers.is_empty() && chosen.volumes.is_empty() {
         let failure = Failure::refused("there is nothing to save").data("nothing was written");
-        return Err(chosen.left_out.iter().fold(failure, |f, why| f.cause(why.clone())));
+        return Err(chosen
+            .left_out
+            .iter()
+            .fold(failure, |f, why| f.cause(why.clone())));
     }
     let (still, before, after) = standing_still(seen, wanted, &chosen)?;
     let save = |what: Vec<Saving>, live: bool| {
@@ -199,9 +202,17 @@ fn file(path: &std::path::Path) -> Saving {
 /// A name of the command line or of rehome.yml that nothing has is a mistake.
 fn names_are_known(seen: &BackupSeen, wanted: &BackupWanted) -> Result<()> {
     let services = seen.databases.iter().map(|d| d.service.as_str());
-    let known: Vec<&str> = services.chain(seen.world.volumes.iter().map(|v| v.key.as_str())).collect();
+    let known: Vec<&str> = services
+        .chain(seen.world.volumes.iter().map(|v| v.key.as_str()))
+        .collect();
     let no_dump = wanted.no_dump.iter().map(ServiceName::as_str);
-    for name in wanted.only.iter().chain(wanted.exclude.keys()).map(String::as_str).chain(no_dump) {
+    for name in wanted
+        .only
+        .iter()
+        .chain(wanted.exclude.keys())
+        .map(String::as_str)
+        .chain(no_dump)
+    {
         if !known.contains(&name) {
             let failure = Failure::refused(format!(
                 "project {} has neither a volume nor a database server `{name}`",
@@ -231,7 +242,8 @@ fn choose<'a>(seen: &'a BackupSeen, wanted: &BackupWanted) -> Result<Chosen<'a>>
     let world = &seen.world;
     let mut chosen = Chosen::default();
     let mut in_dumps: BTreeSet<&VolumeKey> = BTreeSet::new();
-    let is_wanted = |names: &[&str]| wanted.only.is_empty() || names.iter().any(|n| wanted.only.iter().any(|o| o == n));
+    let is_wanted =
+        |names: &[&str]| wanted.only.is_empty() || names.iter().any(|n| wanted.only.iter().any(|o| o == n));
     for what in &seen.databases {
         let volume = volume_of(world, what);
         let mut names = vec![what.service.as_str()];
@@ -242,7 +254,9 @@ fn choose<'a>(seen: &'a BackupSeen, wanted: &BackupWanted) -> Result<Chosen<'a>>
         }
         in_dumps.extend(volume.map(|v| &v.key));
         if let Some(who) = names.iter().find_map(|n| wanted.exclude.get(*n)) {
-            chosen.left_out.push(format!("{} of {}: {who}", what.kind, what.service));
+            chosen
+                .left_out
+                .push(format!("{} of {}: {who}", what.kind, what.service));
             continue;
         }
         if !is_wanted(&names) {
@@ -268,22 +282,32 @@ fn choose<'a>(seen: &'a BackupSeen, wanted: &BackupWanted) -> Result<Chosen<'a>>
             chosen.left_out.push(format!("volume {key}: {who}"));
             continue;
         }
-        if !is_wanted(&[key.as_str()]) && !no_dump_of(world, seen, wanted, volume).iter().any(|s| is_wanted(&[s])) {
+        if !is_wanted(&[key.as_str()])
+            && !no_dump_of(world, seen, wanted, volume)
+                .iter()
+                .any(|s| is_wanted(&[s]))
+        {
             continue;
         }
         if !volume.exists {
-            chosen.left_out.push(format!("volume {key}: the engine does not have it yet"));
+            chosen
+                .left_out
+                .push(format!("volume {key}: the engine does not have it yet"));
             continue;
         }
         if let Home::Other { what } = &volume.home {
             chosen
                 .left_out
                 .push(format!("volume {key}: its data is not on this machine ({what})"));
-            chosen.warnings.push(format!("volume `{key}` is not saved: {what}"));
+            chosen
+                .warnings
+                .push(format!("volume `{key}` is not saved: {what}"));
             continue;
         }
         if let Some(failure) = &volume.unseen {
-            return Err(failure.clone().inside(format!("volume `{key}` cannot be looked at")));
+            return Err(failure
+                .clone()
+                .inside(format!("volume `{key}` cannot be looked at")));
         }
         for datastore in volume.datastores.iter().filter(|d| d.kind == Kind::Sqlite) {
             chosen.sqlite.push(Saving::Sqlite {
@@ -298,11 +322,20 @@ fn choose<'a>(seen: &'a BackupSeen, wanted: &BackupWanted) -> Result<Chosen<'a>>
 }
 
 /// The services whose database lies in this volume and is not dumped.
-fn no_dump_of<'a>(world: &World, seen: &'a BackupSeen, wanted: &BackupWanted, volume: &VolumeSeen) -> Vec<&'a str> {
+fn no_dump_of<'a>(
+    world: &World,
+    seen: &'a BackupSeen,
+    wanted: &BackupWanted,
+    volume: &VolumeSeen,
+) -> Vec<&'a str> {
     let of = |what: &&Dumping| {
         wanted.no_dump.contains(&what.service) && volume_of(world, what).map(|v| &v.key) == Some(&volume.key)
     };
-    seen.databases.iter().filter(of).map(|what| what.service.as_str()).collect()
+    seen.databases
+        .iter()
+        .filter(of)
+        .map(|what| what.service.as_str())
+        .collect()
 }
 
 /// The files of a running database are no backup of it (trap 10).
@@ -396,15 +429,21 @@ fn reading(volume: &VolumeSeen) -> Moving {
         fresh: false,
         bytes: 0,
         entries: 0,
-        datastores: volume.datastores.iter().map(|d| (d.kind, d.path.clone())).collect(),
+        datastores: volume
+            .datastores
+            .iter()
+            .map(|d| (d.kind, d.path.clone()))
+            .collect(),
     }
 }
 
 fn said(chosen: &Chosen<'_>) -> Vec<(String, String)> {
-    let servers = chosen
-        .servers
-        .iter()
-        .map(|what| (what.service.to_string(), format!("{} dumped by its own client", what.kind)));
+    let servers = chosen.servers.iter().map(|what| {
+        (
+            what.service.to_string(),
+            format!("{} dumped by its own client", what.kind),
+        )
+    });
     let sqlite = chosen
         .sqlite
         .iter()

@@ -13,9 +13,7 @@ use crate::datastore::{Kind, PostgresVersion};
 use crate::model::{Failure, Home, ProjectName, Result, ServiceName, VolumeKey, VolumeName, nearest};
 use crate::observe::{ServiceSeen, VolumeSeen, World};
 use crate::plan::{STABLE, START_LIMIT, Stack, left_out_check, order, starting_of, stopping_waves};
-use crate::steps::backup::{
-    BackupStep, BringUp, Data, Exchange, Part, Refill, Source, Unstarted, parts_of,
-};
+use crate::steps::backup::{BackupStep, BringUp, Data, Exchange, Part, Refill, Source, Unstarted, parts_of};
 use crate::steps::deploy::{Images, Source as ImageSource, StayUp};
 use crate::steps::{Check, ExpectedMount, MakeHomes, Making, Moving, Starting, Stop, Target, Tidy};
 
@@ -102,7 +100,11 @@ pub struct RestorePlan {
 ///
 /// # Errors
 /// Refuses in words whatever can be known beforehand to go wrong.
-pub fn restore_plan(seen: &RestoreSeen, wanted: &RestoreWanted, safety: Option<BackupPlan>) -> Result<RestorePlan> {
+pub fn restore_plan(
+    seen: &RestoreSeen,
+    wanted: &RestoreWanted,
+    safety: Option<BackupPlan>,
+) -> Result<RestorePlan> {
     let world = &seen.world;
     let parts = chosen(seen, wanted)?;
     let mut pairs: Vec<(Part, Moving, Data)> = Vec::new();
@@ -137,20 +139,31 @@ pub fn restore_plan(seen: &RestoreSeen, wanted: &RestoreWanted, safety: Option<B
     let safety_places = safety.as_ref().map(|plan| plan.facts.places.clone());
     if let Some(plan) = safety {
         // Its own last step would remove what this run still needs.
-        steps.extend(plan.steps.into_iter().filter(|step| !matches!(step, BackupStep::Tidy(_))));
+        steps.extend(
+            plan.steps
+                .into_iter()
+                .filter(|step| !matches!(step, BackupStep::Tidy(_))),
+        );
     }
     let starting = match from_nothing {
         true => {
             steps.extend(missing_images(seen));
             steps.push(BackupStep::Unstarted(Unstarted {
                 services: making(seen),
-                volumes: world.volumes.iter().filter(|v| !v.external).map(|v| v.name.clone()).collect(),
+                volumes: world
+                    .volumes
+                    .iter()
+                    .filter(|v| !v.external)
+                    .map(|v| v.name.clone())
+                    .collect(),
             }));
             all_of_it(seen)
         }
         false => {
             let running: Vec<ServiceName> = stack.stopped().rev().cloned().collect();
-            starting_of(world, &running, |s| s.containers.iter().filter(|c| c.state.is_up()).count())
+            starting_of(world, &running, |s| {
+                s.containers.iter().filter(|c| c.state.is_up()).count()
+            })
         }
     };
     steps.push(BackupStep::MakeHomes(MakeHomes {
@@ -182,7 +195,8 @@ pub fn restore_plan(seen: &RestoreSeen, wanted: &RestoreWanted, safety: Option<B
         }));
     }
     let mut warnings = warnings(seen, has_safety);
-    let is_up = |name: &ServiceName| starting.iter().any(|s| s.service == *name) || stack.untouched.contains(name);
+    let is_up =
+        |name: &ServiceName| starting.iter().any(|s| s.service == *name) || stack.untouched.contains(name);
     for check in &wanted.checks {
         match check.service.as_ref().is_none_or(&is_up) {
             true => steps.push(BackupStep::Check(check.clone())),
@@ -197,7 +211,10 @@ pub fn restore_plan(seen: &RestoreSeen, wanted: &RestoreWanted, safety: Option<B
             place: seen.source.place.to_string(),
             from: seen.manifest.began,
             machine: seen.manifest.machine.clone(),
-            replaced: pairs.iter().map(|(part, moving, _)| replaced(world, part, moving)).collect(),
+            replaced: pairs
+                .iter()
+                .map(|(part, moving, _)| replaced(world, part, moving))
+                .collect(),
             untouched: untouched(world, &keys),
             stopped: stack.stopped().cloned().collect(),
             started: starting.iter().map(|s| s.service.clone()).collect(),
@@ -237,11 +254,14 @@ fn chosen(seen: &RestoreSeen, wanted: &RestoreWanted) -> Result<Vec<Part>> {
             });
         }
     }
-    let is_wanted = |part: &Part| wanted.only.is_empty() || names(part).iter().any(|n| wanted.only.contains(n));
+    let is_wanted =
+        |part: &Part| wanted.only.is_empty() || names(part).iter().any(|n| wanted.only.contains(n));
     let chosen: Vec<Part> = parts.into_iter().filter(is_wanted).collect();
     match chosen.is_empty() {
-        true => Err(Failure::refused(format!("backup {} has nothing to restore", seen.manifest.id))
-            .data("nothing was changed")),
+        true => Err(
+            Failure::refused(format!("backup {} has nothing to restore", seen.manifest.id))
+                .data("nothing was changed"),
+        ),
         false => Ok(chosen),
     }
 }
@@ -298,17 +318,18 @@ fn beside(volume: &VolumeSeen, part: &Part, suffix: &str) -> Result<(Moving, Dat
             (target, data)
         }
         Home::Other { what } => {
-            return Err(Failure::refused(format!(
-                "volume `{}` cannot be restored: {what}",
-                volume.key
-            ))
-            .data("nothing was changed"));
+            return Err(
+                Failure::refused(format!("volume `{}` cannot be restored: {what}", volume.key))
+                    .data("nothing was changed"),
+            );
         }
     };
     if volume.external && !volume.exists {
-        return Err(Failure::refused(format!("external volume {} does not exist", volume.name))
-            .data("nothing was changed")
-            .hint(format!("docker volume create {}", volume.name)));
+        return Err(
+            Failure::refused(format!("external volume {} does not exist", volume.name))
+                .data("nothing was changed")
+                .hint(format!("docker volume create {}", volume.name)),
+        );
     }
     let moving = Moving {
         key: volume.key.clone(),
@@ -318,7 +339,11 @@ fn beside(volume: &VolumeSeen, part: &Part, suffix: &str) -> Result<(Moving, Dat
         fresh: false,
         bytes: part.bytes(),
         entries: 0,
-        datastores: volume.datastores.iter().map(|d| (d.kind, d.path.clone())).collect(),
+        datastores: volume
+            .datastores
+            .iter()
+            .map(|d| (d.kind, d.path.clone()))
+            .collect(),
     };
     Ok((moving, data))
 }
@@ -339,7 +364,13 @@ fn nobody_else(world: &World, keys: &BTreeSet<VolumeKey>) -> Result<()> {
     Ok(())
 }
 
-fn stop(world: &World, stack: &Stack, starting: &[Starting], volumes: &[Moving], wanted: &RestoreWanted) -> Stop {
+fn stop(
+    world: &World,
+    stack: &Stack,
+    starting: &[Starting],
+    volumes: &[Moving],
+    wanted: &RestoreWanted,
+) -> Stop {
     Stop {
         waves: stopping_waves(world, stack, wanted.stop_timeout),
         start: match stack.stop.is_empty() {
@@ -376,7 +407,9 @@ fn all_of_it(seen: &RestoreSeen) -> Vec<Starting> {
         .filter(|s| seen.active.contains_key(&s.name))
         .map(|s| s.name.clone())
         .collect();
-    starting_of(world, &active, |s| seen.active.get(&s.name).map_or(1, |(count, _)| *count))
+    starting_of(world, &active, |s| {
+        seen.active.get(&s.name).map_or(1, |(count, _)| *count)
+    })
 }
 
 fn making(seen: &RestoreSeen) -> Vec<Making> {
@@ -420,7 +453,10 @@ fn replaced(world: &World, part: &Part, moving: &Moving) -> Replaced {
 }
 
 fn untouched(world: &World, keys: &BTreeSet<VolumeKey>) -> Vec<String> {
-    let others = world.volumes.iter().filter(|v| v.exists && !keys.contains(&v.key));
+    let others = world
+        .volumes
+        .iter()
+        .filter(|v| v.exists && !keys.contains(&v.key));
     others.map(|v| v.key.to_string()).collect()
 }
 
@@ -432,7 +468,8 @@ fn warnings(seen: &RestoreSeen, safety: bool) -> Vec<String> {
     }
     if !safety && !nothing_is_there(world) {
         warnings.push(
-            "the present state is not backed up first: what is replaced stays only beside the new data".to_owned(),
+            "the present state is not backed up first: what is replaced stays only beside the new data"
+                .to_owned(),
         );
     }
     for entry in &manifest.entries {
@@ -445,7 +482,10 @@ fn warnings(seen: &RestoreSeen, safety: bool) -> Vec<String> {
         if let (Kind::Postgres, Some(was), Some(is)) = (note.kind, was, is)
             && was != is
         {
-            let warning = format!("PostgreSQL {was} is restored into {is} in service `{}`", service.name);
+            let warning = format!(
+                "PostgreSQL {was} is restored into {is} in service `{}`",
+                service.name
+            );
             if !warnings.contains(&warning) {
                 warnings.push(warning);
             }

@@ -11,7 +11,12 @@ use crate::model::config::Consistency;
 #[must_use]
 pub fn render(facts: &BackupFacts) -> String {
     let mut out = format!("Back up {} to {}\n\n", facts.project, facts.places.join(", "));
-    let width = facts.saved.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    let width = facts
+        .saved
+        .iter()
+        .map(|(name, _)| name.len())
+        .max()
+        .unwrap_or_default();
     for (name, how) in &facts.saved {
         line(&mut out, format_args!("  {name:width$}  {how}"));
     }
@@ -23,9 +28,19 @@ pub fn render(facts: &BackupFacts) -> String {
     line(
         &mut out,
         match (facts.consistency, still.is_empty()) {
-            (Consistency::Live, _) | (_, true) => format!("Every service goes on meanwhile; {}", facts.encryption),
-            (Consistency::Pause, _) => format!("Paused while volumes are read: {}; {}", still.join(", "), facts.encryption),
-            (Consistency::Stop, _) => format!("Stopped while volumes are read: {}; {}", still.join(", "), facts.encryption),
+            (Consistency::Live, _) | (_, true) => {
+                format!("Every service goes on meanwhile; {}", facts.encryption)
+            }
+            (Consistency::Pause, _) => format!(
+                "Paused while volumes are read: {}; {}",
+                still.join(", "),
+                facts.encryption
+            ),
+            (Consistency::Stop, _) => format!(
+                "Stopped while volumes are read: {}; {}",
+                still.join(", "),
+                facts.encryption
+            ),
         },
     );
     warnings(&mut out, &facts.warnings);
@@ -39,7 +54,12 @@ pub fn render_restore(facts: &RestoreFacts) -> String {
         "Restore {} from backup {} in {}\n  made at {} on {}\n\n",
         facts.project, facts.id, facts.place, facts.from, facts.machine
     );
-    let width = facts.replaced.iter().map(|r| r.what.len()).max().unwrap_or_default();
+    let width = facts
+        .replaced
+        .iter()
+        .map(|r| r.what.len())
+        .max()
+        .unwrap_or_default();
     for replaced in &facts.replaced {
         let now = match facts.from_nothing {
             true => "nothing is there now".to_owned(),
@@ -47,19 +67,35 @@ pub fn render_restore(facts: &RestoreFacts) -> String {
         };
         line(
             &mut out,
-            format_args!("  {:width$}  {} restored, {now}", replaced.what, ByteSize(replaced.bytes)),
+            format_args!(
+                "  {:width$}  {} restored, {now}",
+                replaced.what,
+                ByteSize(replaced.bytes)
+            ),
         );
         if !facts.from_nothing {
-            line(&mut out, format_args!("  {:width$}  what is replaced stays in {}", "", replaced.kept));
+            line(
+                &mut out,
+                format_args!("  {:width$}  what is replaced stays in {}", "", replaced.kept),
+            );
         }
     }
     if !facts.untouched.is_empty() {
-        line(&mut out, format_args!("  not touched: {}", facts.untouched.join(", ")));
+        line(
+            &mut out,
+            format_args!("  not touched: {}", facts.untouched.join(", ")),
+        );
     }
     out.push('\n');
     match &facts.safety {
-        Some(places) => line(&mut out, format_args!("First the present state is backed up to {}", places.join(", "))),
-        None if facts.from_nothing => line(&mut out, "The stack is not there: it is made first, from its files"),
+        Some(places) => line(
+            &mut out,
+            format_args!("First the present state is backed up to {}", places.join(", ")),
+        ),
+        None if facts.from_nothing => line(
+            &mut out,
+            "The stack is not there: it is made first, from its files",
+        ),
         None => line(&mut out, "The present state is not backed up"),
     }
     let names = |services: &[crate::model::ServiceName]| -> String {

@@ -73,7 +73,10 @@ impl Step for Exchange {
             let (parent, left, right) = paths(cx, moving, home)?;
             let numbers = self.numbers(cx, &parent, &[&left, &right]).await?;
             let [Some(now), Some(restored)] = numbers.as_slice() else {
-                return Err(Failure::environment(format!("the data of {} is not where it was", moving.key)));
+                return Err(Failure::environment(format!(
+                    "the data of {} is not where it was",
+                    moving.key
+                )));
             };
             if now.device != restored.device {
                 return Err(Failure::environment(format!(
@@ -133,16 +136,29 @@ impl Exchange {
             right: pair.right.clone(),
             left_inode,
         };
-        cx.uninterrupted(request, vec![mount(&pair.parent, false)], "exchange", Some(&pair.key))
-            .await
-            .map(|_| ())
+        cx.uninterrupted(
+            request,
+            vec![mount(&pair.parent, false)],
+            "exchange",
+            Some(&pair.key),
+        )
+        .await
+        .map(|_| ())
     }
 
-    async fn numbers(&self, cx: &Cx, parent: &std::path::Path, below: &[&PathBuf]) -> Result<Vec<Option<Number>>> {
+    async fn numbers(
+        &self,
+        cx: &Cx,
+        parent: &std::path::Path,
+        below: &[&PathBuf],
+    ) -> Result<Vec<Option<Number>>> {
         let request = Request::Numbers {
             paths: below.iter().map(|p| PathBuf::from(TO).join(p)).collect(),
         };
-        match cx.uninterrupted(request, vec![mount(parent, true)], "numbers", None).await? {
+        match cx
+            .uninterrupted(request, vec![mount(parent, true)], "numbers", None)
+            .await?
+        {
             Answer::Numbers { numbers } => Ok(numbers),
             other => Err(wrong_answer(&other)),
         }

@@ -38,7 +38,10 @@ pub(super) fn whole(target: &Target, at: &str) -> HelperMount {
 
 /// A home in the place of the volume that a container has.
 fn in_place_of(like: &Container, volume: &VolumeName, home: &Target) -> Result<HelperMount> {
-    let mounted = like.mounts.iter().find(|m| m.kind == MountKind::Volume(volume.clone()));
+    let mounted = like
+        .mounts
+        .iter()
+        .find(|m| m.kind == MountKind::Volume(volume.clone()));
     match mounted {
         Some(mount) => Ok(whole(home, &mount.destination)),
         None => Err(Failure::environment(format!(
@@ -67,11 +70,7 @@ impl<'a> Reading<'a> {
     /// Starts a server on an empty home, loads everything, and asks it whether all of it is there. Says what was
     /// compared. The server is gone afterwards; its data stays, unless it had no home of its own: a home is what the
     /// server shall have in the place of a volume.
-    pub(super) async fn server(
-        &self,
-        part: &Part,
-        home: Option<(&VolumeName, &Target)>,
-    ) -> Result<String> {
+    pub(super) async fn server(&self, part: &Part, home: Option<(&VolumeName, &Target)>) -> Result<String> {
         let Part::Server {
             service, kind, dumps, ..
         } = part
@@ -79,7 +78,9 @@ impl<'a> Reading<'a> {
             return Err(Failure::bug("a volume was taken for a server"));
         };
         let like = self.container_of(service).await?;
-        let data = home.map(|(volume, target)| in_place_of(&like, volume, target)).transpose()?;
+        let data = home
+            .map(|(volume, target)| in_place_of(&like, volume, target))
+            .transpose()?;
         let spec = TwinSpec {
             what: Dumping::of(service.clone(), *kind, Some(&like)),
             like: like.id,
@@ -94,9 +95,9 @@ impl<'a> Reading<'a> {
                     return Err(Failure::bug("an archive was taken for a dump"));
                 };
                 self.cx.interrupt.check()?;
-                twin.load(note, self.open(entry)?).await.map_err(|failure| {
-                    failure.inside(format!("{} cannot be loaded", entry.path))
-                })?;
+                twin.load(note, self.open(entry)?)
+                    .await
+                    .map_err(|failure| failure.inside(format!("{} cannot be loaded", entry.path)))?;
                 notes.push(note.clone());
             }
             twin.check(&notes).await
@@ -113,7 +114,9 @@ impl<'a> Reading<'a> {
     async fn container_of(&self, service: &ServiceName) -> Result<Container> {
         let containers = self.cx.engine.project_containers(&self.cx.project).await?;
         of_service(&containers, service).next().cloned().ok_or_else(|| {
-            Failure::environment(format!("service `{service}` has no container to make its server like"))
+            Failure::environment(format!(
+                "service `{service}` has no container to make its server like"
+            ))
         })
     }
 

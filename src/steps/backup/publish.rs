@@ -10,9 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::save::{Saved, remove_all};
 use super::vault::{manifest_of, path_in, read_entry};
 use crate::backup::catalogue::{self, Verified};
-use crate::backup::format::{
-    BackupId, Encryption, Entry, MANIFEST, Manifest, PINNED, ServiceNote, What,
-};
+use crate::backup::format::{BackupId, Encryption, Entry, MANIFEST, Manifest, PINNED, ServiceNote, What};
 use crate::backup::store::Store;
 use crate::model::config::{Consistency, Place};
 use crate::model::{ByteSize, Failure, Result, count};
@@ -133,7 +131,9 @@ impl Step for Publish {
                 Err(failure) => Err(failure),
             };
             if let Err(failure) = removed {
-                cx.events.warn(format!("backup {id} could not be removed from {place}: {failure}"));
+                cx.events.warn(format!(
+                    "backup {id} could not be removed from {place}: {failure}"
+                ));
             }
         }
         Ok(())
@@ -216,8 +216,9 @@ pub fn read_back(interrupt: &Interrupt, store: &dyn Store, manifest: &Manifest) 
         let Some(mut from) = store.get(&path)? else {
             return Err(Failure::refused(format!("{path} is missing in {}", store.name())));
         };
-        let unreadable =
-            |e: std::io::Error| Failure::environment(format!("cannot read {path} in {}", store.name())).because(&e);
+        let unreadable = |e: std::io::Error| {
+            Failure::environment(format!("cannot read {path} in {}", store.name())).because(&e)
+        };
         let (mut hasher, mut read) = (blake3::Hasher::new(), 0u64);
         let mut buffer = vec![0; 1 << 20];
         loop {
@@ -231,11 +232,14 @@ pub fn read_back(interrupt: &Interrupt, store: &dyn Store, manifest: &Manifest) 
         }
         let sealed = &entry.sealed;
         if read != sealed.stored_bytes || hasher.finalize().to_hex().as_str() != sealed.stored_blake3 {
-            return Err(Failure::refused(format!("{path} in {} is not what was written", store.name()))
-                .cause(match read == sealed.stored_bytes {
-                    true => "its BLAKE3 is another".to_owned(),
-                    false => format!("it has {read} bytes instead of {}", sealed.stored_bytes),
-                }));
+            return Err(
+                Failure::refused(format!("{path} in {} is not what was written", store.name())).cause(
+                    match read == sealed.stored_bytes {
+                        true => "its BLAKE3 is another".to_owned(),
+                        false => format!("it has {read} bytes instead of {}", sealed.stored_bytes),
+                    },
+                ),
+            );
         }
     }
     Ok(())
@@ -246,7 +250,11 @@ const WORTH_A_WORD: u64 = 64 << 10;
 
 /// What became much smaller since the last backup (traps 14 and 19).
 fn shrunk(last: &BTreeMap<String, u64>, now: &[Entry]) -> Vec<String> {
-    let size = |path: &str| now.iter().find(|e| e.path.as_str() == path).map(|e| e.sealed.bytes);
+    let size = |path: &str| {
+        now.iter()
+            .find(|e| e.path.as_str() == path)
+            .map(|e| e.sealed.bytes)
+    };
     let mut warnings = Vec::new();
     for (path, before) in last.iter().filter(|(_, before)| **before >= WORTH_A_WORD) {
         match size(path) {
@@ -265,14 +273,15 @@ fn shrunk(last: &BTreeMap<String, u64>, now: &[Entry]) -> Vec<String> {
 fn none_whole(lost: BTreeMap<String, Failure>) -> Failure {
     let failure = Failure::environment("no place has a whole copy of the backup")
         .data("it is removed again; the older backups are as they were");
-    lost.into_values().fold(failure, |all, one| all.cause(one.to_string()))
+    lost.into_values()
+        .fold(failure, |all, one| all.cause(one.to_string()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::backup::catalogue::{self, Verified};
-use crate::backup::format::{Sealed, StorePath};
+    use crate::backup::format::{Sealed, StorePath};
 
     fn entry(path: &str, bytes: u64) -> Entry {
         let sealed = Sealed {
@@ -282,7 +291,12 @@ use crate::backup::format::{Sealed, StorePath};
             stored_blake3: String::new(),
         };
         let what = What::File { name: "x".into() };
-        Entry { path: StorePath::new(path).unwrap(), what, sealed, millis: 1 }
+        Entry {
+            path: StorePath::new(path).unwrap(),
+            what,
+            sealed,
+            millis: 1,
+        }
     }
 
     #[test]

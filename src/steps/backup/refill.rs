@@ -6,8 +6,8 @@ use super::fill::Reading;
 use super::part::{Part, Source};
 use crate::model::{Failure, Result};
 use crate::saga::Step;
-use crate::steps::make_homes::make_again;
 use crate::steps::dumps::sweep;
+use crate::steps::make_homes::make_again;
 use crate::steps::{Cx, Moving};
 
 /// See the module.

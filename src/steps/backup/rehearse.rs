@@ -55,7 +55,8 @@ impl Step for Rehearse {
             said,
             millis: began.elapsed().as_millis() as u64,
         };
-        let text = serde_json::to_vec(&found).map_err(|e| Failure::bug("cannot write a finding").because(&e))?;
+        let text =
+            serde_json::to_vec(&found).map_err(|e| Failure::bug("cannot write a finding").because(&e))?;
         crate::state::write_durably(&self.file(cx), &text)
     }
 
@@ -80,7 +81,10 @@ impl Step for Rehearse {
 impl Rehearse {
     async fn volume(&self, cx: &Cx, reading: &Reading<'_>, part: &Part) -> Result<String> {
         let name = self.scratch(cx)?;
-        let labels = [(LABEL_RUN, cx.run.to_string()), (LABEL_PROJECT, cx.project.to_string())];
+        let labels = [
+            (LABEL_RUN, cx.run.to_string()),
+            (LABEL_PROJECT, cx.project.to_string()),
+        ];
         let labels = labels.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
         cx.engine.create_volume(&name, &labels).await?;
         reading.volume(part, &Target::Volume { name }).await

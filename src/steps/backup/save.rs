@@ -219,7 +219,11 @@ impl<'a> Work<'a> {
     async fn of(save: &Save, cx: &'a Cx) -> Result<Self> {
         let saved = Saved::read(cx)?;
         let mut stores = Vec::new();
-        for place in save.places.iter().filter(|p| !saved.lost.contains_key(&p.to_string())) {
+        for place in save
+            .places
+            .iter()
+            .filter(|p| !saved.lost.contains_key(&p.to_string()))
+        {
             stores.push((place.clone(), cx.vault()?.place(place)?));
         }
         Ok(Self {
@@ -268,8 +272,9 @@ impl<'a> Work<'a> {
                 self.end(sink, What::Volume(note), began)?;
             }
             Saving::File { name, path } => {
-                let text = std::fs::read(path)
-                    .map_err(|e| Failure::environment(format!("cannot read {}", path.display())).because(&e))?;
+                let text = std::fs::read(path).map_err(|e| {
+                    Failure::environment(format!("cannot read {}", path.display())).because(&e)
+                })?;
                 let text = without_secrets(text, &cx.vault()?.secrets, path)?;
                 let mut sink = self.begin(&format!("project/{}", file_name(name)))?;
                 let began = std::time::Instant::now();
@@ -355,12 +360,18 @@ impl<'a> Work<'a> {
                 }
             }
             if none_left || kept == 0 {
-                return Err(Fan { uploads: Vec::new(), lost }.all_lost());
+                return Err(Fan {
+                    uploads: Vec::new(),
+                    lost,
+                }
+                .all_lost());
             }
             Ok((sealed, lost))
         })?;
         for (place, failure) in lost {
-            self.cx.events.warn(format!("{place} is left out from here on: {failure}"));
+            self.cx
+                .events
+                .warn(format!("{place} is left out from here on: {failure}"));
             self.stores.retain(|(p, _)| p.to_string() != place);
             self.saved.lost.insert(place, failure);
         }

@@ -59,7 +59,9 @@ impl Step for Unstarted {
     async fn verify(&self, cx: &Cx, _: &Before) -> Result<Option<String>> {
         let containers = cx.engine.project_containers(&cx.project).await?;
         for making in &self.services {
-            let made = containers.iter().filter(|c| c.service.as_ref() == Some(&making.service));
+            let made = containers
+                .iter()
+                .filter(|c| c.service.as_ref() == Some(&making.service));
             if made.count() < making.count {
                 return Err(Failure::environment(format!(
                     "service `{}` has no container",
@@ -73,7 +75,10 @@ impl Step for Unstarted {
     async fn undo(&self, cx: &Cx, before: &Before) -> Result<()> {
         cx.engine_answers().await?;
         for container in cx.engine.project_containers(&cx.project).await? {
-            let ours = self.services.iter().any(|m| container.service.as_ref() == Some(&m.service));
+            let ours = self
+                .services
+                .iter()
+                .any(|m| container.service.as_ref() == Some(&m.service));
             if ours && !before.containers.contains(&container.id) && !container.state.is_up() {
                 cx.engine.remove_container(container.id.as_str()).await?;
             }

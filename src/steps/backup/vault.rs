@@ -77,22 +77,31 @@ pub fn path_in(project: &ProjectName, id: &BackupId, below: &str) -> Result<Stor
 pub fn manifest_of(store: &dyn Store, project: &ProjectName, id: &BackupId) -> Result<Manifest> {
     let path = path_in(project, id, MANIFEST)?;
     let Some(reader) = store.get(&path)? else {
-        return Err(
-            Failure::refused(format!("{} has no complete backup {id} of {project}", store.name()))
-                .data("nothing was changed")
-                .hint("`rehome backup list` shows what is there"),
-        );
+        return Err(Failure::refused(format!(
+            "{} has no complete backup {id} of {project}",
+            store.name()
+        ))
+        .data("nothing was changed")
+        .hint("`rehome backup list` shows what is there"));
     };
     let mut bytes = Vec::new();
     reader.take(MANIFEST_LIMIT).read_to_end(&mut bytes).map_err(|e| {
-        Failure::environment(format!("cannot read the manifest of backup {id} in {}", store.name()))
-            .because(&e)
+        Failure::environment(format!(
+            "cannot read the manifest of backup {id} in {}",
+            store.name()
+        ))
+        .because(&e)
     })?;
     let manifest = Manifest::from_bytes(&bytes)?;
     if manifest.id != *id || manifest.project != *project {
-        return Err(Failure::refused(format!("the backup in the place of {id} is another one"))
-            .cause(format!("its manifest says {} of {}", manifest.id, manifest.project))
-            .data("nothing was changed"));
+        return Err(
+            Failure::refused(format!("the backup in the place of {id} is another one"))
+                .cause(format!(
+                    "its manifest says {} of {}",
+                    manifest.id, manifest.project
+                ))
+                .data("nothing was changed"),
+        );
     }
     Ok(manifest)
 }
@@ -109,8 +118,10 @@ pub fn read_entry(
 ) -> Result<Box<dyn Read + Send>> {
     let path = path_in(project, id, entry.path.as_str())?;
     let Some(stored) = store.get(&path)? else {
-        return Err(Failure::refused(format!("{path} is missing in {}", store.name()))
-            .data("nothing was changed"));
+        return Err(
+            Failure::refused(format!("{path} is missing in {}", store.name())).data("nothing was changed")
+        );
     };
-    unseal(stored, &entry.sealed, &vault.keys).map_err(|failure| failure.inside(format!("cannot read {path}")))
+    unseal(stored, &entry.sealed, &vault.keys)
+        .map_err(|failure| failure.inside(format!("cannot read {path}")))
 }
