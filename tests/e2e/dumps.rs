@@ -51,6 +51,7 @@ pub async fn world(stack: &Stack) -> Cx {
     let mut entropy = [0; 6];
     std::io::Read::read_exact(&mut File::open("/dev/urandom").unwrap(), &mut entropy).unwrap();
     Cx {
+        vault: None,
         engine,
         compose,
         project: ProjectName::new(stack.name.clone()).unwrap(),

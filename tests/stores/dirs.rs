@@ -5,7 +5,8 @@ use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use rehome::backup::store::{DirStore, Place, Store, open};
+use rehome::backup::store::{DirStore, Store, open};
+use rehome::model::config::Place;
 
 use crate::support::{bash, get, listed, noise, path, put, run, told};
 
@@ -17,7 +18,7 @@ fn mode(path: &Path) -> u32 {
 fn a_place_is_for_its_owner_and_a_file_appears_whole() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("backups/kms");
-    let store = open(&Place::dir(&root).unwrap(), &|_| None).unwrap();
+    let store = open(&Place::Dir(root.clone()), &|_| None).unwrap();
     assert_eq!(store.name(), root.display().to_string());
     assert!(listed(&*store, "").is_empty() && get(&*store, "kms/1/a").unwrap().is_none());
     assert_eq!(store.sweep(&path("")).unwrap(), 0);

@@ -16,7 +16,7 @@ use crate::backup::format::{Encryption, ServiceNote};
 use crate::datastore::Kind;
 use crate::model::config::{Consistency, Place};
 use crate::model::{Failure, Home, ProjectName, Result, ServiceName, VolumeKey, nearest};
-use crate::observe::{VolumeSeen, World};
+use crate::observe::{ServiceSeen, VolumeSeen, World};
 use crate::steps::backup::{BackupStep, BringUp, GoOn, Pause, Pausing, Publish, Save, Saving};
 use crate::steps::dumps::Dumping;
 use crate::steps::{Moving, Stop, Target, Tidy};
@@ -140,7 +140,7 @@ pub fn backup_plan(seen: &BackupSeen, wanted: &BackupWanted) -> Result<BackupPla
     };
     // Databases before files: a file that a row names is there when its volume is read, unless it was deleted since.
     let mut first: Vec<Saving> = seen.files.iter().map(|path| file(path)).collect();
-    first.extend(chosen.servers.iter().map(|what| Saving::Server((*what).clone())));
+    first.extend(chosen.servers.iter().map(|what| server(&seen.world, what)));
     first.extend(chosen.sqlite.clone());
     let volumes: Vec<Saving> = chosen
         .volumes
@@ -199,6 +199,16 @@ fn file(path: &std::path::Path) -> Saving {
     }
 }
 
+fn server(world: &World, what: &Dumping) -> Saving {
+    let volume = volume_of(world, what.kind, &what.service);
+    let at = volume.and_then(|v| v.datastores.iter().find(|d| d.kind == what.kind));
+    Saving::Server {
+        what: what.clone(),
+        volume: volume.map(|v| v.key.clone()),
+        at: at.map_or_else(String::new, |d| d.path.clone()),
+    }
+}
+
 /// A name of the command line or of rehome.yml that nothing has is a mistake.
 fn names_are_known(seen: &BackupSeen, wanted: &BackupWanted) -> Result<()> {
     let services = seen.databases.iter().map(|d| d.service.as_str());
@@ -229,13 +239,29 @@ fn names_are_known(seen: &BackupSeen, wanted: &BackupWanted) -> Result<()> {
 }
 
 /// The volume that holds the data of a server, by what was found in it.
-fn volume_of<'a>(world: &'a World, what: &Dumping) -> Option<&'a VolumeSeen> {
+fn volume_of<'a>(world: &'a World, kind: Kind, service: &ServiceName) -> Option<&'a VolumeSeen> {
     let holds = |v: &&VolumeSeen| {
         v.datastores
             .iter()
-            .any(|d| d.kind == what.kind && d.service.as_ref() == Some(&what.service))
+            .any(|d| d.kind == kind && d.service.as_ref() == Some(service))
     };
-    world.volumes.iter().find(holds)
+    world
+        .volumes
+        .iter()
+        .find(holds)
+        .or_else(|| the_only_one(world, service))
+}
+
+/// A server that has not written anything yet is in none of its files: then the one volume that it alone may write to.
+fn the_only_one<'a>(world: &'a World, service: &ServiceName) -> Option<&'a VolumeSeen> {
+    let service = world.service(service)?;
+    let mut written = service.mounts.iter().filter(|m| !m.read_only);
+    let (first, None) = (written.next()?, written.next()) else {
+        return None;
+    };
+    let others = |s: &ServiceSeen| s.name != service.name && s.mounts_volume(&first.volume);
+    let volume = world.volume(&first.volume)?;
+    (volume.datastores.is_empty() && !world.services.iter().any(others)).then_some(volume)
 }
 
 fn choose<'a>(seen: &'a BackupSeen, wanted: &BackupWanted) -> Result<Chosen<'a>> {
@@ -245,7 +271,7 @@ fn choose<'a>(seen: &'a BackupSeen, wanted: &BackupWanted) -> Result<Chosen<'a>>
     let is_wanted =
         |names: &[&str]| wanted.only.is_empty() || names.iter().any(|n| wanted.only.iter().any(|o| o == n));
     for what in &seen.databases {
-        let volume = volume_of(world, what);
+        let volume = volume_of(world, what.kind, &what.service);
         let mut names = vec![what.service.as_str()];
         names.extend(volume.map(|v| v.key.as_str()));
         if wanted.no_dump.contains(&what.service) {
@@ -329,7 +355,8 @@ fn no_dump_of<'a>(
     volume: &VolumeSeen,
 ) -> Vec<&'a str> {
     let of = |what: &&Dumping| {
-        wanted.no_dump.contains(&what.service) && volume_of(world, what).map(|v| &v.key) == Some(&volume.key)
+        wanted.no_dump.contains(&what.service)
+            && volume_of(world, what.kind, &what.service).map(|v| &v.key) == Some(&volume.key)
     };
     seen.databases
         .iter()
@@ -392,7 +419,7 @@ fn standing_still(
             Ok((still, vec![stop], vec![up]))
         }
         Consistency::Pause => {
-            let writes = |s: &&crate::observe::ServiceSeen| {
+            let writes = |s: &&ServiceSeen| {
                 s.is_up() && s.mounts.iter().any(|m| keys.contains(&m.volume) && !m.read_only)
             };
             let writers: Vec<_> = world.services.iter().rev().filter(writes).collect();

@@ -6,8 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::BackupPlan;
 use super::drill::{room, server_can_start};
+use super::{BackupPlan, volume_of};
 use crate::backup::format::{BackupId, Manifest, What};
 use crate::datastore::{Kind, PostgresVersion};
 use crate::model::{Failure, Home, ProjectName, Result, ServiceName, VolumeKey, VolumeName, nearest};
@@ -269,15 +269,16 @@ fn chosen(seen: &RestoreSeen, wanted: &RestoreWanted) -> Result<Vec<Part>> {
 /// The volume that a part belongs into now.
 fn home_of<'a>(world: &'a World, part: &Part) -> Result<&'a VolumeSeen> {
     let by_server = || match part {
-        Part::Server { service, kind, .. } => world.volumes.iter().find(|v| {
-            v.datastores
-                .iter()
-                .any(|d| d.kind == *kind && d.service.as_ref() == Some(service))
-        }),
+        Part::Server { service, kind, .. } => volume_of(world, *kind, service),
         Part::Volume { .. } => None,
     };
+    // Where nothing is there yet, nothing is recognised.
     let by_key = || part.volume().and_then(|key| world.volume(key));
-    by_server().or_else(by_key).ok_or_else(|| {
+    let found = match nothing_is_there(world) {
+        true => by_key().or_else(by_server),
+        false => by_server().or_else(by_key),
+    };
+    found.ok_or_else(|| {
         Failure::refused(format!(
             "project {} has no volume for {} of the backup",
             world.project,

@@ -280,7 +280,6 @@ fn none_whole(lost: BTreeMap<String, Failure>) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backup::catalogue::{self, Verified};
     use crate::backup::format::{Sealed, StorePath};
 
     fn entry(path: &str, bytes: u64) -> Entry {
