@@ -45,7 +45,7 @@ pub async fn world(stack: &Stack) -> Cx {
         .unwrap()
         // This program is a test and no helper.
         .with_helpers_of(env!("CARGO_BIN_EXE_rehome").into());
-    let compose = Compose::find(&env, Some(&engine.address())).await.unwrap();
+    let compose = Compose::find(&env, Some(engine.address())).await.unwrap();
     let run_dir = stack.dir.join("run");
     std::fs::create_dir_all(&run_dir).unwrap();
     let mut entropy = [0; 6];

@@ -158,25 +158,13 @@ pub struct BackupRestore {
     #[command(flatten)]
     pub which: Which,
 
-    /// A place for backups (a directory, or s3://bucket/prefix), or a file that Rehome did not write: of pg_dump, or a tar
-    #[arg(long, value_name = "DIR|S3|FILE")]
+    /// A place for backups: a directory, or s3://bucket/prefix [default: backup.to of rehome.yml]
+    #[arg(long, value_name = "DIR|S3")]
     pub from: Option<Place>,
 
-    /// Only this service's database, or this volume; may be repeated, or a list with commas
+    /// Only this service's databases, or this volume; may be repeated, or a list with commas
     #[arg(long, value_name = "SERVICE|VOLUME", value_delimiter = ',')]
     pub only: Vec<String>,
-
-    /// Only this database of the server
-    #[arg(long, value_name = "NAME")]
-    pub database: Option<String>,
-
-    /// Only this path inside the volume that --only names
-    #[arg(long, value_name = "PATH", requires = "only", conflicts_with = "database")]
-    pub path: Option<String>,
-
-    /// Into another project, or another volume
-    #[arg(long, value_name = "PROJECT|VOLUME")]
-    pub into: Option<String>,
 
     /// Do not back up first what is replaced
     #[arg(long)]

@@ -122,9 +122,7 @@ pub(super) const RESTORE_EXAMPLES: &str = "\
 Examples:
   rehome backup restore --latest --dry-run
   rehome backup restore --latest --from s3://bucket/kms --identity key.txt     on a new server
-  rehome backup restore --latest --only media_volume --path avatars/17.png
-  rehome backup restore --from old.dump --only db --database app               a file of pg_dump
-  rehome backup restore --latest --into kms-rehearsal                          beside what runs";
+  rehome backup restore --latest --only media_volume                           one volume; the rest goes on";
 
 /// Of `backup schedule`.
 pub(super) const SCHEDULE_EXAMPLES: &str = "\

@@ -70,16 +70,10 @@ pub struct VerifyRequest {
 pub struct RestoreRequest {
     /// Which; the last one if it is not said.
     pub id: Option<BackupId>,
-    /// A place, or a file that Rehome did not write; the places of the configuration if it is not said.
+    /// A place; those of the configuration if it is not said.
     pub from: Option<Place>,
     /// Only these services' databases and these volumes, by name; all if there is none.
     pub only: Vec<String>,
-    /// Only this database.
-    pub database: Option<String>,
-    /// Only this path inside a volume.
-    pub path: Option<String>,
-    /// Into this project or volume.
-    pub into: Option<String>,
     /// What is replaced is backed up first.
     pub safety_backup: bool,
     /// Files with secret keys of age.
