@@ -259,7 +259,7 @@ fn a_backup_is_asked_for_in_full() {
     assert_eq!(args.limit, Duration::from_secs(5));
     assert_eq!(args.command, ["aws", "--json", "x"]);
     let BackupCommand::Restore(args) =
-        backed_up("rehome backup restore --latest --from s3://bucket --only v --path a/b --into w")
+        backed_up("rehome backup restore --latest --from s3://bucket --only v --no-safety-backup")
     else {
         panic!("no restore")
     };
@@ -267,7 +267,6 @@ fn a_backup_is_asked_for_in_full() {
     for line in [
         "rehome backup",
         "rehome backup restore 20261122T020000Z-7k2f9a --latest",
-        "rehome backup restore --path a",
         "rehome backup pin yesterday",
         "rehome backup freeze",
         "rehome backup schedule --at 02:00 --remove",

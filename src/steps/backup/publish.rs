@@ -315,7 +315,7 @@ mod tests {
             shrunk(&last, &now),
             [
                 "databases/db/app.dump.zst was in the last backup and is not in this one",
-                "volumes/media.tar.zst has 100 B, and had 1.0 MB in the last backup: look whether something is missing",
+                "volumes/media.tar.zst has 100 B, and had 1 MB in the last backup: look whether something is missing",
             ]
         );
     }
