@@ -16,7 +16,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::task::block_in_place;
 
 use super::helper::{END_LIMIT, HelperJob, LINE_LIMIT, STDERR_LIMIT, parse, told};
-use super::{Engine, failed};
+use super::{Engine, failed, is_missing};
 use crate::helper::frames;
 use crate::helper::protocol::{Answer, ArchiveReport, Line, Request, UnarchiveReport};
 use crate::model::{Failure, Result, Span};
@@ -24,6 +24,8 @@ use crate::model::{Failure, Result, Span};
 /// A helper tells several times a second how far it is, whatever it waits for. One that says nothing for so long, or its
 /// engine, is no more.
 const SILENCE: Duration = Duration::from_secs(120);
+/// After so long without a word it is asked whether the helper still runs.
+const DOUBT: Duration = Duration::from_secs(5);
 
 /// What went into an archive.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -125,7 +127,7 @@ impl Engine {
         let mut lines = Lines::default();
         let mut came = 0;
         loop {
-            match next(&mut attached.output).await? {
+            match self.next(id, &mut attached.output).await? {
                 Some(LogOutput::StdOut { message }) => {
                     came += message.len() as u64;
                     block_in_place(|| to.write_all(&message))
@@ -184,7 +186,7 @@ impl Engine {
         };
         let taken = async {
             loop {
-                match next(output).await? {
+                match self.next(id, output).await? {
                     Some(LogOutput::StdOut { message }) => lines.take(&message, on_line),
                     Some(LogOutput::StdErr { message }) => lines.other(&message),
                     Some(LogOutput::Console { .. } | LogOutput::StdIn { .. }) => {}
@@ -212,6 +214,32 @@ impl Engine {
             tree,
             notes: lines.notes,
         })
+    }
+
+    /// What comes next; `None` at the end. Engines are known that keep the connection of a container open whose stdin is
+    /// attached when that was killed (20.10), so after a while without a word it is looked after.
+    async fn next(&self, id: &str, output: &mut Output) -> Result<Option<LogOutput>> {
+        let began = tokio::time::Instant::now();
+        loop {
+            if let Ok(chunk) = tokio::time::timeout(DOUBT, output.next()).await {
+                return chunk
+                    .transpose()
+                    .map_err(failed("lost the connection to the helper"));
+            }
+            let asked = tokio::time::timeout(DOUBT, self.docker.inspect_container(id, None)).await;
+            let ended = match asked {
+                Ok(Ok(found)) => found.state.is_some_and(|state| state.running == Some(false)),
+                Ok(Err(error)) => is_missing(&error),
+                Err(_) => false,
+            };
+            if ended {
+                return Ok(None);
+            }
+            if began.elapsed() > SILENCE {
+                let because = format!("nothing came from it within {}", Span(SILENCE));
+                return Err(Failure::environment("lost the connection to the helper").cause(because));
+            }
+        }
     }
 
     /// Why a helper ended that had more to say.
@@ -273,16 +301,6 @@ fn miscounted(came: u64, sent: u64) -> Failure {
 }
 
 type Output = Pin<Box<dyn futures_util::Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>>;
-
-async fn next(output: &mut Output) -> Result<Option<LogOutput>> {
-    match tokio::time::timeout(SILENCE, output.next()).await {
-        Ok(chunk) => chunk
-            .transpose()
-            .map_err(failed("lost the connection to the helper")),
-        Err(_) => Err(Failure::environment("lost the connection to the helper")
-            .cause(format!("nothing came from it within {}", Span(SILENCE)))),
-    }
-}
 
 /// The lines of a helper, from whichever stream they come.
 #[derive(Default)]

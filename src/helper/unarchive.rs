@@ -4,6 +4,8 @@
 //! root, through directories only, never through a symlink, and nothing that was there before is touched. What stands
 //! in an archive twice counts as it stands there last.
 
+mod back;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::Read;
@@ -17,26 +19,23 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use self::back::Back;
 use super::archive::{Concern, concerns};
 use super::attrs::{self, At, Xattrs};
 use super::content::{self, Buffer};
 use super::context::Context;
-use super::crew::jobs;
-use super::cursor::{Cursor, Node, open_dir, open_root};
+use super::cursor::{Cursor, Node, open_root};
 use super::fault::{Fault, Result, Side, show, show_path};
 use super::hash::{Blocks, Hash, hash_of_list};
-use super::listed::{self, join};
-use super::listing::{Half, Listed, Listing, Looks, key};
+use super::listing::{Half, Listing, Looks, key};
 use super::meta::{Grain, Kind, Meta, Stamp, Wanted};
 use super::mounts;
 use super::place::{self, Step};
 use super::probe;
-use super::protocol::{FailClass, UnarchiveReport};
+use super::protocol::UnarchiveReport;
 use super::structure::new_file;
 use super::tar::read::Reader;
 use super::tar::{Member, What};
-use super::tree::Tree;
-use super::walk::{Manner, Walk, walk};
 
 /// What of a large file waits in the page cache before it is on its way to the disk.
 const BEHIND: u64 = 16 << 20;
@@ -506,117 +505,4 @@ fn looks(
         content,
     }
     .half()
-}
-
-/// What is on the disk.
-struct Back {
-    listed: Listed,
-    bytes: u64,
-    /// Paths that are in no tree: one file, and directories above what was asked for.
-    single: Vec<Vec<u8>>,
-    /// A tree, and the path of its root.
-    tree: Option<(Tree, Vec<u8>)>,
-}
-
-impl Back {
-    fn read(landing: &mut Landing<'_>) -> Result<Self> {
-        let cx = landing.cx;
-        let mut back = Self {
-            listed: Listing::default().finish(),
-            bytes: 0,
-            single: Vec::new(),
-            tree: None,
-        };
-        let mut listing = Listing::default();
-        let Some(only) = landing.only.clone() else {
-            listing.extend(back.tree(cx, landing.root, Vec::new())?);
-            back.listed = listing.finish();
-            return Ok(back);
-        };
-        let above: Vec<_> = landing
-            .dirs
-            .iter()
-            .filter(|(path, landed)| landed.made && concerns(&only, path) == Concern::Above)
-            .map(|(path, landed)| (path.clone(), Arc::clone(&landed.node)))
-            .collect();
-        for (path, node) in above {
-            let failed = |errno| Fault::io(Side::Destination, "read back", &path, errno);
-            let dir = landing.cursor.enter(&node).map_err(failed)?;
-            listing.add(key(&path), listed::directory(dir, &path)?);
-            // It had to be made, so it counts what the archive says of it.
-            if let Some((wanted, xattrs)) = landing.given.get(&path) {
-                let said = Looks {
-                    kind: Kind::Dir,
-                    mode: wanted.mode,
-                    owner: wanted.owner,
-                    mtime: wanted.mtime,
-                    rdev: 0,
-                    target: &[],
-                    xattrs,
-                    content: None,
-                };
-                let said = said.half();
-                landing.say(&path, said, said);
-            }
-            back.single.push(path);
-        }
-        let (parent, name) = split(&only);
-        let node = landing.directory(parent)?;
-        let failed = |errno| Fault::io(Side::Destination, "read back", &only, errno);
-        let dir = landing.cursor.enter(&node).map_err(failed)?;
-        let (meta, _) = Meta::of_entry(dir, name).map_err(failed)?;
-        if meta.kind == Kind::Dir {
-            let root = open_dir(dir, name).map_err(failed)?;
-            listing.extend(back.tree(cx, root.as_fd(), only)?);
-        } else {
-            let looks = listed::entry(cx, dir, (name, &only), &meta, &mut landing.buffer)?;
-            listing.add(key(&only), looks);
-            back.bytes += if meta.kind == Kind::File { meta.size } else { 0 };
-            back.single.push(only);
-        }
-        back.listed = listing.finish();
-        Ok(back)
-    }
-
-    fn tree(&mut self, cx: &Context, root: BorrowedFd<'_>, prefix: Vec<u8>) -> Result<Listing> {
-        let tree = walk(
-            cx,
-            Walk {
-                root,
-                side: Side::Destination,
-                manner: Manner::Still,
-                jobs: jobs(0),
-            },
-        )?;
-        for (id, entry) in tree.entries() {
-            if entry.meta.kind == Kind::File && !tree.is_link(id) {
-                self.bytes += entry.meta.size;
-            }
-        }
-        let listing = listed::tree(cx, root, &tree, &prefix)?;
-        self.tree = Some((tree, prefix));
-        Ok(listing)
-    }
-
-    /// The first entry that is not what was said.
-    fn differs(&self, said: &Listed) -> Fault {
-        let below = self.tree.iter().flat_map(|(tree, prefix)| {
-            let below = tree.entries().map(|(id, _)| join(prefix, &tree.path(id)));
-            std::iter::once(prefix.clone()).chain(below)
-        });
-        let mut paths = self.single.iter().cloned().chain(below);
-        let wrong = paths.find(|path| said.get(key(path)) != self.listed.get(key(path)));
-        match wrong {
-            Some(path) => Fault::new(
-                FailClass::Differs,
-                format!("{} is not on the disk as the archive has it", show(&path)),
-                "everything was read back after it was written",
-            ),
-            None => Fault::new(
-                FailClass::Differs,
-                "the disk has not everything that the archive has",
-                format!("{} entries instead of {}", self.listed.len(), said.len()),
-            ),
-        }
-    }
 }

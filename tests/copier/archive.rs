@@ -12,9 +12,10 @@ use rehome::helper::unarchive::{Job, unarchive};
 
 use crate::support::{Bench, Disk, Random, assert_same, bash, bytes, grow, sh};
 
-/// Unpacks as a superuser does who wants everything back.
+/// Unpacks as a superuser does who wants everything back. Without `--acls`, which removes the ACLs that are stored as the
+/// attributes that they are.
 pub const GNU_TAR: &str =
-    "tar --warning=no-timestamp --numeric-owner --same-owner -p --xattrs --xattrs-include='*' --acls -x";
+    "tar --warning=no-timestamp --numeric-owner --same-owner -p --xattrs --xattrs-include='*' -x";
 
 /// Archives a whole tree into a file.
 #[track_caller]
