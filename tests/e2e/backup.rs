@@ -76,7 +76,7 @@ fn ruin(stack: &Stack) {
         "psql -q -h 127.0.0.1 -U app -d app -c 'delete from t where id > 10; create table later (i int)'",
     );
     sh(&format!(
-        "cd {} && rm -rf a && echo new > new",
+        "cd {} && rm -rf a && echo new > new && touch -d @1000000000 new .",
         stack.volume_dir("uploads").display()
     ));
 }
@@ -391,7 +391,7 @@ fn ruin_again(stack: &Stack) {
         "psql -q -h 127.0.0.1 -U app -d app -c 'delete from t where id > 10'",
     );
     sh(&format!(
-        "cd {} && rm -rf a && echo new > new",
+        "cd {} && rm -rf a && echo new > new && touch -d @1000000000 new .",
         stack.volume_dir("uploads").display()
     ));
 }

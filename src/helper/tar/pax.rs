@@ -122,7 +122,7 @@ mod tests {
             &b""[..],
             b"5",
             b"5 a=b",
-            b"6 a=b\n\n",
+            b"7 a=b\n\0",
             b"99 a=b\n",
             b"6 ab=\n ",
             b"-1 a=b\n",

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::backup::format::BackupId;
+use crate::engine::LABEL_RUN;
 use crate::event::Outcome;
 use crate::model::{ByteSize, Failure, ProjectName, RunId, ServiceName, Span, count};
 use crate::ops::App;
@@ -79,8 +80,10 @@ impl BackupAbout {
         (outcome, state): (Outcome, &State),
         failure: Option<&Failure>,
     ) {
-        let About::Create(facts) = &self.backup else {
-            return;
+        let facts = match &self.backup {
+            About::Create(facts) => facts,
+            About::Restore(facts) if outcome == Outcome::Done => return let_go(facts, cx).await,
+            About::Restore(_) | About::Drill(_) => return,
         };
         // It goes on later, and is told then.
         if matches!(outcome, Outcome::Interrupted | Outcome::Stuck | Outcome::Refused) {
@@ -147,6 +150,17 @@ impl BackupAbout {
                 kept.fold(failure, Failure::cause)
                     .hint("the backup that was made before it brings that state back: rehome backup list")
             }
+        }
+    }
+}
+
+/// Removes the volumes that were nothing before the restore: until its end they are what the way back would need.
+async fn let_go(facts: &RestoreFacts, cx: &Cx) {
+    for name in facts.replaced.iter().filter_map(|r| r.empty.as_ref()) {
+        let removed = cx.engine.remove_own_volume(name, (LABEL_RUN, cx.run.as_str()));
+        if let Err(failure) = removed.await {
+            cx.events
+                .warn(format!("the empty volume {name} is left: {failure}"));
         }
     }
 }
@@ -246,7 +260,7 @@ pub(super) fn summary(
         });
     }
     if let About::Restore(facts) = &about.backup {
-        let kept: Vec<_> = facts.replaced.iter().filter(|_| !facts.from_nothing).collect();
+        let kept: Vec<_> = facts.replaced.iter().filter(|r| r.empty.is_none()).collect();
         if !kept.is_empty() {
             lines.push("What it replaced is still there:".to_owned());
             lines.extend(

@@ -85,6 +85,8 @@ pub struct Replaced {
     pub now: u64,
     /// Where the data stays that is replaced.
     pub kept: String,
+    /// A Docker volume that only Compose made in this run: what it has is nothing, and it goes at the end.
+    pub empty: Option<VolumeName>,
 }
 
 /// A plan: what is said, and what is done.
@@ -443,13 +445,19 @@ fn missing_images(seen: &RestoreSeen) -> Vec<BackupStep> {
 }
 
 fn replaced(world: &World, part: &Part, moving: &Moving) -> Replaced {
-    let now = world.volume(&moving.key).and_then(|v| v.scan.as_ref());
+    let volume = world.volume(&moving.key);
+    let now = volume.and_then(|v| v.scan.as_ref());
+    let empty = match &moving.target {
+        Target::Volume { name } if volume.is_some_and(|v| !v.exists) => Some(name.clone()),
+        Target::Volume { .. } | Target::Directory { .. } => None,
+    };
     Replaced {
         what: part.describe(),
         key: moving.key.clone(),
         bytes: part.bytes(),
         now: now.map_or(0, |scan| scan.bytes),
         kept: moving.target.describe(),
+        empty,
     }
 }
 

@@ -61,9 +61,9 @@ pub fn render_restore(facts: &RestoreFacts) -> String {
         .max()
         .unwrap_or_default();
     for replaced in &facts.replaced {
-        let now = match facts.from_nothing {
-            true => "nothing is there now".to_owned(),
-            false => format!("replaces {} in {}", ByteSize(replaced.now), replaced.key),
+        let now = match &replaced.empty {
+            Some(_) => "nothing is there now".to_owned(),
+            None => format!("replaces {} in {}", ByteSize(replaced.now), replaced.key),
         };
         line(
             &mut out,
@@ -73,7 +73,7 @@ pub fn render_restore(facts: &RestoreFacts) -> String {
                 ByteSize(replaced.bytes)
             ),
         );
-        if !facts.from_nothing {
+        if replaced.empty.is_none() {
             line(
                 &mut out,
                 format_args!("  {:width$}  what is replaced stays in {}", "", replaced.kept),
