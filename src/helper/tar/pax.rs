@@ -122,9 +122,10 @@ mod tests {
             &b""[..],
             b"5",
             b"5 a=b",
-            b"7 a=b\n\0",
+            b"5 a=b\n",
+            b"7 a=b\n",
             b"99 a=b\n",
-            b"6 ab=\n ",
+            b"6 abc\n",
             b"-1 a=b\n",
             b"3 \n",
         ] {
