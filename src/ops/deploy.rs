@@ -73,6 +73,7 @@ impl PlannedDeploy {
             after: self.after,
             page: None,
             pulled: self.pulled,
+            watchdog: None,
         };
         let pulled = running.pulled.clone();
         let DeployPlan { facts, steps } = self.plan;

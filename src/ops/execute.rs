@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::App;
-use super::backup::vault_of;
+use super::backup::{Watchdog, vault_of};
 use super::git::Pulled;
 use crate::compose::Located;
 use crate::engine::{Container, Published};
@@ -32,7 +32,7 @@ pub(super) use of_backup::{About, BackupAbout};
 const HEADER: u32 = 1;
 
 /// The project's files before and after the switch, and what else a run needs.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Running {
     pub before: Located,
     pub after: Located,
@@ -40,6 +40,8 @@ pub(super) struct Running {
     pub page: Option<String>,
     /// What git brought, which goes back with the run.
     pub pulled: Option<Pulled>,
+    /// Takes the run back when this process is killed.
+    pub watchdog: Option<Watchdog>,
 }
 
 /// What a journal keeps so that another process can go on.
@@ -107,6 +109,7 @@ impl Running {
             after: app.located.clone(),
             page: None,
             pulled: None,
+            watchdog: None,
         }
     }
 
@@ -150,7 +153,20 @@ impl Running {
             RunFacts::Backup(about) => about.began(app, dir.id()),
             RunFacts::Move(_) => None,
         };
+        let mut watchdog = self.watchdog;
+        if let Some(watchdog) = &mut watchdog {
+            watchdog
+                .watch(dir.id())
+                .map_err(|failure| failure.data("nothing was begun"))?;
+        }
         let ended = executor(app).run(saga, store, &cx).await;
+        // Of a run that waits to be taken back the services may still stand still.
+        let over = ended
+            .as_ref()
+            .is_ok_and(|ended| !matches!(ended.outcome, Outcome::Interrupted | Outcome::Stuck));
+        if let Some(Err(failure)) = watchdog.filter(|_| over).map(Watchdog::leave) {
+            app.options.events.warn(failure.to_string());
+        }
         if let Some(began) = began {
             began.end(app).await;
         }

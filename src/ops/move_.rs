@@ -131,6 +131,7 @@ pub async fn plan_move(app: &App, request: &MoveRequest) -> Result<Planned> {
             after,
             page,
             pulled: None,
+            watchdog: None,
         },
         lock,
     })

@@ -266,6 +266,31 @@ fn services_that_are_paused_or_stopped_for_a_backup_come_back_also_when_it_fails
 }
 
 #[test]
+fn services_that_stand_still_come_back_when_the_backup_is_killed() {
+    let stack = small_up();
+    for how in ["stop", "pause"] {
+        let command = format!(
+            "backup create --consistency {how} --to {}",
+            place(&stack).display()
+        );
+        // The second step is the one after which they stand still.
+        let run = stack.rehome_env(&command, &[("REHOME_CRASH_AT", "after-verify:1")]);
+        assert_eq!(run.code, -1, "{}", run.err);
+        wait_for("the services", || {
+            let paused = "docker ps -q --filter status=paused --filter label=com.docker.compose.project=";
+            stack.running() == ["app", "side", "web"] && sh(&format!("{paused}{}", stack.name)).is_empty()
+        });
+        wait_for("the run to be taken back", || {
+            stack.rehome("resume --dry-run").code == 3
+        });
+        let runs = stack.rehome("history --json").exits(0).out;
+        assert!(runs.contains("rolled_back"), "{runs}");
+    }
+    assert_eq!(backups(&place(&stack)), Vec::<String>::new());
+    stack.assert_tidy();
+}
+
+#[test]
 fn a_damaged_backup_is_refused_before_anything_is_replaced() {
     let stack = shop();
     create(&stack, "").exits(0);

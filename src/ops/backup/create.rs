@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::vault::{encryption, vault_of};
-use super::{CreateRequest, last_good};
+use super::{CreateRequest, Watchdog, last_good};
 use crate::backup::format::Manifest;
 use crate::model::config::Place;
 use crate::model::{Failure, Result};
@@ -32,14 +32,18 @@ impl PlannedBackup {
         let lock = self
             .lock
             .ok_or_else(|| Failure::bug("a dry run was asked to run"))?;
+        let stands_still = !self.plan.facts.still.is_empty();
         let about = RunFacts::Backup(Box::new(BackupAbout {
             backup: About::Create(self.plan.facts),
             identities: Vec::new(),
             metrics: self.metrics,
         }));
-        Running::as_it_is(app)
-            .begin(app, (about, self.plan.steps), lock)
-            .await
+        let mut running = Running::as_it_is(app);
+        // As long as nothing stands still, a backup that is killed leaves nothing to bring back.
+        if stands_still {
+            running.watchdog = Some(Watchdog::start(app)?);
+        }
+        running.begin(app, (about, self.plan.steps), lock).await
     }
 }
 

@@ -11,6 +11,7 @@ mod schedule;
 pub(in crate::ops) mod tell;
 mod vault;
 mod verify;
+mod watchdog;
 
 use std::path::PathBuf;
 
@@ -26,6 +27,7 @@ pub use create::{PlannedBackup, plan_create};
 pub use restore::{PlannedRestore, plan_restore};
 pub(super) use vault::vault_of;
 pub use verify::{PlannedDrill, VerifyReport, plan_drill, verify};
+pub(super) use watchdog::Watchdog;
 
 pub use freeze::{FreezeReport, FreezeRequest, PlannedFreeze, plan_freeze, watch};
 pub use list::{Copied, ListReport, Listed, Part, PlaceFailure, Saved, list};

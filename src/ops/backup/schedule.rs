@@ -175,8 +175,11 @@ fn foreign(path: &Path) -> Failure {
         ))
 }
 
-/// Rehome's own call, everything said.
-fn call(app: &App) -> Result<Call> {
+/// Rehome's own call for this project, everything said but the command.
+///
+/// # Errors
+/// When it cannot be found out.
+pub(super) fn own_words(app: &App) -> Result<Vec<OsString>> {
     let program = std::env::current_exe()
         .map_err(|e| Failure::environment("cannot find out where this program is").because(&e))?;
     let located = &app.located;
@@ -206,12 +209,18 @@ fn call(app: &App) -> Result<Call> {
         option("--config", app.options.project.cwd.join(config).into());
     }
     option("--state-dir", state_dir(&app.options)?.path().into());
+    Ok(words)
+}
+
+/// The call of a timer.
+fn call(app: &App) -> Result<Call> {
+    let located = &app.located;
     let env = &app.options.project.env;
     let usual = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     Ok(Call {
         project: app.project.name.clone(),
         directory: located.directory.clone(),
-        words,
+        words: own_words(app)?,
         path: env.get("PATH").cloned().unwrap_or_else(|| usual.to_owned()),
         home: env.get("HOME").cloned().unwrap_or_else(|| "/root".to_owned()),
     })

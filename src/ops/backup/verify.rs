@@ -154,8 +154,7 @@ fn note(app: &App, id: &BackupId, drill: bool) {
     }
 }
 
-/// Which backup is meant, and the places that have it: that which was named, or the newest good one of the first place
-/// that has any.
+/// Which backup is meant, and the places that have it: that which was named, or the newest complete one.
 ///
 /// # Errors
 /// When there is none, or no place.
@@ -176,25 +175,28 @@ pub(super) fn which(
                 .hint("rehome backup verify --from /var/backups/PROJECT"),
         );
     }
-    let mut found: Option<BackupId> = id.cloned();
-    let mut having = Vec::new();
     let mut causes = Vec::new();
+    let mut found: Vec<(BackupId, Place)> = Vec::new();
     for place in &places {
         let store: Arc<_> = vault.place(place)?;
-        let has = tokio::task::block_in_place(|| match &found {
+        let has = tokio::task::block_in_place(|| match id {
             Some(id) => manifest_of(&*store, project, id).map(Some),
             None => last_good(vault, place, project),
         });
         match has {
-            Ok(Some(manifest)) => {
-                found = Some(manifest.id);
-                having.push(place.clone());
-            }
+            Ok(Some(manifest)) => found.push((manifest.id, place.clone())),
             Ok(None) => causes.push(format!("{place} has no complete backup of {project}")),
             Err(failure) => causes.push(failure.to_string()),
         }
     }
-    match found.filter(|_| !having.is_empty()) {
+    // One place may have missed the last one.
+    let newest = found.iter().map(|(id, _)| id).max().cloned();
+    let having: Vec<Place> = found
+        .into_iter()
+        .filter(|(id, _)| Some(id) == newest.as_ref())
+        .map(|(_, place)| place)
+        .collect();
+    match newest {
         Some(id) => Ok((id, having)),
         None => {
             let what = match id {
