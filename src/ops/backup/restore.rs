@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::create::plan_of;
 use super::vault::vault_of;
-use super::verify::which;
+use super::verify::{Which, which};
 use super::{CreateRequest, RestoreRequest};
 use crate::model::config::{Consistency, Place};
 use crate::model::{Failure, Result};
@@ -55,8 +55,11 @@ pub async fn plan_restore(app: &App, request: &RestoreRequest) -> Result<Planned
         app.engine.remove_left_helpers(&app.project.name).await?;
     }
     let vault = vault_of(app, &request.identities)?;
-    let (id, places) = which(app, &vault, request.id.as_ref(), request.from.as_ref())?;
-    let place = places
+    let Which { id, having, lacking } = which(app, &vault, request.id.as_ref(), request.from.as_ref())?;
+    for why in lacking {
+        app.options.events.warn(why);
+    }
+    let place = having
         .first()
         .ok_or_else(|| Failure::bug("a backup without a place"))?;
     let source = Source {

@@ -46,9 +46,15 @@ pub struct PlannedDrill {
 pub fn verify(app: &App, request: &VerifyRequest) -> Result<VerifyReport> {
     let vault = vault_of(app, &request.identities)?;
     let project = &app.project.name;
-    let (id, places) = which(app, &vault, request.id.as_ref(), request.from.as_ref())?;
+    let Which { id, having, lacking } = which(app, &vault, request.id.as_ref(), request.from.as_ref())?;
+    if !lacking.is_empty() {
+        let failure = Failure::refused(format!("backup {id} is not in every place"))
+            .data("nothing was changed; no byte of it was read")
+            .hint("to verify it where it is: --from PLACE");
+        return Err(lacking.into_iter().fold(failure, Failure::cause));
+    }
     let mut said = Vec::new();
-    for place in &places {
+    for place in &having {
         let store = vault.place(place)?;
         let manifest = tokio::task::block_in_place(|| {
             let manifest = manifest_of(&*store, project, &id)?;
@@ -85,8 +91,8 @@ pub async fn plan_drill(app: &App, request: &VerifyRequest, id: &BackupId) -> Re
     app.no_unfinished_run()?;
     app.engine.remove_left_helpers(&app.project.name).await?;
     let vault = vault_of(app, &request.identities)?;
-    let (_, places) = which(app, &vault, Some(id), request.from.as_ref())?;
-    let place = places
+    let Which { having, .. } = which(app, &vault, Some(id), request.from.as_ref())?;
+    let place = having
         .first()
         .ok_or_else(|| Failure::bug("a backup without a place"))?;
     let source = Source {
@@ -154,16 +160,20 @@ fn note(app: &App, id: &BackupId, drill: bool) {
     }
 }
 
+/// A backup that is meant.
+pub(super) struct Which {
+    pub id: BackupId,
+    /// The places that have it.
+    pub having: Vec<Place>,
+    /// Of each other place, what it has instead.
+    pub lacking: Vec<String>,
+}
+
 /// Which backup is meant, and the places that have it: that which was named, or the newest complete one.
 ///
 /// # Errors
 /// When there is none, or no place.
-pub(super) fn which(
-    app: &App,
-    vault: &Vault,
-    id: Option<&BackupId>,
-    from: Option<&Place>,
-) -> Result<(BackupId, Vec<Place>)> {
+pub(super) fn which(app: &App, vault: &Vault, id: Option<&BackupId>, from: Option<&Place>) -> Result<Which> {
     let places = match from {
         Some(place) => vec![place.clone()],
         None => app.settings.backup.to.clone(),
@@ -191,13 +201,19 @@ pub(super) fn which(
     }
     // One place may have missed the last one.
     let newest = found.iter().map(|(id, _)| id).max().cloned();
-    let having: Vec<Place> = found
-        .into_iter()
-        .filter(|(id, _)| Some(id) == newest.as_ref())
-        .map(|(_, place)| place)
-        .collect();
+    let mut having = Vec::new();
+    for (id, place) in found {
+        match Some(&id) == newest.as_ref() {
+            true => having.push(place),
+            false => causes.push(format!("the last one in {place} is {id}")),
+        }
+    }
     match newest {
-        Some(id) => Ok((id, having)),
+        Some(id) => Ok(Which {
+            id,
+            having,
+            lacking: causes,
+        }),
         None => {
             let what = match id {
                 Some(id) => format!("there is no backup {id} of project {project}"),
