@@ -10,7 +10,7 @@ use crate::support::{Block, Stack, sh, wait_for};
 /// The steps of the small stack's move; that it has this many is checked by each test.
 const STEPS: usize = 9;
 /// Every day one point in so many is taken.
-const SHARE: usize = 7;
+const SHARE: usize = 15;
 
 /// Every named point of a run, in the order of the steps.
 fn points() -> Vec<String> {

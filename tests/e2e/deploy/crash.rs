@@ -7,7 +7,7 @@ use crate::support::wait_for;
 /// Swap, hook, gate, check, same data; that it has this many is checked by each test.
 const STEPS: usize = 5;
 /// Every day one point in so many is taken.
-const SHARE: usize = 7;
+const SHARE: usize = 15;
 
 /// Every named point of a run, in the order of the steps.
 fn points() -> Vec<String> {
