@@ -108,6 +108,10 @@ async fn trap_14_a_dump_of_postgres_that_dies_or_has_no_room_is_a_failure() {
     };
     let failure = server.dump(&part, &mut to).await.unwrap_err();
     assert!(!failure.what.is_empty(), "{failure:?}");
+    // What ran in it ends a moment before it does.
+    wait_for("the server to be down", || {
+        !stack.running().contains(&"db".to_owned())
+    });
     let Err(failure) = Server::find(&cx, &what).await else {
         panic!("it does not run")
     };

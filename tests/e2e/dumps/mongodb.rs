@@ -47,7 +47,7 @@ volumes:
     stack.file(
         "mongorestore",
         &format!(
-            "{LOGIN}[ \"$(head -c 4 | od -An -tx1 | tr -d ' ')\" = 6de29981 ] || exit 1\nwhile read -r n line; do case $n in app.*) echo \"$line\" >> /data/db/$n ;; esac; done\n"
+            "{LOGIN}[ \"$(dd bs=1 count=4 2>/dev/null | od -An -tx1 | tr -d ' ')\" = 6de29981 ] || exit 1\nwhile read -r n line; do case $n in app.*) echo \"$line\" >> /data/db/$n ;; esac; done\n"
         ),
     );
     stack.file(
