@@ -155,7 +155,8 @@ fn what_must_not_stand_still_is_refused_and_the_command_is_not_run() {
     if !in_own_namespace("freezing::what_must_not_stand_still_is_refused_and_the_command_is_not_run") {
         return;
     }
-    let volume = Volume::new("ext4");
+    // A program of a development build has room on it.
+    let volume = Volume::new("xfs");
     let ran = volume.dir.path().join("ran");
     let command = ["touch", ran.to_str().unwrap()];
     let refused = |call: &mut Command, words: &str| {
