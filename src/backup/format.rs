@@ -97,18 +97,6 @@ impl From<StorePath> for String {
     }
 }
 
-/// A text as one name of a [`StorePath`]: every byte that has no place there becomes `%` and two digits. Two texts never
-/// become one name.
-#[must_use]
-pub fn file_name(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    let named = |byte: u8| match plain(byte) {
-        true => char::from(byte).to_string(),
-        false => format!("%{byte:02x}"),
-    };
-    text.bytes().map(named).collect()
-}
-
 /// The time in the name of a backup, in UTC.
 const TIMED: &str = "%Y%m%dT%H%M%SZ";
 
@@ -412,6 +400,7 @@ impl Manifest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::file_name;
 
     #[test]
     fn a_path_cannot_leave_its_place() {

@@ -20,7 +20,8 @@ pub use count::count;
 pub use failure::{Failure, Kind, Result};
 pub use home::Home;
 pub use names::{
-    ContainerId, ImageId, ParseNameError, ProjectName, RunId, ServiceName, VolumeKey, VolumeName, nearest,
+    ContainerId, ImageId, ParseNameError, ProjectName, RunId, ServiceName, VolumeKey, VolumeName, file_name,
+    nearest,
 };
 pub use owner::{Owner, ParseOwnerError};
 pub use secret::Secret;

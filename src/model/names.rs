@@ -77,6 +77,18 @@ macro_rules! name {
     };
 }
 
+/// A text as the name of a file: every byte but letters, digits, `-` and `_` becomes `%` and two digits, so that it cannot
+/// leave its directory. Two texts never become one name.
+#[must_use]
+pub fn file_name(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    let named = |byte: u8| match plain(byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02x}"),
+    };
+    text.bytes().map(named).collect()
+}
+
 /// The characters that Compose allows in keys of `services:` and `volumes:`.
 /// <https://github.com/compose-spec/compose-go/blob/main/schema/compose-spec.json>
 fn compose_key(s: &str) -> bool {

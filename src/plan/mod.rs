@@ -261,6 +261,14 @@ fn left_out_check(check: &Check) -> String {
     )
 }
 
+/// What to do about a name that nothing has: the one that was meant, or all there are.
+fn did_you_mean(failure: Failure, name: &str, known: &[&str]) -> Failure {
+    match nearest(name, known.iter().copied()) {
+        Some(near) => failure.hint(format!("did you mean `{near}`?")),
+        None => failure.hint(format!("it has: {}", known.join(", "))),
+    }
+}
+
 /// Which volumes move.
 fn choose<'a>(world: &'a World, wanted: &Wanted) -> Result<Vec<&'a VolumeSeen>> {
     let known = || world.volumes.iter().map(|v| v.key.as_str());
@@ -275,10 +283,7 @@ fn choose<'a>(world: &'a World, wanted: &Wanted) -> Result<Vec<&'a VolumeSeen>> 
         if world.volume(key).is_none() {
             let failure = Failure::refused(format!("project {} has no volume `{key}`", world.project))
                 .data("nothing was changed");
-            return Err(match nearest(key.as_str(), known()) {
-                Some(near) => failure.hint(format!("did you mean `{near}`?")),
-                None => failure.hint(format!("it has: {}", known().collect::<Vec<_>>().join(", "))),
-            });
+            return Err(did_you_mean(failure, key.as_str(), &known().collect::<Vec<_>>()));
         }
     }
     let services = || world.services.iter().map(|s| s.name.as_str());
@@ -297,10 +302,11 @@ fn choose<'a>(world: &'a World, wanted: &Wanted) -> Result<Vec<&'a VolumeSeen>> 
                 world.project
             ))
             .data("nothing was changed");
-            return Err(match nearest(name.as_str(), services()) {
-                Some(near) => failure.hint(format!("did you mean `{near}`?")),
-                None => failure.hint(format!("it has: {}", services().collect::<Vec<_>>().join(", "))),
-            });
+            return Err(did_you_mean(
+                failure,
+                name.as_str(),
+                &services().collect::<Vec<_>>(),
+            ));
         }
     }
     let movable = |v: &&VolumeSeen| match wanted.to {

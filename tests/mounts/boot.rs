@@ -7,7 +7,7 @@ use rehome::block::boot::{self, Piece, Stack, Standing};
 use rehome::block::sysroot::Sysroot;
 use rehome::model::{Kind, ProjectName, ServiceName};
 
-use super::support::{sh, tempdir};
+use super::support::{sh, tempdir, text};
 
 const SENTINEL: &str = "/mnt/kms-data/.rehome-0b5ae5e5-7a5b-4c1e-9f0e-4a2f3f0e8a11";
 
@@ -37,13 +37,6 @@ fn pieces() -> Vec<Piece> {
     let mut pieces = vec![boot::engine_waits(target()).unwrap()];
     pieces.extend(boot::stack_comes_up(target(), Path::new(SENTINEL), &stack()).unwrap());
     pieces
-}
-
-fn text(piece: &Piece) -> &str {
-    match piece {
-        Piece::File { text, .. } => text,
-        Piece::Link { .. } => panic!("a link"),
-    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rehome::block::boot::Piece;
 use rehome::block::fsid::FsUuid;
 use rehome::block::fstab::Line;
 use rehome::block::sysroot::Sysroot;
@@ -198,4 +199,12 @@ pub fn in_own_namespace(test: &str) -> bool {
         "in a mount name space of its own: {said}"
     );
     false
+}
+
+/// What a file says that is to be written.
+pub fn text(piece: &Piece) -> &str {
+    match piece {
+        Piece::File { text, .. } => text,
+        Piece::Link { .. } => panic!("a link"),
+    }
 }

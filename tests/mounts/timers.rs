@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::process::Command;
 
-use rehome::block::boot::{self, Piece, Standing};
+use rehome::block::boot::{self, Standing};
 use rehome::block::sysroot::Sysroot;
 use rehome::block::timers::{self, Call};
 use rehome::model::{Kind, ProjectName};
 
-use super::support::{sh, tempdir};
+use super::support::{sh, tempdir, text};
 
 fn project() -> ProjectName {
     ProjectName::new("kms-connect").unwrap()
@@ -31,13 +31,6 @@ fn call() -> Call {
         words: words.map(Into::into).to_vec(),
         path: "/usr/bin:/bin".to_owned(),
         home: "/root".to_owned(),
-    }
-}
-
-fn text(piece: &Piece) -> &str {
-    match piece {
-        Piece::File { text, .. } => text,
-        Piece::Link { .. } => panic!("a link"),
     }
 }
 

@@ -123,16 +123,6 @@ pub fn user<'e>(kind: Kind, env: impl Fn(&str) -> Option<&'e str>) -> String {
     user.to_owned()
 }
 
-/// A database may have any name, a file may not.
-fn file_name(database: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    let named = |byte: u8| match plain(byte) {
-        true => char::from(byte).to_string(),
-        false => format!("%{byte:02x}"),
-    };
-    database.bytes().map(named).collect()
-}
-
 /// A script for the shell of the image, and its arguments. In it, `"$@"` are the arguments.
 fn script(script: &str, arguments: &[&str]) -> Vec<String> {
     let mut words = words(&["sh", "-c", script, "rehome"]);

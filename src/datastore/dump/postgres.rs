@@ -1,6 +1,7 @@
 //! PostgreSQL: `pg_dump` and `pg_restore` of the server's own image, and the questions for `psql`.
 
-use super::{Part, Proof, file_name, script, words};
+use super::{Part, Proof, script, words};
+use crate::model::file_name;
 
 /// What tells a PostgreSQL from every other: the system identifier that `initdb` gave it.
 /// <https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-PG-CONTROL-SYSTEM>

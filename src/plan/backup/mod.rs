@@ -11,11 +11,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{START_LIMIT, order, starting};
+use super::{START_LIMIT, did_you_mean, order, starting};
 use crate::backup::format::{Encryption, ServiceNote};
 use crate::datastore::Kind;
 use crate::model::config::{Consistency, Place};
-use crate::model::{Failure, Home, ProjectName, Result, ServiceName, VolumeKey, nearest};
+use crate::model::{Failure, Home, ProjectName, Result, ServiceName, VolumeKey};
 use crate::observe::{ServiceSeen, VolumeSeen, World};
 use crate::steps::backup::{BackupStep, BringUp, GoOn, Pause, Pausing, Publish, Save, Saving};
 use crate::steps::dumps::Dumping;
@@ -229,10 +229,7 @@ fn names_are_known(seen: &BackupSeen, wanted: &BackupWanted) -> Result<()> {
                 seen.world.project
             ))
             .data("nothing was written");
-            return Err(match nearest(name, known.iter().copied()) {
-                Some(near) => failure.hint(format!("did you mean `{near}`?")),
-                None => failure.hint(format!("it has: {}", known.join(", "))),
-            });
+            return Err(did_you_mean(failure, name, &known));
         }
     }
     Ok(())

@@ -10,9 +10,11 @@ use super::drill::{room, server_can_start};
 use super::{BackupPlan, volume_of};
 use crate::backup::format::{BackupId, Manifest, What};
 use crate::datastore::{Kind, PostgresVersion};
-use crate::model::{Failure, Home, ProjectName, Result, ServiceName, VolumeKey, VolumeName, nearest};
+use crate::model::{Failure, Home, ProjectName, Result, ServiceName, VolumeKey, VolumeName};
 use crate::observe::{ServiceSeen, VolumeSeen, World};
-use crate::plan::{STABLE, START_LIMIT, Stack, left_out_check, order, starting_of, stopping_waves};
+use crate::plan::{
+    STABLE, START_LIMIT, Stack, did_you_mean, left_out_check, order, starting_of, stopping_waves,
+};
 use crate::steps::backup::{BackupStep, BringUp, Data, Exchange, Part, Refill, Source, Unstarted, parts_of};
 use crate::steps::deploy::{Images, Source as ImageSource, StayUp};
 use crate::steps::{Check, ExpectedMount, MakeHomes, Making, Moving, Starting, Stop, Target, Tidy};
@@ -250,10 +252,8 @@ fn chosen(seen: &RestoreSeen, wanted: &RestoreWanted) -> Result<Vec<Part>> {
         if !known.contains(name) {
             let failure = Failure::refused(format!("backup {} has no `{name}`", seen.manifest.id))
                 .data("nothing was changed");
-            return Err(match nearest(name, known.iter().map(String::as_str)) {
-                Some(near) => failure.hint(format!("did you mean `{near}`?")),
-                None => failure.hint(format!("it has: {}", known.join(", "))),
-            });
+            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            return Err(did_you_mean(failure, name, &known));
         }
     }
     let is_wanted =

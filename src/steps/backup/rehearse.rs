@@ -109,7 +109,7 @@ impl Rehearse {
     }
 
     fn file(&self, cx: &Cx) -> std::path::PathBuf {
-        let name = crate::backup::format::file_name(&self.part.describe());
+        let name = crate::model::file_name(&self.part.describe());
         cx.run_dir.join(format!("rehearsed-{name}.json"))
     }
 }

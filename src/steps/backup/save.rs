@@ -13,13 +13,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::vault::path_in;
-use crate::backup::format::{BackupId, Entry, StorePath, VolumeNote, What, file_name};
+use crate::backup::format::{BackupId, Entry, StorePath, VolumeNote, What};
 use crate::backup::seal::Sealer;
 use crate::backup::store::{Store, Upload};
 use crate::engine::{HelperJob, HelperMount, Pace};
 use crate::helper::protocol::Request;
 use crate::model::config::Place;
-use crate::model::{Failure, Result, Secret, VolumeKey, VolumeName, count};
+use crate::model::{Failure, Result, Secret, VolumeKey, VolumeName, count, file_name};
 use crate::saga::Step;
 use crate::steps::dumps::{Dumping, Server, SqliteFile, sweep};
 use crate::steps::{Cx, FROM};
