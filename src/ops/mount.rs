@@ -90,6 +90,17 @@ pub struct MountReport {
     pub notes: Vec<String>,
 }
 
+fn looking_at(done: u64, total: u64) -> Event {
+    Event::Progress {
+        phase: "look at the device".to_owned(),
+        volume: None,
+        bytes: done,
+        bytes_total: total,
+        files: 0,
+        files_total: 0,
+    }
+}
+
 /// Looks and plans. `app` is the project whose directories are made, if there is one.
 ///
 /// # Errors
@@ -102,23 +113,17 @@ pub async fn mount(options: &Options, app: Option<&App>, request: &MountRequest)
     let lock = host.lock(&LockNote::mine(options.command.as_str(), None))?;
     let (device, name, provider) = which(&sysroot, request).await?;
     let events = Arc::clone(&options.events);
-    let progress = Arc::clone(&events);
     let interrupt = options.interrupt.clone();
     let mut told: Option<Instant> = None;
-    let mut tell = move |done, total| {
+    let mut to_read = 0;
+    let mut tell = |done, total| {
+        to_read = total;
         // Thousands of places are read, each in a moment.
         if done < total && told.is_some_and(|told| told.elapsed() < BETWEEN) {
             return;
         }
         told = Some(Instant::now());
-        progress.tell(Event::Progress {
-            phase: "look at the device".to_owned(),
-            volume: None,
-            bytes: done,
-            bytes_total: total,
-            files: 0,
-            files_total: 0,
-        });
+        events.tell(looking_at(done, total));
     };
     let looking = mounting::device(
         &sysroot,
@@ -135,6 +140,10 @@ pub async fn mount(options: &Options, app: Option<&App>, request: &MountRequest)
             return Err(Failure::interrupted("stopped while the device was looked at").data("nothing was changed"));
         }
     };
+    if to_read > 0 {
+        // What is found early ends the reading early; a bar that is not full would be drawn into the question.
+        events.tell(looking_at(to_read, to_read));
+    }
     match &held {
         Some((_, Holding::Empty(_))) => request.fs.can_be_made().await?,
         Some((_, Holding::Begun(intent))) => intent.fs.can_be_made().await?,
