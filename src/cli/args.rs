@@ -21,7 +21,7 @@ use self::examples::{
 };
 pub use self::moving::Move;
 pub use self::passes::{Loss, Pass, Restart};
-pub use self::values::{BlockDelta, Destination, Pair, Threads, Verification};
+pub use self::values::{BlockDelta, Destination, Pair, RestoreInto, Threads, Verification};
 use crate::model::config::absolute_dir;
 use crate::model::{ByteSize, Failure, RunId, ServiceName};
 

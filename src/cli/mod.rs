@@ -266,6 +266,23 @@ impl Cx {
         Ok(app)
     }
 
+    /// Opens the project in another directory, on the same engine. What was said about this one's files is not about it.
+    async fn open_in(&self, dir: &std::path::Path) -> Result<crate::ops::App> {
+        let mut options = self.options()?;
+        let cwd = options.project.cwd.join(dir);
+        options.project = crate::compose::Wanted {
+            cwd,
+            env: options.project.env,
+            ..crate::compose::Wanted::default()
+        };
+        // They would be taken for this project's.
+        for name in ["COMPOSE_FILE", "COMPOSE_PROJECT_NAME", "COMPOSE_ENV_FILES", "PWD"] {
+            options.project.env.remove(name);
+        }
+        options.config = None;
+        crate::ops::App::open(options).await
+    }
+
     /// The same for a command that says it in its answer.
     async fn open_in_silence(&self) -> Result<crate::ops::App> {
         crate::ops::App::open(self.options()?).await

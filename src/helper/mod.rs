@@ -120,6 +120,7 @@ pub fn run(request: &str, streams: Streams<'_>) -> ExitCode {
             dir,
             only,
             strip,
+            like,
             bytes,
             entries,
         }) => {
@@ -129,6 +130,7 @@ pub fn run(request: &str, streams: Streams<'_>) -> ExitCode {
                 dir: &dir,
                 only: only.as_deref(),
                 strip,
+                like: like.as_deref(),
             };
             let work = |cx: &Context| {
                 cx.expect(bytes, entries);
@@ -276,7 +278,9 @@ pub fn answer(cx: &Context, request: &Request) -> Result<Answer> {
             right,
             left_inode,
         } => place::exchange(parent, (left, right), *left_inode).map(|()| Answer::Done),
-        Request::Numbers { paths } => place::numbers(paths).map(|numbers| Answer::Numbers { numbers }),
+        Request::Numbers { parent, paths } => {
+            place::numbers(parent, paths).map(|numbers| Answer::Numbers { numbers })
+        }
         Request::Access { dirs } => place::access(dirs).map(|writable| Answer::Access { writable }),
         Request::Several { requests } => {
             let answers = requests.iter().map(|request| answer(cx, request));

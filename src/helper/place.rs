@@ -250,24 +250,25 @@ pub fn exchange(parent: &Path, (left, right): (&Path, &Path), inode: u64) -> Res
     rustix::fs::fsync(&b.dir).map_err(failed)
 }
 
-/// Which inode is at each path.
+/// Which inode is at each path below `parent`.
 ///
 /// # Errors
 /// When that cannot be found out; that nothing is there is no error.
-pub fn numbers(paths: &[std::path::PathBuf]) -> Result<Vec<Option<Number>>> {
-    paths
-        .iter()
-        .map(
-            |path| match Meta::of_entry(rustix::fs::CWD, path.as_os_str().as_bytes()) {
-                Ok((meta, _)) => Ok(Some(Number {
-                    inode: meta.ino,
-                    device: format!("{}:{}", meta.dev >> 20, meta.dev & 0xf_ffff),
-                })),
-                Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
-                Err(errno) => Err(Fault::on_path("look at", path, errno)),
-            },
-        )
-        .collect()
+pub fn numbers(parent: &Path, paths: &[std::path::PathBuf]) -> Result<Vec<Option<Number>>> {
+    let number = |path: &std::path::PathBuf| {
+        let Some(End { dir, name }) = reach("look at", parent, path, false)? else {
+            return Ok(None);
+        };
+        match Meta::of_entry(dir.as_fd(), name) {
+            Ok((meta, _)) => Ok(Some(Number {
+                inode: meta.ino,
+                device: format!("{}:{}", meta.dev >> 20, meta.dev & 0xf_ffff),
+            })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(Fault::on_path("look at", &parent.join(path), errno)),
+        }
+    };
+    paths.iter().map(number).collect()
 }
 
 /// Whether the user that the helper runs as may write into each directory.

@@ -80,9 +80,11 @@ pub enum Request {
         /// The inode that shall be at `left` afterwards.
         left_inode: u64,
     },
-    /// Which inode is at each of these paths. -> [`Answer::Numbers`]
+    /// Which inode is at each of these paths. A symlink or a mount on the way there is a fault. -> [`Answer::Numbers`]
     Numbers {
-        /// The paths; the last component of each may be a symlink, and is not followed.
+        /// Must exist.
+        parent: PathBuf,
+        /// Relative.
         paths: Vec<PathBuf>,
     },
     /// Writes a tree as a tar archive to stdout; lines go to stderr. It does not end before stdin is closed.
@@ -105,6 +107,9 @@ pub enum Request {
         only: Option<PathBuf>,
         /// So many components are cut off the beginning of each path.
         strip: u32,
+        /// Of whose owner and mode the root is where the archive does not say it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        like: Option<PathBuf>,
         /// How many bytes of content there are, as far as it is known: for the progress. 0 is unknown.
         bytes: u64,
         /// How many entries, likewise.

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, ftruncate, linkat, makedev, mkdirat, mknodat, symlinkat, unlinkat,
+    AtFlags, FileType, Gid, Mode, Uid, ftruncate, linkat, makedev, mkdirat, mknodat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -47,8 +47,11 @@ pub struct Job<'a> {
     pub dir: &'a Path,
     /// Only what is at this path, to the same place.
     pub only: Option<&'a Path>,
-    /// So many components are cut off the beginning of each path; what has no more is left out.
+    /// So many components are cut off the beginning of each path: a directory that has no more is the root, and anything
+    /// else that has no more is left out.
     pub strip: u32,
+    /// Of whose owner and mode the root is where the archive does not say it.
+    pub like: Option<&'a Path>,
 }
 
 /// Unpacks.
@@ -104,7 +107,11 @@ pub fn unarchive(cx: &Context, job: Job<'_>, from: &mut (dyn Read + Send)) -> Re
         let what = format!("cannot unpack {}", show_path(only));
         return Err(Fault::refused(what, "the archive has nothing under this path"));
     }
-    landing.finish_directories()?;
+    let like = match job.like {
+        Some(like) => Some(meta_of(like)?),
+        None => None,
+    };
+    landing.finish_directories(like.as_ref())?;
     rustix::fs::syncfs(&root).map_err(|errno| Fault::io(Side::Destination, "sync", b"", errno))?;
     landing.prove()
 }
@@ -130,6 +137,12 @@ fn free(root: &OwnedFd, dir: &Path, path: &Path) -> Result<Vec<u8>> {
         }
     }
     Ok(names.join(&b'/'))
+}
+
+fn meta_of(dir: &Path) -> Result<Meta> {
+    open_root(dir)
+        .and_then(|fd| Meta::of_fd(fd.as_fd()))
+        .map_err(|errno| Fault::on_path("look at", dir, errno))
 }
 
 /// A directory on the disk.
@@ -182,7 +195,7 @@ impl Landing<'_> {
         if path.contains(&0) {
             return Err(refused(path, "no file can have this name"));
         }
-        if self.strip > 0 && names.len() <= self.strip {
+        if names.len() < self.strip {
             return Ok(None);
         }
         Ok(Some(names[self.strip..].join(&b'/')))
@@ -192,6 +205,9 @@ impl Landing<'_> {
         let Some(path) = self.path(&member.path)? else {
             return Ok(());
         };
+        if path.is_empty() && self.strip > 0 && member.what != What::Dir {
+            return Ok(());
+        }
         let concern = match &self.only {
             Some(only) => concerns(only, &path),
             None => Concern::Inside,
@@ -429,7 +445,7 @@ impl Landing<'_> {
     }
 
     /// Gives directories what the archive says of them: last, because everything in them touches it.
-    fn finish_directories(&mut self) -> Result<()> {
+    fn finish_directories(&mut self, like: Option<&Meta>) -> Result<()> {
         let common = Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH;
         for (path, landed) in self.dirs.iter().filter(|(_, landed)| landed.made) {
             self.cx.go_on()?;
@@ -439,8 +455,15 @@ impl Landing<'_> {
                     Some((wanted, xattrs)) => {
                         attrs::apply(At::Fd(dir), Kind::Dir, wanted, xattrs).map(|_| ())
                     }
-                    // The archive says nothing of it. What the root is was decided by who made it.
-                    None if path.is_empty() => Ok(()),
+                    // The archive says nothing of it.
+                    None if path.is_empty() => match like {
+                        Some(like) => {
+                            let (uid, gid) = (Uid::from_raw(like.uid), Gid::from_raw(like.gid));
+                            rustix::fs::fchown(dir, Some(uid), Some(gid))?;
+                            rustix::fs::fchmod(dir, Mode::from_raw_mode(like.mode.into()))
+                        }
+                        None => Ok(()),
+                    },
                     None => rustix::fs::fchmod(dir, common),
                 }
             };

@@ -190,7 +190,7 @@ pub(super) fn executor(app: &App) -> Executor {
 /// When the keys of a backup are not there.
 pub(super) fn world(app: &App, header: &Header, dir: &RunDir) -> Result<Cx> {
     let vault = match &header.facts {
-        RunFacts::Backup(about) => Some(vault_of(app, &about.identities)?),
+        RunFacts::Backup(about) => Some(vault_of(app, &about.identities, about.lender.as_ref())?),
         RunFacts::Move(_) | RunFacts::Deploy(_) => None,
     };
     Ok(Cx {

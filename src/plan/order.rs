@@ -20,6 +20,24 @@ pub struct Stack {
 }
 
 impl Stack {
+    /// Nothing is touched.
+    #[must_use]
+    pub fn untouched(world: &World) -> Self {
+        Self::of(world, &BTreeSet::new(), &BTreeSet::new())
+    }
+
+    fn of(world: &World, touched: &BTreeSet<&ServiceName>, remake: &BTreeSet<&ServiceName>) -> Self {
+        let named = |keep: &dyn Fn(&ServiceSeen) -> bool| -> Vec<ServiceName> {
+            let kept = world.services.iter().filter(|s| keep(s));
+            kept.map(|s| s.name.clone()).collect()
+        };
+        Self {
+            stop: waves(world, &named(&|s| touched.contains(&s.name) && s.is_up())),
+            remake: named(&|s| remake.contains(&s.name) && !s.containers.is_empty()),
+            untouched: named(&|s| !touched.contains(&s.name) && s.is_up()),
+        }
+    }
+
     /// The services that are stopped, in that order.
     pub fn stopped(&self) -> impl DoubleEndedIterator<Item = &ServiceName> {
         self.stop.iter().flatten()
@@ -38,24 +56,15 @@ pub fn stack_of(world: &World, moved: &BTreeSet<VolumeKey>) -> Stack {
     let mut touched = remake.clone();
     grow(&mut touched, world, |s| needed_by(s).collect());
 
-    let named = |set: &BTreeSet<&ServiceName>, keep: fn(&ServiceSeen) -> bool| -> Vec<ServiceName> {
-        world
-            .services
-            .iter()
-            .filter(|s| set.contains(&s.name) && keep(s))
-            .map(|s| s.name.clone())
-            .collect()
-    };
-    Stack {
-        stop: waves(world, &named(&touched, |s| s.is_up())),
-        remake: named(&remake, |s| !s.containers.is_empty()),
-        untouched: world
-            .services
-            .iter()
-            .filter(|s| s.is_up() && !touched.contains(&s.name))
-            .map(|s| s.name.clone())
-            .collect(),
-    }
+    Stack::of(world, &touched, &remake)
+}
+
+/// The part of the stack that needs a service, without itself.
+pub fn dependents_of(world: &World, service: &ServiceName) -> Stack {
+    let mut touched = BTreeSet::from([service]);
+    grow(&mut touched, world, |s| needed_by(s).collect());
+    touched.remove(service);
+    Stack::of(world, &touched, &BTreeSet::new())
 }
 
 fn needed_by(service: &ServiceSeen) -> impl Iterator<Item = &ServiceName> {

@@ -32,6 +32,7 @@ pub fn from_file(file: &Path, dir: &Path) -> Result<UnarchiveReport, Fault> {
         dir,
         only: None,
         strip: 0,
+        like: None,
     };
     unarchive(&Context::new(), job, &mut std::fs::File::open(file).unwrap())
 }
@@ -420,6 +421,7 @@ fn one_path_of_a_tree_comes_with_the_directories_above_it() {
             dir,
             only: Some(Path::new(path)),
             strip: 0,
+            like: None,
         };
         unarchive(&Context::new(), job, &mut std::fs::File::open(&file).unwrap())
     };

@@ -123,13 +123,14 @@ fn two_directories_are_swapped_once_by_the_inode_that_shall_be_there() {
         let inode = |name: &str| -> u64 { bash(at, &format!("stat -c %i {name}")).trim().parse().unwrap() };
         let swap = |left: &str, right: &str, inode| exchange(at, (Path::new(left), Path::new(right)), inode);
         let (old, new) = (inode("v/data"), inode("v/new"));
-        let found = numbers(&[
-            at.join("v/data"),
-            at.join("v/none"),
-            at.join("v/new/f/x"),
-            at.join("link"),
-        ]);
+        let found = numbers(at, &["v/data", "v/none", "v/none/x", "link"].map(Into::into));
         let found = found.unwrap();
+        for (path, because) in [
+            ("v/new/f/x", "a file is on the way"),
+            ("link/data", "a symlink is on the way"),
+        ] {
+            assert_eq!(numbers(at, &[path.into()]).unwrap_err().because, because);
+        }
         assert_eq!(found[0].as_ref().unwrap().inode, old);
         let device = bash(at, "stat -c '%Hd:%Ld' v");
         assert_eq!(found[0].as_ref().unwrap().device, device.trim());
@@ -164,7 +165,10 @@ fn two_directories_are_swapped_once_by_the_inode_that_shall_be_there() {
     // A mount is no directory that could be swapped.
     let at = here.path();
     bash(at, "mkdir m; mount -t tmpfs none m");
-    let inode = numbers(&[at.join("v/later")]).unwrap()[0].clone().unwrap().inode;
+    let inode = numbers(at, &["v/later".into()]).unwrap()[0]
+        .clone()
+        .unwrap()
+        .inode;
     let refused = exchange(at, (Path::new("m"), Path::new("v/later")), inode);
     sh("umount", &[&at.join("m")]);
     assert_eq!(refused.unwrap_err().because, "one of them is a mount of its own");

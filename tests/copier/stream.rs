@@ -32,6 +32,7 @@ fn unarchive(dir: &Path) -> Request {
         dir: dir.to_owned(),
         only: None,
         strip: 0,
+        like: None,
         bytes: 0,
         entries: 0,
     }

@@ -123,6 +123,7 @@ fn what_was_added_later_counts_and_components_are_cut_off() {
         dir: &bench.to,
         only: None,
         strip: 1,
+        like: None,
     };
     unarchive(&Context::new(), job, &mut std::fs::File::open(&file).unwrap()).unwrap();
     let gnu = beside(&bench, "gnu");
@@ -258,6 +259,7 @@ fn an_archive_that_ends_early_or_is_damaged_is_refused() {
             dir: to.path(),
             only: None,
             strip: 0,
+            like: None,
         };
         let mut from = bytes;
         unarchive(&Context::new(), job, &mut from)
@@ -325,6 +327,7 @@ fn random_bytes_in_the_place_of_headers_do_no_harm() {
             dir: to.path(),
             only: None,
             strip: 0,
+            like: None,
         };
         let mut from = &bytes[..];
         // Unpacked or refused: what counts is that it ends, and that nothing is anywhere else.
@@ -336,4 +339,38 @@ fn random_bytes_in_the_place_of_headers_do_no_harm() {
     }
     from_file(&file, &bench.to).unwrap();
     assert_same(&bench.from, &bench.to);
+}
+
+#[test]
+fn the_root_is_what_the_archive_says_or_like_the_one_that_was_there() {
+    for (tar, strip, is) in [
+        ("tar -cf ../a.tar top", 1, "999:998 751"),
+        ("tar -cf ../a.tar -C top .", 0, "999:998 751"),
+        ("cd top; tar -cf ../../a.tar f", 0, "70:71 700"),
+    ] {
+        let bench = Bench::new();
+        bash(
+            &bench.from,
+            "mkdir top; echo 1 > top/f; chown 999:998 top; chmod 751 top",
+        );
+        bash(&bench.from, tar);
+        let like = beside(&bench, "like");
+        bash(
+            &bench.from,
+            "mkdir -p ../like; chown 70:71 ../like; chmod 700 ../like",
+        );
+        let job = Job {
+            dir: &bench.to,
+            only: None,
+            strip,
+            like: Some(&like),
+        };
+        let mut file = std::fs::File::open(beside(&bench, "a.tar")).unwrap();
+        unarchive(&Context::new(), job, &mut file).unwrap();
+        assert_eq!(
+            bash(&bench.to, "stat -c '%u:%g %a' .; cat f"),
+            format!("{is}\n1\n"),
+            "{tar}"
+        );
+    }
 }

@@ -1,5 +1,7 @@
 //! Backups of real stacks: made, read back, rehearsed, restored; and what must not come of a bad one.
 
+mod pieces;
+
 use std::path::{Path, PathBuf};
 
 use crate::stacks::{furnish, postgres_up, small_up, table_sum};

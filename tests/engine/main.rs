@@ -157,6 +157,7 @@ impl Bench {
             dir: "/data".into(),
             only: None,
             strip: 0,
+            like: None,
             bytes: 0,
             entries: 0,
         };

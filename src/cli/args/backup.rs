@@ -9,6 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::examples::{
     BACKUP_EXAMPLES, CREATE_EXAMPLES, FREEZE_EXAMPLES, RESTORE_EXAMPLES, SCHEDULE_EXAMPLES, VERIFY_EXAMPLES,
 };
+use super::values::{RestoreInto, path_in_volume};
 use crate::model::config::{Place, absolute_dir, check_schedule};
 use crate::model::parse_span;
 use crate::ops::backup::BackupId;
@@ -158,13 +159,30 @@ pub struct BackupRestore {
     #[command(flatten)]
     pub which: Which,
 
-    /// A place for backups: a directory, or s3://bucket/prefix [default: backup.to of rehome.yml]
-    #[arg(long, value_name = "DIR|S3")]
+    /// A place for backups: a directory, or s3://bucket/prefix [default: backup.to of rehome.yml]. Or a file that Rehome
+    /// did not write: a dump for the database of `--only SERVICE`, a tar for `--only VOLUME`; also with gzip or zstd
+    #[arg(long, value_name = "DIR|S3|FILE")]
     pub from: Option<Place>,
 
     /// Only this service's databases, or this volume; may be repeated, or a list with commas
     #[arg(long, value_name = "SERVICE|VOLUME", value_delimiter = ',')]
     pub only: Vec<String>,
+
+    /// Only this database of a PostgreSQL; the server and its other databases go on
+    #[arg(long, value_name = "NAME")]
+    pub database: Option<String>,
+
+    /// Only this file or directory of a volume, from the volume's root; services go on
+    #[arg(long, value_name = "PATH", value_parser = path_in_volume, conflicts_with = "database")]
+    pub path: Option<PathBuf>,
+
+    /// Cut so many directories off the paths in a tar that Rehome did not write
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub strip: u32,
+
+    /// RestoreInto a new volume of this name; or into the project in this directory (with a slash: ./staging)
+    #[arg(long, value_name = "VOLUME|DIR")]
+    pub into: Option<RestoreInto>,
 
     /// Do not back up first what is replaced
     #[arg(long)]

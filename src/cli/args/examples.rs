@@ -122,7 +122,12 @@ pub(super) const RESTORE_EXAMPLES: &str = "\
 Examples:
   rehome backup restore --latest --dry-run
   rehome backup restore --latest --from s3://bucket/kms --identity key.txt     on a new server
-  rehome backup restore --latest --only media_volume                           one volume; the rest goes on";
+  rehome backup restore --latest --only media_volume                           one volume; the rest goes on
+  rehome backup restore --latest --only media_volume --path uploads/2026       a directory of it, while services go on
+  rehome backup restore --latest --only db --database shop                     one database of a PostgreSQL
+  rehome backup restore --latest --only media_volume --into media_old          into a new volume, to look at it
+  rehome backup restore --latest --into ../staging                             into another project
+  rehome backup restore --from dump.sql.gz --only db --database shop           a file that pg_dump wrote";
 
 /// Of `backup schedule`.
 pub(super) const SCHEDULE_EXAMPLES: &str = "\

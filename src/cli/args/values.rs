@@ -1,12 +1,12 @@
 //! Values of arguments that the standard parsers do not know.
 
-use std::path::PathBuf;
+use std::path::{Component, PathBuf};
 use std::str::FromStr;
 
 use clap::ValueEnum;
 
 use crate::model::config::absolute_dir;
-use crate::model::{ByteSize, MOST_THREADS, VolumeKey};
+use crate::model::{ByteSize, MOST_THREADS, VolumeKey, VolumeName};
 
 /// Where a move goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,49 @@ impl FromStr for Destination {
             // `--to volume` must not become a directory of that name.
             format!("{error}, or `volumes` for Docker's own")
         })
+    }
+}
+
+/// Where a backup is restored to, if not where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RestoreInto {
+    /// A Docker volume that is made.
+    Volume(VolumeName),
+    /// The project in this directory.
+    Project(PathBuf),
+}
+
+impl FromStr for RestoreInto {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.contains('/') || text == "." || text == ".." {
+            return Ok(Self::Project(text.into()));
+        }
+        VolumeName::new(text).map(Self::Volume).map_err(|error| {
+            format!("{error}; the directory of another project is written with a slash: ./{text}")
+        })
+    }
+}
+
+/// A path inside a volume, from its root.
+///
+/// # Errors
+/// When it is empty, or leads out.
+pub fn path_in_volume(text: &str) -> Result<PathBuf, String> {
+    let mut path = PathBuf::new();
+    for part in std::path::Path::new(text).components() {
+        match part {
+            Component::Normal(name) => path.push(name),
+            Component::RootDir | Component::CurDir => {}
+            Component::ParentDir | Component::Prefix(_) => {
+                return Err(format!("{text:?} leads out of the volume"));
+            }
+        }
+    }
+    match path.as_os_str().is_empty() {
+        true => Err("it is the volume itself: leave --path out".to_owned()),
+        false => Ok(path),
     }
 }
 

@@ -4,7 +4,7 @@ use std::os::unix::process::ExitStatusExt as _;
 
 use super::super::args::{
     Backup, BackupCommand, BackupCreate, BackupFreeze, BackupList, BackupPin, BackupPrune, BackupRestore,
-    BackupSchedule, BackupVerify, Quiet,
+    BackupSchedule, BackupVerify, Quiet, RestoreInto,
 };
 use super::super::{Cx, Ending};
 use super::move_;
@@ -13,7 +13,7 @@ use crate::model::{ByteSize, Failure, Kind, ProjectName, Result, Span, VolumeKey
 use crate::ops::App;
 use crate::ops::backup::{
     self, Copied, CreateRequest, FreezeRequest, How, ListReport, Listed, PlaceDecisions, PlannedSchedule,
-    RestoreRequest, ScheduleRequest, VerifyRequest,
+    RestoreFrom, RestoreRequest, ScheduleRequest, VerifyRequest,
 };
 use crate::{plan, ui};
 
@@ -74,16 +74,38 @@ async fn verify(cx: &Cx, args: BackupVerify) -> Result<Ending> {
 }
 
 async fn restore(cx: &Cx, args: BackupRestore) -> Result<Ending> {
-    let app = cx.open().await?;
+    let here_is = cx.open().await?;
+    let (into, other) = match args.into {
+        Some(RestoreInto::Volume(name)) => (Some(name), None),
+        Some(RestoreInto::Project(dir)) => (None, Some(cx.open_in(&dir).await?)),
+        None => (None, None),
+    };
+    let from = restore_from(&here_is, args.from);
+    let said = args.which.id.is_some() || args.which.latest;
+    if let (Some(RestoreFrom::File(path)), true) = (&from, said) {
+        return Err(Failure::usage(format!(
+            "{} is a file, and no place that has backups: neither --latest nor an ID goes with it",
+            path.display()
+        ))
+        .data("nothing was changed"));
+    }
     let request = RestoreRequest {
         id: args.which.id,
-        from: here(&app, args.from).pop(),
+        from,
         only: args.only,
+        database: args.database,
+        path: args.path,
+        strip: args.strip,
+        into,
         safety_backup: !args.no_safety_backup,
         identities: args.identity,
         dry_run: args.dry_run,
     };
-    let planned = backup::plan_restore(&app, &request).await?;
+    let (app, lender) = match &other {
+        Some(other) => (other, Some(&here_is)),
+        None => (&here_is, None),
+    };
+    let planned = backup::plan_restore(app, &request, lender).await?;
     let text = plan::backup::render_restore(&planned.plan.facts);
     if request.dry_run {
         cx.answer(&planned.plan, || text)?;
@@ -93,8 +115,17 @@ async fn restore(cx: &Cx, args: BackupRestore) -> Result<Ending> {
     if !ui::confirm("Do this?", cx.global.yes)? {
         return Err(Failure::refused("not confirmed").data("nothing was changed"));
     }
-    let finish = planned.run(&app).await?;
+    let finish = planned.run(app).await?;
     move_::end(cx, &finish)
+}
+
+/// A file is none of the places that backups are kept in.
+fn restore_from(app: &App, from: Option<Place>) -> Option<RestoreFrom> {
+    let place = here(app, from).pop()?;
+    Some(match place {
+        Place::Dir(path) if path.is_file() => RestoreFrom::File(path),
+        place => RestoreFrom::Place(place),
+    })
 }
 
 fn read_back(report: &backup::VerifyReport) -> String {

@@ -8,6 +8,8 @@ pub mod redis;
 
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use super::Kind;
 use crate::model::{ServiceName, shell_path, shell_word};
 
@@ -45,7 +47,8 @@ pub enum Proof {
 }
 
 /// A dump that Rehome did not write, as it is recognised by its first bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Foreign {
     /// `pg_dump -Fc`.
     PostgresCustom,

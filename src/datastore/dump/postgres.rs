@@ -1,5 +1,9 @@
 //! PostgreSQL: `pg_dump` and `pg_restore` of the server's own image, and the questions for `psql`.
 
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
 use super::{Part, Proof, script, words};
 use crate::model::file_name;
 
@@ -10,6 +14,9 @@ pub const IDENTITY: &str = "SELECT system_identifier FROM pg_control_system()";
 /// Lists the databases that can be dumped, one a line.
 pub const DATABASES: &str =
     "SELECT datname FROM pg_database WHERE datallowconn AND datname <> 'template1' ORDER BY 1";
+
+/// <https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS>
+const NAME_LENGTH: usize = 63;
 
 /// The server's version.
 pub const VERSION: &str = "SHOW server_version";
@@ -25,6 +32,9 @@ pub const ROLES: &str = "SELECT quote_ident(rolname) FROM pg_roles";
 pub const FACTS: &str = "SELECT json_build_object('encoding', pg_encoding_to_char(encoding), 'collation', datcollate, \
      'ctype', datctype, 'owner', pg_get_userbyid(datdba), 'collation version', \
      (SELECT to_jsonb(d) ->> 'datcollversion')) FROM pg_database d WHERE datname = current_database()";
+
+/// The numbers of the databases by name, in JSON.
+pub const NUMBERS: &str = "SELECT json_object_agg(datname, oid::bigint) FROM pg_database";
 
 /// Writes a question for each table that holds rows of its own: neither those of extensions, which their extension makes,
 /// nor those of other sessions. Each answers with the number of rows and the table's name in JSON. In `psql`, `\gexec`
@@ -122,6 +132,143 @@ pub fn make_room(database: &str) -> String {
 #[must_use]
 pub fn create(database: &str) -> String {
     format!("CREATE DATABASE {} TEMPLATE template0;\n", quoted(database, '"'))
+}
+
+/// What a database is made with; what is not known is the server's own choice.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct MadeLike {
+    encoding: Option<String>,
+    collation: Option<String>,
+    ctype: Option<String>,
+    owner: Option<String>,
+    /// Whose rules sort: `c`, `i` (ICU), `b` (PostgreSQL's own); of version 15.
+    provider: Option<String>,
+    /// The locale of ICU or of PostgreSQL's own.
+    locale: Option<String>,
+}
+
+impl MadeLike {
+    /// As [`FACTS`] were noted.
+    #[must_use]
+    pub fn noted(facts: &BTreeMap<String, String>) -> Self {
+        let of = |name: &str| facts.get(name).cloned();
+        Self {
+            encoding: of("encoding"),
+            collation: of("collation"),
+            ctype: of("ctype"),
+            owner: of("owner"),
+            provider: None,
+            locale: None,
+        }
+    }
+
+    /// What is not known, as another one has it.
+    #[must_use]
+    pub fn or(self, other: Option<Self>) -> Self {
+        let Some(other) = other else { return self };
+        Self {
+            encoding: self.encoding.or(other.encoding),
+            collation: self.collation.or(other.collation),
+            ctype: self.ctype.or(other.ctype),
+            owner: self.owner.or(other.owner),
+            provider: self.provider.or(other.provider),
+            locale: self.locale.or(other.locale),
+        }
+    }
+}
+
+/// Asks what a database was made with: a [`MadeLike`] in JSON. The names of columns are of versions 15 to 17.
+#[must_use]
+pub fn made_like(database: &str) -> String {
+    format!(
+        "SELECT json_build_object('encoding', pg_encoding_to_char(encoding), 'collation', datcollate, 'ctype', datctype, \
+         'owner', pg_get_userbyid(datdba), 'provider', to_jsonb(d) ->> 'datlocprovider', \
+         'locale', coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale')) \
+         FROM pg_database d WHERE datname = {};\n",
+        quoted(database, '\'')
+    )
+}
+
+/// Makes an empty database like another one.
+/// <https://www.postgresql.org/docs/current/sql-createdatabase.html>
+#[must_use]
+pub fn make(database: &str, like: &MadeLike) -> String {
+    let mut words = format!("CREATE DATABASE {} TEMPLATE template0", quoted(database, '"'));
+    let mut add = |word: &str, value: &Option<String>, quote: char| {
+        if let Some(value) = value {
+            words.push_str(&format!(" {word} {}", quoted(value, quote)));
+        }
+    };
+    add("ENCODING", &like.encoding, '\'');
+    add("LC_COLLATE", &like.collation, '\'');
+    add("LC_CTYPE", &like.ctype, '\'');
+    add("OWNER", &like.owner, '"');
+    match like.provider.as_deref() {
+        Some("i") => add("LOCALE_PROVIDER icu ICU_LOCALE", &like.locale, '\''),
+        Some("b") => add("LOCALE_PROVIDER builtin BUILTIN_LOCALE", &like.locale, '\''),
+        _ => {}
+    }
+    words.push_str(";\n");
+    words
+}
+
+/// Gives a database the settings, rights and limits of another one: no dump of a single database has them but as
+/// commands for the database's own name.
+#[must_use]
+pub fn inherit(from: &str, to: &str) -> String {
+    let (from, to) = (quoted(from, '\''), quoted(to, '\''));
+    format!(
+        "BEGIN;\n\
+         INSERT INTO pg_db_role_setting SELECT n.oid, s.setrole, s.setconfig FROM pg_db_role_setting s \
+         JOIN pg_database o ON o.oid = s.setdatabase AND o.datname = {from}, pg_database n WHERE n.datname = {to};\n\
+         UPDATE pg_database n SET datacl = o.datacl, datconnlimit = o.datconnlimit FROM pg_database o \
+         WHERE o.datname = {from} AND n.datname = {to};\n\
+         COMMIT;\n"
+    )
+}
+
+/// Removes a database that is Rehome's own, if it is there.
+#[must_use]
+pub fn drop_quietly(database: &str) -> String {
+    format!(
+        "{}DROP DATABASE IF EXISTS {};\n",
+        leave(&[database]),
+        quoted(database, '"')
+    )
+}
+
+/// Has two databases change their names in one transaction; or `other` take `name`, if that is not there.
+#[must_use]
+pub fn exchange(name: &str, other: &str, there: bool) -> String {
+    let aside = quoted("rehome exchanges two databases", '"');
+    let rename = |from: &str, to: &str| format!("ALTER DATABASE {from} RENAME TO {to};\n");
+    let (one, two) = (quoted(name, '"'), quoted(other, '"'));
+    let renames = match there {
+        true => [rename(&one, &aside), rename(&two, &one), rename(&aside, &two)].concat(),
+        false => rename(&two, &one),
+    };
+    format!("{}BEGIN;\n{renames}COMMIT;\n", leave(&[name, other]))
+}
+
+/// Ends every connection to these databases.
+fn leave(databases: &[&str]) -> String {
+    let names: Vec<String> = databases.iter().map(|name| quoted(name, '\'')).collect();
+    format!(
+        "SET client_min_messages = warning;\n\
+         SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN ({}) \\g /dev/null\n",
+        names.join(", ")
+    )
+}
+
+/// A name for a database that is kept beside another one: PostgreSQL's names have 63 bytes at most.
+#[must_use]
+pub fn name_beside(database: &str, suffix: &str) -> String {
+    let end = format!("_before_{suffix}");
+    let mut room = (NAME_LENGTH - end.len()).min(database.len());
+    while !database.is_char_boundary(room) {
+        room -= 1;
+    }
+    format!("{}{end}", &database[..room])
 }
 
 /// Makes a database of a dump again, with its encoding, collation, owner and settings, and all that is in it. It connects
@@ -245,7 +392,7 @@ impl Roles {
 
 /// Reads the lines of [`COUNT`].
 #[must_use]
-pub fn counted(lines: &[String]) -> Option<std::collections::BTreeMap<String, u64>> {
+pub fn counted(lines: &[String]) -> Option<BTreeMap<String, u64>> {
     let one = |line: &String| {
         let (rows, table) = line.split_once(' ')?;
         Some((serde_json::from_str::<String>(table).ok()?, rows.parse().ok()?))
@@ -271,6 +418,28 @@ mod tests {
         assert_eq!(connection(r"a'b\c=d"), r"dbname='a\'b\\c=d'");
         assert!(make_room("a\"b'c").contains("DROP DATABASE IF EXISTS \"a\"\"b'c\";"));
         assert!(make_room("a\"b'c").contains("datname = 'a\"b''c';"));
+    }
+
+    #[test]
+    fn a_name_beside_a_long_one_has_room_for_its_end() {
+        assert_eq!(name_beside("app", "1a2b"), "app_before_1a2b");
+        let long = name_beside(&"é".repeat(31), "1a2b");
+        assert_eq!(long.len(), 62, "{long}");
+        assert!(long.ends_with("é_before_1a2b"), "{long}");
+    }
+
+    #[test]
+    fn a_database_is_made_as_it_was_and_as_the_present_one_where_that_is_not_known() {
+        let noted = MadeLike::noted(&BTreeMap::from([("owner".to_owned(), "o\"x".to_owned())]));
+        let now: MadeLike = serde_json::from_str(
+            r#"{"encoding":"UTF8","collation":"C","ctype":"C","owner":"app","provider":"i","locale":"de"}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            make("a", &noted.or(Some(now))),
+            "CREATE DATABASE \"a\" TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C' OWNER \"o\"\"x\" \
+             LOCALE_PROVIDER icu ICU_LOCALE 'de';\n"
+        );
     }
 
     #[test]

@@ -36,6 +36,7 @@ impl PlannedBackup {
         let about = RunFacts::Backup(Box::new(BackupAbout {
             backup: About::Create(self.plan.facts),
             identities: Vec::new(),
+            lender: None,
             metrics: self.metrics,
         }));
         let mut running = Running::as_it_is(app);
@@ -57,7 +58,7 @@ pub async fn plan_create(app: &App, request: &CreateRequest) -> Result<PlannedBa
     if lock.is_some() {
         app.engine.remove_left_helpers(&app.project.name).await?;
     }
-    let vault = vault_of(app, &[])?;
+    let vault = vault_of(app, &[], None)?;
     let plan = plan_of(app, request, &vault).await?;
     Ok(PlannedBackup {
         plan,

@@ -20,12 +20,12 @@ use crate::backup::catalogue::{self, Found};
 pub use crate::backup::format::BackupId;
 use crate::backup::format::Manifest;
 use crate::model::config::{Consistency, Place};
-use crate::model::{ProjectName, Result};
+use crate::model::{ProjectName, Result, VolumeName};
 use crate::steps::backup::Vault;
 
 pub use create::{PlannedBackup, plan_create};
 pub use restore::{PlannedRestore, plan_restore};
-pub(super) use vault::vault_of;
+pub(super) use vault::{Lender, vault_of};
 pub use verify::{PlannedDrill, VerifyReport, plan_drill, verify};
 pub(super) use watchdog::Watchdog;
 
@@ -72,16 +72,33 @@ pub struct VerifyRequest {
 pub struct RestoreRequest {
     /// Which; the last one if it is not said.
     pub id: Option<BackupId>,
-    /// A place; those of the configuration if it is not said.
-    pub from: Option<Place>,
+    /// A place, or a file that Rehome did not write; the places of the configuration if it is not said.
+    pub from: Option<RestoreFrom>,
     /// Only these services' databases and these volumes, by name; all if there is none.
     pub only: Vec<String>,
+    /// Only this database of a server.
+    pub database: Option<String>,
+    /// Only this path of a volume; relative.
+    pub path: Option<PathBuf>,
+    /// So many components are cut off the paths of a tar that Rehome did not write.
+    pub strip: u32,
+    /// Into this volume, which is made.
+    pub into: Option<VolumeName>,
     /// What is replaced is backed up first.
     pub safety_backup: bool,
     /// Files with secret keys of age.
     pub identities: Vec<PathBuf>,
     /// Only the plan is wanted.
     pub dry_run: bool,
+}
+
+/// Where data is restored from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RestoreFrom {
+    /// A place for backups.
+    Place(Place),
+    /// A file that Rehome did not write, absolute.
+    File(PathBuf),
 }
 
 /// The newest complete backup of a project in a place, if it has one.

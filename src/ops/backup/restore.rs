@@ -3,24 +3,27 @@
 use std::path::PathBuf;
 
 use super::create::plan_of;
-use super::vault::vault_of;
+use super::vault::{Lender, vault_of};
 use super::verify::{Which, which};
-use super::{CreateRequest, RestoreRequest};
+use super::{CreateRequest, RestoreFrom, RestoreRequest};
 use crate::model::config::{Consistency, Place};
 use crate::model::{Failure, Result};
 use crate::observe::Depth;
 use crate::ops::App;
 use crate::ops::execute::{About, BackupAbout, Finish, RunFacts, Running};
 use crate::plan::backup::BackupPlan;
-use crate::plan::backup::restore::{RestorePlan, RestoreSeen, RestoreWanted, nothing_is_there, restore_plan};
+use crate::plan::backup::restore::{
+    Origin, RestorePlan, RestoreSeen, RestoreWanted, nothing_is_there, restore_plan,
+};
 use crate::state::Lock;
-use crate::steps::backup::{Source, Vault, manifest_of};
+use crate::steps::backup::{Source, StrangeFile, Vault, manifest_of};
 
 /// A plan, ready to run. The project stays locked while it exists.
 pub struct PlannedRestore {
     /// What will be done.
     pub plan: RestorePlan,
     identities: Vec<PathBuf>,
+    lender: Option<Lender>,
     lock: Option<Lock>,
 }
 
@@ -36,6 +39,7 @@ impl PlannedRestore {
         let about = RunFacts::Backup(Box::new(BackupAbout {
             backup: About::Restore(self.plan.facts),
             identities: self.identities,
+            lender: self.lender,
             metrics: None,
         }));
         Running::as_it_is(app)
@@ -44,31 +48,23 @@ impl PlannedRestore {
     }
 }
 
-/// Looks at the world and plans the restore.
+/// Looks at the world and plans the restore. `other` is the project whose backup it is, if it is not this one's.
 ///
 /// # Errors
 /// Refuses in words whatever can be known beforehand to go wrong.
-pub async fn plan_restore(app: &App, request: &RestoreRequest) -> Result<PlannedRestore> {
+pub async fn plan_restore(
+    app: &App,
+    request: &RestoreRequest,
+    other: Option<&App>,
+) -> Result<PlannedRestore> {
     let lock = if request.dry_run { None } else { Some(app.lock()?) };
     app.no_unfinished_run()?;
     if lock.is_some() {
         app.engine.remove_left_helpers(&app.project.name).await?;
     }
-    let vault = vault_of(app, &request.identities)?;
-    let Which { id, having, lacking } = which(app, &vault, request.id.as_ref(), request.from.as_ref())?;
-    for why in lacking {
-        app.options.events.warn(why);
-    }
-    let place = having
-        .first()
-        .ok_or_else(|| Failure::bug("a backup without a place"))?;
-    let source = Source {
-        place: place.clone(),
-        project: app.project.name.clone(),
-        id,
-    };
-    let store = vault.place(place)?;
-    let manifest = tokio::task::block_in_place(|| manifest_of(&*store, &source.project, &source.id))?;
+    let lender = other.map(Lender::of);
+    let vault = vault_of(app, &request.identities, lender.as_ref())?;
+    let (origin, place) = origin(other.unwrap_or(app), request, &vault)?;
     let depth = Depth {
         scan: None,
         tolerant: true,
@@ -83,38 +79,75 @@ pub async fn plan_restore(app: &App, request: &RestoreRequest) -> Result<Planned
             .map(|s| (s.name.clone(), (s.replicas as usize, s.build)))
             .collect(),
         world,
-        manifest,
-        source,
+        origin,
     };
     let bytes = crate::ops::app::entropy();
     let wanted = RestoreWanted {
         only: request.only.clone(),
+        database: request.database.clone(),
+        path: request.path.clone(),
+        strip: request.strip,
+        into: request.into.clone(),
         stop_timeout: app.settings.stop_timeout,
-        checks: app.settings.checks.clone(),
+        checks: match request.into {
+            // Nothing of the stack is another one afterwards.
+            Some(_) => Vec::new(),
+            None => app.settings.checks.clone(),
+        },
         suffix: format!("{:02x}{:02x}", bytes[0], bytes[1]),
     };
-    let safety = match request.safety_backup && !nothing_is_there(&seen.world) {
-        true => Some(safety_backup(app, request, place, &vault).await?),
+    let replaces = request.into.is_none() && !nothing_is_there(&seen.world);
+    let safety = match request.safety_backup && replaces {
+        true => Some(safety_backup(app, request, place.as_ref(), &vault).await?),
         false => None,
     };
     let plan = restore_plan(&seen, &wanted, safety)?;
     Ok(PlannedRestore {
         plan,
         identities: request.identities.clone(),
+        lender,
         lock,
     })
+}
+
+/// What is restored, and the place it lies in if it is a backup.
+fn origin(app: &App, request: &RestoreRequest, vault: &Vault) -> Result<(Origin, Option<Place>)> {
+    let place = match &request.from {
+        Some(RestoreFrom::File(path)) => {
+            let (file, head) = tokio::task::block_in_place(|| StrangeFile::look(path))?;
+            return Ok((Origin::File { file, head }, None));
+        }
+        Some(RestoreFrom::Place(place)) => Some(place),
+        None => None,
+    };
+    let Which { id, having, lacking } = which(app, vault, &app.project.name, (request.id.as_ref(), place))?;
+    for why in lacking {
+        app.options.events.warn(why);
+    }
+    let place = having
+        .first()
+        .ok_or_else(|| Failure::bug("a backup without a place"))?;
+    let source = Source {
+        place: place.clone(),
+        project: app.project.name.clone(),
+        id,
+    };
+    let store = vault.of(&source.project).place(place)?;
+    let manifest = tokio::task::block_in_place(|| manifest_of(&*store, &source.project, &source.id))?;
+    let manifest = Box::new(manifest);
+    Ok((Origin::Backup { manifest, source }, Some(place.clone())))
 }
 
 /// The backup of what is about to be replaced, in the configured places, or where the other one is.
 async fn safety_backup(
     app: &App,
     request: &RestoreRequest,
-    from: &Place,
+    from: Option<&Place>,
     vault: &Vault,
 ) -> Result<BackupPlan> {
-    let to = match app.settings.backup.to.is_empty() {
-        true => vec![from.clone()],
-        false => Vec::new(),
+    let to = match (app.settings.backup.to.is_empty(), from) {
+        (true, Some(from)) => vec![from.clone()],
+        (true, None) | (false, _) => Vec::new(),
     };
     let create = CreateRequest {
         only: request.only.clone(),

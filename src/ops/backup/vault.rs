@@ -1,10 +1,14 @@
 //! What a backup is written and read with, out of the settings: places, how it is encrypted, the keys.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
 
 use crate::backup::format::Encryption;
 use crate::backup::seal::{Encrypting, Keys, Sealing};
-use crate::model::{Failure, Result, Secret};
+use crate::compose::Located;
+use crate::model::{Failure, ProjectName, Result, Secret};
 use crate::ops::App;
 use crate::steps::backup::Vault;
 
@@ -20,31 +24,39 @@ const SECRET_WORDS: [&str; 8] = [
     "CREDENTIAL",
 ];
 
-/// The vault of a project.
+/// Another project, whose backup is restored into this one: where its variables are, and which of them is its passphrase.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(in crate::ops) struct Lender {
+    /// Which.
+    pub project: ProjectName,
+    located: Located,
+    passphrase_from: Option<String>,
+}
+
+impl Lender {
+    /// Of an opened project.
+    pub fn of(app: &App) -> Self {
+        let encrypt = app.settings.backup.encrypt.as_ref();
+        Self {
+            project: app.project.name.clone(),
+            located: app.located.clone(),
+            passphrase_from: encrypt.and_then(|encrypt| encrypt.passphrase_from.clone()),
+        }
+    }
+}
+
+/// The vault of a project, with that of the one whose backup is restored into it.
 ///
 /// # Errors
 /// When a passphrase is not set, or a file with keys cannot be read.
-pub(in crate::ops) fn vault_of(app: &App, identities: &[PathBuf]) -> Result<Vault> {
+pub(in crate::ops) fn vault_of(app: &App, identities: &[PathBuf], lender: Option<&Lender>) -> Result<Vault> {
     let variables = app.located.variables(&app.options.project.env)?;
     let settings = &app.settings.backup;
     let mut keys = Keys::none();
     let mut encryption = Encrypting::None;
     if let Some(encrypt) = &settings.encrypt {
         if let Some(name) = &encrypt.passphrase_from {
-            let passphrase = match variables.get(name).filter(|value| !value.is_empty()) {
-                Some(value) => Secret::new(value.clone()),
-                None => {
-                    return Err(Failure::refused(format!(
-                        "backups are encrypted with the passphrase in {name}, which is not set"
-                    ))
-                    .cause("`backup.encrypt` in rehome.yml names it")
-                    .data("nothing was changed")
-                    .hint(format!(
-                        "set it in {} or in the environment",
-                        app.located.dotenv.display()
-                    )));
-                }
-            };
+            let passphrase = passphrase(&app.located, &variables, name)?;
             keys = keys.with_passphrase(passphrase.clone());
             encryption = Encrypting::Passphrase(passphrase);
         } else {
@@ -52,14 +64,47 @@ pub(in crate::ops) fn vault_of(app: &App, identities: &[PathBuf]) -> Result<Vaul
             encryption = Encrypting::Recipients(recipients.collect::<Result<_>>()?);
         }
     }
-    for path in identities {
-        keys = keys.with_file(path)?;
-    }
     let sealing = Sealing {
         level: settings.compression,
         encryption,
     };
-    Ok(Vault::new(sealing, keys, variables, secrets(app)))
+    let vault = Vault::new(sealing, with_files(keys, identities)?, variables, secrets(app));
+    let Some(lender) = lender else {
+        return Ok(vault);
+    };
+    let variables = lender.located.variables(&app.options.project.env)?;
+    let mut keys = Keys::none();
+    if let Some(name) = &lender.passphrase_from {
+        keys = keys.with_passphrase(passphrase(&lender.located, &variables, name)?);
+    }
+    // Nothing is written with it.
+    let sealing = Sealing {
+        level: settings.compression,
+        encryption: Encrypting::None,
+    };
+    let lent = Vault::new(sealing, with_files(keys, identities)?, variables, Vec::new());
+    Ok(vault.with(lender.project.clone(), lent))
+}
+
+fn with_files(keys: Keys, identities: &[PathBuf]) -> Result<Keys> {
+    identities
+        .iter()
+        .try_fold(keys, |keys, path| keys.with_file(path))
+}
+
+fn passphrase(located: &Located, variables: &BTreeMap<String, String>, name: &str) -> Result<Secret> {
+    match variables.get(name).filter(|value| !value.is_empty()) {
+        Some(value) => Ok(Secret::new(value.clone())),
+        None => Err(Failure::refused(format!(
+            "backups are encrypted with the passphrase in {name}, which is not set"
+        ))
+        .cause("`backup.encrypt` in rehome.yml names it")
+        .data("nothing was changed")
+        .hint(format!(
+            "set it in {} or in the environment",
+            located.dotenv.display()
+        ))),
+    }
 }
 
 /// How backups are encrypted, for the manifest.

@@ -44,9 +44,14 @@ pub struct PlannedDrill {
 /// # Errors
 /// When anything is missing or different, naming it.
 pub fn verify(app: &App, request: &VerifyRequest) -> Result<VerifyReport> {
-    let vault = vault_of(app, &request.identities)?;
+    let vault = vault_of(app, &request.identities, None)?;
     let project = &app.project.name;
-    let Which { id, having, lacking } = which(app, &vault, request.id.as_ref(), request.from.as_ref())?;
+    let Which { id, having, lacking } = which(
+        app,
+        &vault,
+        &app.project.name,
+        (request.id.as_ref(), request.from.as_ref()),
+    )?;
     if !lacking.is_empty() {
         let failure = Failure::refused(format!("backup {id} is not in every place"))
             .data("nothing was changed; no byte of it was read")
@@ -90,8 +95,8 @@ pub async fn plan_drill(app: &App, request: &VerifyRequest, id: &BackupId) -> Re
     let lock = app.lock()?;
     app.no_unfinished_run()?;
     app.engine.remove_left_helpers(&app.project.name).await?;
-    let vault = vault_of(app, &request.identities)?;
-    let Which { having, .. } = which(app, &vault, Some(id), request.from.as_ref())?;
+    let vault = vault_of(app, &request.identities, None)?;
+    let Which { having, .. } = which(app, &vault, &app.project.name, (Some(id), request.from.as_ref()))?;
     let place = having
         .first()
         .ok_or_else(|| Failure::bug("a backup without a place"))?;
@@ -126,12 +131,13 @@ impl PlannedDrill {
         let about = RunFacts::Backup(Box::new(BackupAbout {
             backup: About::Drill(self.plan.facts),
             identities: self.identities.clone(),
+            lender: None,
             metrics: None,
         }));
         let running = Running::as_it_is(app);
         let finish = running.begin(app, (about, self.plan.steps), self.lock).await?;
         if finish.outcome == Outcome::Done {
-            let vault = vault_of(app, &self.identities)?;
+            let vault = vault_of(app, &self.identities, None)?;
             let store = vault.place(&self.source.place)?;
             let verified = Verified::by_drill(Timestamp::now(), finish.verified.clone());
             let noted = tokio::task::block_in_place(|| {
@@ -173,12 +179,17 @@ pub(super) struct Which {
 ///
 /// # Errors
 /// When there is none, or no place.
-pub(super) fn which(app: &App, vault: &Vault, id: Option<&BackupId>, from: Option<&Place>) -> Result<Which> {
+pub(super) fn which(
+    app: &App,
+    vault: &Vault,
+    project: &ProjectName,
+    (id, from): (Option<&BackupId>, Option<&Place>),
+) -> Result<Which> {
     let places = match from {
         Some(place) => vec![place.clone()],
         None => app.settings.backup.to.clone(),
     };
-    let project = &app.project.name;
+    let vault = vault.of(project);
     if places.is_empty() {
         return Err(
             Failure::usage("where from? neither --from nor `backup.to` in rehome.yml says it")

@@ -11,11 +11,11 @@ use crate::engine::LABEL_RUN;
 use crate::event::Outcome;
 use crate::model::{ByteSize, Failure, ProjectName, RunId, ServiceName, Span, count};
 use crate::ops::App;
-use crate::ops::backup::tell;
+use crate::ops::backup::{Lender, tell};
 use crate::ops::notify::Telling;
 use crate::plan::backup::BackupFacts;
 use crate::plan::backup::drill::DrillFacts;
-use crate::plan::backup::restore::RestoreFacts;
+use crate::plan::backup::restore::{Replaced, RestoreFacts};
 use crate::saga::State;
 use crate::state::BackupLine;
 use crate::steps::Cx;
@@ -29,6 +29,9 @@ pub(in crate::ops) struct BackupAbout {
     /// Files with secret keys: where they are, not what is in them.
     #[serde(default)]
     pub identities: Vec<PathBuf>,
+    /// The project whose backup is restored, if it is not this one's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lender: Option<Lender>,
     /// A file for Prometheus.
     #[serde(default)]
     pub metrics: Option<PathBuf>,
@@ -60,7 +63,10 @@ impl BackupAbout {
         match &self.backup {
             About::Create(facts) => format!("back up to {}", facts.places.join(", ")),
             About::Drill(facts) => format!("drill: restore {} where nothing lasts", facts.id),
-            About::Restore(facts) => format!("restore {} from {}", facts.id, facts.place),
+            About::Restore(facts) => match &facts.id {
+                Some(id) => format!("restore {id} from {}", facts.place),
+                None => format!("restore {}", facts.place),
+            },
         }
     }
 
@@ -243,10 +249,14 @@ pub(super) fn summary(
             count(facts.parts.len() as u64, "part")
         )),
         About::Restore(facts) => {
-            lines.push(format!(
-                "{} has the data of backup {}{took}",
-                facts.project, facts.id
-            ));
+            let from = match &facts.id {
+                Some(id) => format!("backup {id}"),
+                None => facts.place.clone(),
+            };
+            lines.push(match &facts.into {
+                Some(into) => format!("Volume {into} has the data of {from}{took}"),
+                None => format!("{} has the data of {from}{took}", facts.project),
+            });
         }
     }
     if !verified.is_empty() {
@@ -260,13 +270,14 @@ pub(super) fn summary(
         });
     }
     if let About::Restore(facts) = &about.backup {
-        let kept: Vec<_> = facts.replaced.iter().filter(|r| r.empty.is_none()).collect();
+        let is_kept = |r: &&Replaced| r.empty.is_none() && facts.into.is_none();
+        let kept: Vec<_> = facts.replaced.iter().filter(is_kept).collect();
         if !kept.is_empty() {
             lines.push("What it replaced is still there:".to_owned());
-            lines.extend(
-                kept.iter()
-                    .map(|r| format!("  {}  {}  {}", r.what, ByteSize(r.now), r.kept)),
-            );
+            lines.extend(kept.iter().map(|r| match r.now {
+                Some(now) => format!("  {}  {}  {}", r.what, ByteSize(now), r.kept),
+                None => format!("  {}  {}", r.what, r.kept),
+            }));
         }
     }
     lines.push("Next:".to_owned());

@@ -1,23 +1,31 @@
 //! The plan of a restore: new homes beside the old, filled and compared while the stack runs, and then exchanged. Pure.
 
+mod anew;
+mod chosen;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use self::anew::{all_of_it, making, missing_images};
+use self::chosen::chosen;
 use super::drill::{room, server_can_start};
 use super::{BackupPlan, volume_of};
 use crate::backup::format::{BackupId, Manifest, What};
+use crate::datastore::dump::postgres::name_beside;
 use crate::datastore::{Kind, PostgresVersion};
 use crate::model::{Failure, Home, ProjectName, Result, ServiceName, VolumeKey, VolumeName};
 use crate::observe::{ServiceSeen, VolumeSeen, World};
-use crate::plan::{
-    STABLE, START_LIMIT, Stack, did_you_mean, left_out_check, order, starting_of, stopping_waves,
+use crate::plan::{STABLE, START_LIMIT, Stack, left_out_check, order, starting_of, stopping_waves};
+use crate::steps::backup::{
+    BackupStep, BringUp, Data, Database, Exchange, ExchangeDatabases, Input, Refill, RefillDatabase, Source,
+    StrangeFile, Unstarted,
 };
-use crate::steps::backup::{BackupStep, BringUp, Data, Exchange, Part, Refill, Source, Unstarted, parts_of};
-use crate::steps::deploy::{Images, Source as ImageSource, StayUp};
-use crate::steps::{Check, ExpectedMount, MakeHomes, Making, Moving, Starting, Stop, Target, Tidy};
+use crate::steps::deploy::StayUp;
+use crate::steps::{Check, ExpectedMount, MakeHomes, Moving, Starting, Stop, Target, Tidy};
 
 /// What a restore is planned from.
 #[derive(Debug, Clone)]
@@ -26,10 +34,27 @@ pub struct RestoreSeen {
     pub world: World,
     /// How many containers each active service shall have, and whether it is built.
     pub active: BTreeMap<ServiceName, (usize, bool)>,
-    /// The backup.
-    pub manifest: Manifest,
-    /// Where it is.
-    pub source: Source,
+    /// What is restored.
+    pub origin: Origin,
+}
+
+/// What is restored.
+#[derive(Debug, Clone)]
+pub enum Origin {
+    /// A backup.
+    Backup {
+        /// What is in it.
+        manifest: Box<Manifest>,
+        /// Where it is.
+        source: Source,
+    },
+    /// A file that Rehome did not write.
+    File {
+        /// Which.
+        file: StrangeFile,
+        /// The first bytes of what is in it.
+        head: Vec<u8>,
+    },
 }
 
 /// What is wanted, with every setting resolved.
@@ -37,6 +62,14 @@ pub struct RestoreSeen {
 pub struct RestoreWanted {
     /// Only these services' databases and these volumes; all if empty.
     pub only: Vec<String>,
+    /// Only this database of a server.
+    pub database: Option<String>,
+    /// Only this path of a volume; relative.
+    pub path: Option<PathBuf>,
+    /// So many components are cut off the paths of a tar that Rehome did not write.
+    pub strip: u32,
+    /// Into this volume, which is made, and nothing is replaced.
+    pub into: Option<VolumeName>,
     /// Limit for stopping each service.
     pub stop_timeout: Option<Duration>,
     /// What must answer afterwards.
@@ -50,16 +83,18 @@ pub struct RestoreWanted {
 pub struct RestoreFacts {
     /// The project.
     pub project: ProjectName,
-    /// The backup.
-    pub id: BackupId,
+    /// The backup; `None` for a file that Rehome did not write.
+    pub id: Option<BackupId>,
     /// Where it is, in words.
     pub place: String,
-    /// From when the data is.
+    /// From when the data is; of a file, when it was last written to.
     pub from: Timestamp,
-    /// The machine it was made on.
-    pub machine: String,
+    /// The machine it was made on, if that is known.
+    pub machine: Option<String>,
     /// What is replaced.
     pub replaced: Vec<Replaced>,
+    /// A volume that is made, and gets the data instead.
+    pub into: Option<VolumeName>,
     /// What the project has and the backup not: it stays as it is.
     pub untouched: Vec<String>,
     /// Services that are stopped, in that order.
@@ -83,8 +118,8 @@ pub struct Replaced {
     pub key: VolumeKey,
     /// Bytes of the dump or archive.
     pub bytes: u64,
-    /// Bytes that are there now.
-    pub now: u64,
+    /// Bytes that are there now, if that is known.
+    pub now: Option<u64>,
     /// Where the data stays that is replaced.
     pub kept: String,
     /// A Docker volume that only Compose made in this run: what it has is nothing, and it goes at the end.
@@ -109,18 +144,57 @@ pub fn restore_plan(
     wanted: &RestoreWanted,
     safety: Option<BackupPlan>,
 ) -> Result<RestorePlan> {
+    let inputs = chosen(seen, wanted)?;
+    room(&seen.world, inputs.iter().map(Input::bytes).sum())?;
+    let mut plan = RestorePlan {
+        facts: facts(seen, safety.as_ref()),
+        steps: Vec::new(),
+    };
+    if safety.is_none() && !plan.facts.from_nothing && wanted.into.is_none() {
+        plan.facts.warnings.push(
+            "the present state is not backed up first: what is replaced stays only beside the new data"
+                .to_owned(),
+        );
+    }
+    if let Some(safety) = safety {
+        // Its own last step would remove what this run still needs.
+        let steps = safety.steps.into_iter();
+        plan.steps
+            .extend(steps.filter(|step| !matches!(step, BackupStep::Tidy(_))));
+    }
+    match (&wanted.into, inputs.as_slice()) {
+        (Some(into), _) => into_a_volume(seen, wanted, inputs, into, &mut plan)?,
+        (None, [input]) if wanted.database.is_some() && is_postgres(input) => {
+            one_database(seen, wanted, input, &mut plan)?;
+        }
+        (None, _) => in_their_places(seen, wanted, inputs, &mut plan)?,
+    }
+    plan.steps.push(BackupStep::Tidy(Tidy::default()));
+    Ok(plan)
+}
+
+fn is_postgres(input: &Input) -> bool {
+    input.server().is_some_and(|(_, kind)| kind == Kind::Postgres)
+}
+
+/// New homes beside the old, which change places.
+fn in_their_places(
+    seen: &RestoreSeen,
+    wanted: &RestoreWanted,
+    inputs: Vec<Input>,
+    plan: &mut RestorePlan,
+) -> Result<()> {
     let world = &seen.world;
-    let parts = chosen(seen, wanted)?;
-    let mut pairs: Vec<(Part, Moving, Data)> = Vec::new();
-    for part in parts {
-        if let Part::Server { service, .. } = &part {
+    let mut pairs: Vec<(Input, Moving, Data)> = Vec::new();
+    for input in inputs {
+        if let Some((service, _)) = input.server() {
             // An image that is missing is fetched where the whole stack is.
             if !nothing_is_there(world) {
                 server_can_start(world, service)?;
             }
         }
-        let volume = home_of(world, &part)?;
-        let (moving, data) = beside(volume, &part, &wanted.suffix)?;
+        let volume = home_of(world, &input)?;
+        let (moving, data) = beside(volume, &input, &wanted.suffix)?;
         if pairs.iter().any(|(_, m, _)| m.key == moving.key) {
             return Err(Failure::refused(format!(
                 "volume `{}` has two databases: they cannot be restored at once",
@@ -129,30 +203,35 @@ pub fn restore_plan(
             .data("nothing was changed")
             .hint("restore one of them with --only SERVICE"));
         }
-        pairs.push((part, moving, data));
+        pairs.push((input, moving, data));
     }
-    room(world, pairs.iter().map(|(part, ..)| part.bytes()).sum())?;
     let from_nothing = nothing_is_there(world);
-    let volumes: Vec<Moving> = pairs.iter().map(|(_, moving, _)| moving.clone()).collect();
-    let keys: BTreeSet<VolumeKey> = volumes.iter().map(|v| v.key.clone()).collect();
-    let stack = order::stack_of(world, &keys);
-    nobody_else(world, &keys)?;
-
-    let mut steps = Vec::new();
-    let has_safety = safety.is_some();
-    let safety_places = safety.as_ref().map(|plan| plan.facts.places.clone());
-    if let Some(plan) = safety {
-        // Its own last step would remove what this run still needs.
-        steps.extend(
-            plan.steps
-                .into_iter()
-                .filter(|step| !matches!(step, BackupStep::Tidy(_))),
+    if from_nothing && wanted.path.is_some() {
+        return Err(
+            Failure::refused("there is no volume yet that a path could be put into")
+                .data("nothing was changed")
+                .hint("restore all of it first; or into a volume of its own: --into VOLUME"),
         );
     }
+    let volumes: Vec<Moving> = pairs.iter().map(|(_, moving, _)| moving.clone()).collect();
+    let keys: BTreeSet<VolumeKey> = volumes.iter().map(|v| v.key.clone()).collect();
+    let stack = match &wanted.path {
+        Some(path) if !has_database_below(seen, path, &keys) => Stack::untouched(world),
+        _ => order::stack_of(world, &keys),
+    };
+    if stack.stop.is_empty() && wanted.path.is_some() {
+        plan.facts.warnings.push(
+            "services go on meanwhile: who has a file of it open goes on with the one that is replaced"
+                .to_owned(),
+        );
+    } else {
+        nobody_else(world, &keys)?;
+    }
+
     let starting = match from_nothing {
         true => {
-            steps.extend(missing_images(seen));
-            steps.push(BackupStep::Unstarted(Unstarted {
+            plan.steps.extend(missing_images(seen));
+            plan.steps.push(BackupStep::Unstarted(Unstarted {
                 services: making(seen),
                 volumes: world
                     .volumes
@@ -163,71 +242,219 @@ pub fn restore_plan(
             }));
             all_of_it(seen)
         }
-        false => {
-            let running: Vec<ServiceName> = stack.stopped().rev().cloned().collect();
-            starting_of(world, &running, |s| {
-                s.containers.iter().filter(|c| c.state.is_up()).count()
-            })
-        }
+        false => starting_again(world, &stack),
     };
-    steps.push(BackupStep::MakeHomes(MakeHomes {
+    plan.steps.push(BackupStep::MakeHomes(MakeHomes {
         volumes: volumes.clone(),
     }));
-    for (part, moving, _) in &pairs {
-        steps.push(BackupStep::Refill(Refill {
-            source: seen.source.clone(),
-            part: part.clone(),
+    for (input, moving, _) in &pairs {
+        plan.steps.push(BackupStep::Refill(Refill {
+            input: input.clone(),
             home: moving.clone(),
         }));
     }
-    steps.push(BackupStep::Stop(stop(world, &stack, &starting, &volumes, wanted)));
-    steps.push(BackupStep::Exchange(Exchange {
+    // A path is exchanged below services that go on.
+    let exchange_below = wanted.path.is_some();
+    if !(exchange_below && stack.stop.is_empty()) {
+        plan.steps
+            .push(BackupStep::Stop(stop(world, &stack, &starting, &volumes, wanted)));
+    }
+    plan.steps.push(BackupStep::Exchange(Exchange {
         volumes: volumes.clone(),
         homes: pairs.iter().map(|(.., data)| data.clone()).collect(),
+        path: wanted.path.clone(),
     }));
-    steps.push(BackupStep::BringUp(BringUp {
-        services: starting.clone(),
-        limit: START_LIMIT,
-        stop_on_the_way_back: true,
-        signals: signals(world),
+    plan.facts.replaced = pairs
+        .iter()
+        .map(|(input, moving, _)| replaced(world, input, moving))
+        .collect();
+    plan.facts.untouched = untouched(world, &keys);
+    bring_back(seen, wanted, &stack, starting, plan);
+    Ok(())
+}
+
+/// A volume that is made for it, and nothing else is changed.
+fn into_a_volume(
+    seen: &RestoreSeen,
+    wanted: &RestoreWanted,
+    inputs: Vec<Input>,
+    into: &VolumeName,
+    plan: &mut RestorePlan,
+) -> Result<()> {
+    let world = &seen.world;
+    let [input] = <[Input; 1]>::try_from(inputs).map_err(|inputs| {
+        let names: Vec<String> = inputs.iter().map(Input::describe).collect();
+        Failure::usage("one volume takes one part of a backup: say which with --only")
+            .cause(format!("the backup has {}", names.join(", ")))
+            .data("nothing was changed")
+    })?;
+    if world.engine_volumes.contains(into) {
+        return Err(Failure::refused(format!("volume {into} is there already"))
+            .data("nothing was changed; nothing is ever restored over what is there")
+            .hint("name one that is not there; or restore in place, without --into"));
+    }
+    if let Some((service, _)) = input.server() {
+        server_can_start(world, service)?;
+    }
+    let volume = home_of(world, &input)?;
+    let home = moving(volume, &input, Target::Volume { name: into.clone() });
+    plan.steps.push(BackupStep::MakeHomes(MakeHomes {
+        volumes: vec![home.clone()],
     }));
+    plan.facts.replaced = vec![Replaced {
+        what: input.describe(),
+        key: volume.key.clone(),
+        bytes: input.bytes(),
+        now: None,
+        kept: String::new(),
+        empty: None,
+    }];
+    plan.facts.into = Some(into.clone());
+    plan.facts.untouched = untouched(world, &BTreeSet::new());
+    plan.steps.push(BackupStep::Refill(Refill { input, home }));
+    for check in &wanted.checks {
+        plan.steps.push(BackupStep::Check(check.clone()));
+    }
+    Ok(())
+}
+
+/// A database beside the one in use, which change their names; the server goes on.
+fn one_database(
+    seen: &RestoreSeen,
+    wanted: &RestoreWanted,
+    input: &Input,
+    plan: &mut RestorePlan,
+) -> Result<()> {
+    let world = &seen.world;
+    let (Some((service, _)), Some(name)) = (input.server(), &wanted.database) else {
+        return Err(Failure::bug("no database of a server was chosen"));
+    };
+    if !world.service(service).is_some_and(ServiceSeen::is_up) {
+        return Err(Failure::refused(format!("service `{service}` does not run"))
+            .cause("one database is loaded into the server that has the others")
+            .data("nothing was changed")
+            .hint(format!("rehome compose -- up -d {service}")));
+    }
+    let database = Database {
+        service: service.clone(),
+        name: name.clone(),
+        beside: name_beside(name, &wanted.suffix),
+    };
+    let stack = order::dependents_of(world, service);
+    let starting = starting_again(world, &stack);
+    plan.facts.replaced = vec![Replaced {
+        what: format!("database {name} of {service}"),
+        key: home_of(world, input)?.key.clone(),
+        bytes: input.bytes(),
+        now: None,
+        kept: format!("database {}", database.beside),
+        empty: None,
+    }];
+    plan.facts.warnings.push(format!(
+        "whoever is connected to database {name} is disconnected; the other databases of {service} go on"
+    ));
+    plan.steps.push(BackupStep::RefillDatabase(RefillDatabase {
+        input: input.clone(),
+        database: database.clone(),
+    }));
+    if !stack.stop.is_empty() {
+        plan.steps
+            .push(BackupStep::Stop(stop(world, &stack, &starting, &[], wanted)));
+    }
+    plan.steps
+        .push(BackupStep::ExchangeDatabases(ExchangeDatabases { database }));
+    bring_back(seen, wanted, &stack, starting, plan);
+    Ok(())
+}
+
+/// The services that were stopped come back, stay up, and what must answer answers.
+fn bring_back(
+    seen: &RestoreSeen,
+    wanted: &RestoreWanted,
+    stack: &Stack,
+    starting: Vec<Starting>,
+    plan: &mut RestorePlan,
+) {
+    plan.facts.stopped = stack.stopped().cloned().collect();
+    plan.facts.started = starting.iter().map(|s| s.service.clone()).collect();
+    let is_up =
+        |name: &ServiceName| starting.iter().any(|s| s.service == *name) || stack.untouched.contains(name);
+    let mut checks = Vec::new();
+    for check in &wanted.checks {
+        match check.service.as_ref().is_none_or(&is_up) {
+            true => checks.push(BackupStep::Check(check.clone())),
+            false => plan.facts.warnings.push(left_out_check(check)),
+        }
+    }
     if !starting.is_empty() {
-        steps.push(BackupStep::StayUp(StayUp {
+        plan.steps.push(BackupStep::BringUp(BringUp {
             services: starting.clone(),
+            limit: START_LIMIT,
+            stop_on_the_way_back: true,
+            signals: signals(&seen.world),
+        }));
+        plan.steps.push(BackupStep::StayUp(StayUp {
+            services: starting,
             stable: STABLE,
             limit: START_LIMIT,
         }));
     }
-    let mut warnings = warnings(seen, has_safety);
-    let is_up =
-        |name: &ServiceName| starting.iter().any(|s| s.service == *name) || stack.untouched.contains(name);
-    for check in &wanted.checks {
-        match check.service.as_ref().is_none_or(&is_up) {
-            true => steps.push(BackupStep::Check(check.clone())),
-            false => warnings.push(left_out_check(check)),
-        }
-    }
-    steps.push(BackupStep::Tidy(Tidy::default()));
-    Ok(RestorePlan {
-        facts: RestoreFacts {
-            project: world.project.clone(),
-            id: seen.manifest.id.clone(),
-            place: seen.source.place.to_string(),
-            from: seen.manifest.began,
-            machine: seen.manifest.machine.clone(),
-            replaced: pairs
-                .iter()
-                .map(|(part, moving, _)| replaced(world, part, moving))
-                .collect(),
-            untouched: untouched(world, &keys),
-            stopped: stack.stopped().cloned().collect(),
-            started: starting.iter().map(|s| s.service.clone()).collect(),
-            from_nothing,
-            safety: safety_places,
-            warnings,
-        },
-        steps,
+    plan.steps.extend(checks);
+}
+
+/// How the services of a stack that are stopped are started again.
+fn starting_again(world: &World, stack: &Stack) -> Vec<Starting> {
+    let running: Vec<ServiceName> = stack.stopped().rev().cloned().collect();
+    starting_of(world, &running, |s| {
+        s.containers.iter().filter(|c| c.state.is_up()).count()
     })
+}
+
+/// Whether a database in a file is below a path: now, or in the backup.
+fn has_database_below(seen: &RestoreSeen, path: &Path, keys: &BTreeSet<VolumeKey>) -> bool {
+    let now = seen.world.volumes.iter().filter(|v| keys.contains(&v.key));
+    let mut now = now.flat_map(|v| &v.datastores).map(|d| d.path.as_str());
+    let saved = match &seen.origin {
+        Origin::Backup { manifest, .. } => manifest.entries.as_slice(),
+        Origin::File { .. } => &[],
+    };
+    let mut saved = saved.iter().filter_map(|entry| match &entry.what {
+        What::Dump(note) if note.volume.as_ref().is_some_and(|key| keys.contains(key)) => {
+            Some(note.at.as_str())
+        }
+        _ => None,
+    });
+    let below = |at: &str| Path::new(at.trim_start_matches("./")).starts_with(path);
+    now.any(below) || saved.any(below)
+}
+
+/// What is known before anything is chosen.
+fn facts(seen: &RestoreSeen, safety: Option<&BackupPlan>) -> RestoreFacts {
+    let from_nothing = nothing_is_there(&seen.world);
+    let (id, place, from, machine) = match &seen.origin {
+        Origin::Backup { manifest, source } => (
+            Some(manifest.id.clone()),
+            source.place.to_string(),
+            manifest.began,
+            Some(manifest.machine.clone()),
+        ),
+        Origin::File { file, .. } => (None, file.path.display().to_string(), file.changed, None),
+    };
+    RestoreFacts {
+        project: seen.world.project.clone(),
+        id,
+        place,
+        from,
+        machine,
+        replaced: Vec::new(),
+        into: None,
+        untouched: Vec::new(),
+        stopped: Vec::new(),
+        started: Vec::new(),
+        from_nothing,
+        safety: safety.map(|plan| plan.facts.places.clone()),
+        warnings: warnings(seen),
+    }
 }
 
 /// Neither a container nor a volume of the project is there.
@@ -236,46 +463,14 @@ pub fn nothing_is_there(world: &World) -> bool {
     world.services.iter().all(|s| s.containers.is_empty())
 }
 
-/// The parts that were asked for.
-fn chosen(seen: &RestoreSeen, wanted: &RestoreWanted) -> Result<Vec<Part>> {
-    let parts = parts_of(&seen.manifest.entries);
-    let names = |part: &Part| {
-        let service = match part {
-            Part::Server { service, .. } => Some(service.to_string()),
-            Part::Volume { .. } => None,
-        };
-        let volume = part.volume().map(ToString::to_string);
-        service.into_iter().chain(volume).collect::<Vec<_>>()
-    };
-    let known: Vec<String> = parts.iter().flat_map(&names).collect();
-    for name in &wanted.only {
-        if !known.contains(name) {
-            let failure = Failure::refused(format!("backup {} has no `{name}`", seen.manifest.id))
-                .data("nothing was changed");
-            let known: Vec<&str> = known.iter().map(String::as_str).collect();
-            return Err(did_you_mean(failure, name, &known));
-        }
-    }
-    let is_wanted =
-        |part: &Part| wanted.only.is_empty() || names(part).iter().any(|n| wanted.only.contains(n));
-    let chosen: Vec<Part> = parts.into_iter().filter(is_wanted).collect();
-    match chosen.is_empty() {
-        true => Err(
-            Failure::refused(format!("backup {} has nothing to restore", seen.manifest.id))
-                .data("nothing was changed"),
-        ),
-        false => Ok(chosen),
-    }
-}
-
-/// The volume that a part belongs into now.
-fn home_of<'a>(world: &'a World, part: &Part) -> Result<&'a VolumeSeen> {
-    let by_server = || match part {
-        Part::Server { service, kind, .. } => volume_of(world, *kind, service),
-        Part::Volume { .. } => None,
+/// The volume that something belongs into now.
+fn home_of<'a>(world: &'a World, input: &Input) -> Result<&'a VolumeSeen> {
+    let by_server = || {
+        let (service, kind) = input.server()?;
+        volume_of(world, kind, service)
     };
     // Where nothing is there yet, nothing is recognised.
-    let by_key = || part.volume().and_then(|key| world.volume(key));
+    let by_key = || input.volume().and_then(|key| world.volume(key));
     let found = match nothing_is_there(world) {
         true => by_key().or_else(by_server),
         false => by_server().or_else(by_key),
@@ -284,7 +479,7 @@ fn home_of<'a>(world: &'a World, part: &Part) -> Result<&'a VolumeSeen> {
         Failure::refused(format!(
             "project {} has no volume for {} of the backup",
             world.project,
-            part.describe()
+            input.describe()
         ))
         .data("nothing was changed")
         .hint("was the volume renamed in the Compose file? put the old name back, or leave this part out with --only")
@@ -292,7 +487,7 @@ fn home_of<'a>(world: &'a World, part: &Part) -> Result<&'a VolumeSeen> {
 }
 
 /// The place beside a volume's data, on the same file system.
-fn beside(volume: &VolumeSeen, part: &Part, suffix: &str) -> Result<(Moving, Data)> {
+fn beside(volume: &VolumeSeen, input: &Input, suffix: &str) -> Result<(Moving, Data)> {
     let strange =
         |e: &crate::model::ParseNameError| Failure::bug("a new volume name that is none").because(e);
     let name = VolumeName::new(format!("{}_before_{suffix}", volume.name)).map_err(|e| strange(&e))?;
@@ -334,21 +529,24 @@ fn beside(volume: &VolumeSeen, part: &Part, suffix: &str) -> Result<(Moving, Dat
                 .hint(format!("docker volume create {}", volume.name)),
         );
     }
-    let moving = Moving {
+    Ok((moving(volume, input, target), data))
+}
+
+fn moving(volume: &VolumeSeen, input: &Input, target: Target) -> Moving {
+    Moving {
         key: volume.key.clone(),
         source: volume.name.clone(),
         target,
         owner: None,
         fresh: false,
-        bytes: part.bytes(),
+        bytes: input.bytes(),
         entries: 0,
         datastores: volume
             .datastores
             .iter()
             .map(|d| (d.kind, d.path.clone()))
             .collect(),
-    };
-    Ok((moving, data))
+    }
 }
 
 /// A container outside of the project must not have the data that is replaced.
@@ -401,61 +599,19 @@ fn signals(world: &World) -> BTreeMap<ServiceName, String> {
     world.services.iter().filter_map(of).collect()
 }
 
-/// Every active service, dependencies first.
-fn all_of_it(seen: &RestoreSeen) -> Vec<Starting> {
-    let world = &seen.world;
-    let active: Vec<ServiceName> = world
-        .services
-        .iter()
-        .filter(|s| seen.active.contains_key(&s.name))
-        .map(|s| s.name.clone())
-        .collect();
-    starting_of(world, &active, |s| {
-        seen.active.get(&s.name).map_or(1, |(count, _)| *count)
-    })
-}
-
-fn making(seen: &RestoreSeen) -> Vec<Making> {
-    let active = seen.active.iter();
-    active
-        .map(|(service, (count, _))| Making {
-            service: service.clone(),
-            count: *count,
-        })
-        .collect()
-}
-
-/// The images of a stack that is made anew, where the engine does not have them.
-fn missing_images(seen: &RestoreSeen) -> Vec<BackupStep> {
-    let of = |built: bool| -> Vec<(ServiceName, String)> {
-        let missing = seen.world.services.iter().filter(|s| s.image_now.is_none());
-        missing
-            .filter(|s| seen.active.get(&s.name).is_some_and(|(_, build)| *build == built))
-            .map(|s| (s.name.clone(), s.image.clone()))
-            .collect()
-    };
-    let step = |services: Vec<(ServiceName, String)>, source: ImageSource| {
-        (!services.is_empty()).then_some(BackupStep::Images(Images { source, services }))
-    };
-    let pulled = step(of(false), ImageSource::Pull);
-    pulled
-        .into_iter()
-        .chain(step(of(true), ImageSource::Build { fresh: false }))
-        .collect()
-}
-
-fn replaced(world: &World, part: &Part, moving: &Moving) -> Replaced {
+fn replaced(world: &World, input: &Input, moving: &Moving) -> Replaced {
     let volume = world.volume(&moving.key);
-    let now = volume.and_then(|v| v.scan.as_ref());
+    let scan = volume.and_then(|v| v.scan.as_ref());
     let empty = match &moving.target {
         Target::Volume { name } if volume.is_some_and(|v| !v.exists) => Some(name.clone()),
         Target::Volume { .. } | Target::Directory { .. } => None,
     };
     Replaced {
-        what: part.describe(),
+        what: input.describe(),
         key: moving.key.clone(),
-        bytes: part.bytes(),
-        now: now.map_or(0, |scan| scan.bytes),
+        bytes: input.bytes(),
+        // It is the volume's, and not the path's.
+        now: scan.filter(|_| input.path().is_none()).map(|scan| scan.bytes),
         kept: moving.target.describe(),
         empty,
     }
@@ -469,17 +625,16 @@ fn untouched(world: &World, keys: &BTreeSet<VolumeKey>) -> Vec<String> {
     others.map(|v| v.key.to_string()).collect()
 }
 
-fn warnings(seen: &RestoreSeen, safety: bool) -> Vec<String> {
-    let (world, manifest) = (&seen.world, &seen.manifest);
+fn warnings(seen: &RestoreSeen) -> Vec<String> {
+    let world = &seen.world;
     let mut warnings = Vec::new();
+    let Origin::Backup { manifest, .. } = &seen.origin else {
+        warnings
+            .push("Rehome did not write it: what is in it is compared with nothing but itself".to_owned());
+        return warnings;
+    };
     if manifest.project != world.project {
         warnings.push(format!("the backup is one of project {}", manifest.project));
-    }
-    if !safety && !nothing_is_there(world) {
-        warnings.push(
-            "the present state is not backed up first: what is replaced stays only beside the new data"
-                .to_owned(),
-        );
     }
     for entry in &manifest.entries {
         let What::Dump(note) = &entry.what else { continue };

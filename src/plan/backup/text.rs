@@ -50,10 +50,22 @@ pub fn render(facts: &BackupFacts) -> String {
 /// What a restore will do.
 #[must_use]
 pub fn render_restore(facts: &RestoreFacts) -> String {
-    let mut out = format!(
-        "Restore {} from backup {} in {}\n  made at {} on {}\n\n",
-        facts.project, facts.id, facts.place, facts.from, facts.machine
-    );
+    let mut out = match &facts.id {
+        Some(id) => format!(
+            "Restore {} from backup {id} in {}\n  made at {}{}\n\n",
+            facts.project,
+            facts.place,
+            facts.from,
+            facts
+                .machine
+                .as_ref()
+                .map_or(String::new(), |m| format!(" on {m}"))
+        ),
+        None => format!(
+            "Restore {} from {}\n  last written to at {}\n\n",
+            facts.project, facts.place, facts.from
+        ),
+    };
     let width = facts
         .replaced
         .iter()
@@ -61,9 +73,11 @@ pub fn render_restore(facts: &RestoreFacts) -> String {
         .max()
         .unwrap_or_default();
     for replaced in &facts.replaced {
-        let now = match &replaced.empty {
-            Some(_) => "nothing is there now".to_owned(),
-            None => format!("replaces {} in {}", ByteSize(replaced.now), replaced.key),
+        let now = match (&facts.into, &replaced.empty, replaced.now) {
+            (Some(into), ..) => format!("into volume {into}, which is made; nothing is replaced"),
+            (None, Some(_), _) => "nothing is there now".to_owned(),
+            (None, None, Some(now)) => format!("replaces {} in {}", ByteSize(now), replaced.key),
+            (None, None, None) => format!("replaces what is there in {}", replaced.key),
         };
         line(
             &mut out,
@@ -73,7 +87,7 @@ pub fn render_restore(facts: &RestoreFacts) -> String {
                 ByteSize(replaced.bytes)
             ),
         );
-        if replaced.empty.is_none() {
+        if replaced.empty.is_none() && facts.into.is_none() {
             line(
                 &mut out,
                 format_args!("  {:width$}  what is replaced stays in {}", "", replaced.kept),
@@ -96,6 +110,7 @@ pub fn render_restore(facts: &RestoreFacts) -> String {
             &mut out,
             "The stack is not there: it is made first, from its files",
         ),
+        None if facts.into.is_some() => line(&mut out, "Every service goes on with what it has"),
         None => line(&mut out, "The present state is not backed up"),
     }
     let names = |services: &[crate::model::ServiceName]| -> String {

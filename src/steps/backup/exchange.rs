@@ -3,7 +3,7 @@
 //!
 //! <https://man7.org/linux/man-pages/man2/rename.2.html> (`RENAME_EXCHANGE`)
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,9 @@ pub struct Exchange {
     pub volumes: Vec<Moving>,
     /// Where each has its data now, in the same order.
     pub homes: Vec<Data>,
+    /// Only this path of each, and who has the volume goes on; relative.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
 }
 
 /// The directory of a volume's data on the engine's host.
@@ -54,7 +57,8 @@ struct Pair {
     left: PathBuf,
     /// What was restored.
     right: PathBuf,
-    left_inode: u64,
+    /// `None`: nothing was there.
+    left_inode: Option<u64>,
     right_inode: u64,
 }
 
@@ -64,15 +68,19 @@ impl Step for Exchange {
 
     fn title(&self) -> String {
         let keys: Vec<_> = self.volumes.iter().map(|v| v.key.as_str()).collect();
-        format!("put what was restored in the place of {}", keys.join(", "))
+        let of = keys.join(", ");
+        match &self.path {
+            Some(path) => format!("put {} in its place in {of}", path.display()),
+            None => format!("put what was restored in the place of {of}"),
+        }
     }
 
     async fn prepare(&self, cx: &Cx) -> Result<Before> {
         let mut pairs = Vec::new();
         for (moving, home) in self.volumes.iter().zip(&self.homes) {
             let (parent, left, right) = paths(cx, moving, home)?;
-            let numbers = self.numbers(cx, &parent, &[&left, &right]).await?;
-            let [Some(now), Some(restored)] = numbers.as_slice() else {
+            let whole = self.numbers(cx, &parent, &[left.clone(), right.clone()]).await?;
+            let [Some(now), Some(restored)] = whole.as_slice() else {
                 return Err(Failure::environment(format!(
                     "the data of {} is not where it was",
                     moving.key
@@ -84,31 +92,44 @@ impl Step for Exchange {
                     moving.key
                 )));
             }
-            pairs.push(Pair {
-                key: moving.key.clone(),
-                left_inode: now.inode,
-                right_inode: restored.inode,
-                parent,
-                left,
-                right,
+            pairs.push(match &self.path {
+                None => Pair {
+                    key: moving.key.clone(),
+                    left_inode: Some(now.inode),
+                    right_inode: restored.inode,
+                    parent,
+                    left,
+                    right,
+                },
+                Some(path) => {
+                    self.pair_below(cx, &moving.key, (parent, left, right), path)
+                        .await?
+                }
             });
         }
         Ok(Before { pairs })
     }
 
     async fn apply(&self, cx: &Cx, before: &Before) -> Result<()> {
-        quiet(cx, &self.volumes).await?;
+        if self.path.is_none() {
+            quiet(cx, &self.volumes).await?;
+        }
         for pair in &before.pairs {
-            self.exchange(cx, pair, pair.right_inode).await?;
+            match pair.left_inode {
+                Some(_) => self.exchange(cx, pair, pair.right_inode).await?,
+                None => self.rename(cx, pair, (&pair.right, &pair.left)).await?,
+            }
         }
         Ok(())
     }
 
     async fn verify(&self, cx: &Cx, before: &Before) -> Result<Option<String>> {
         for pair in &before.pairs {
-            let numbers = self.numbers(cx, &pair.parent, &[&pair.left, &pair.right]).await?;
+            let numbers = self
+                .numbers(cx, &pair.parent, &[pair.left.clone(), pair.right.clone()])
+                .await?;
             let inodes: Vec<_> = numbers.iter().map(|n| n.as_ref().map(|n| n.inode)).collect();
-            if inodes != [Some(pair.right_inode), Some(pair.left_inode)] {
+            if inodes != [Some(pair.right_inode), pair.left_inode] {
                 return Err(Failure::environment(format!(
                     "what was restored is not in the place of {}",
                     pair.key
@@ -122,13 +143,64 @@ impl Step for Exchange {
         cx.engine_answers().await?;
         cx.engine.remove_helpers(&cx.run).await?;
         for pair in before.pairs.iter().rev() {
-            self.exchange(cx, pair, pair.left_inode).await?;
+            match pair.left_inode {
+                Some(inode) => self.exchange(cx, pair, inode).await?,
+                None => self.rename(cx, pair, (&pair.left, &pair.right)).await?,
+            }
         }
         Ok(())
     }
 }
 
 impl Exchange {
+    /// What changes places when only a path is restored: it, or the first directory on the way there that is missing.
+    async fn pair_below(
+        &self,
+        cx: &Cx,
+        key: &VolumeKey,
+        (parent, left, right): (PathBuf, PathBuf, PathBuf),
+        path: &Path,
+    ) -> Result<Pair> {
+        let mut prefixes: Vec<&Path> = path.ancestors().filter(|p| !p.as_os_str().is_empty()).collect();
+        prefixes.reverse();
+        let there: Vec<PathBuf> = prefixes.iter().map(|prefix| left.join(prefix)).collect();
+        let restored: Vec<PathBuf> = prefixes.iter().map(|prefix| right.join(prefix)).collect();
+        let there_now = self.numbers(cx, &parent, &there).await?;
+        let restored_now = self.numbers(cx, &parent, &restored).await?;
+        let last = prefixes.len().saturating_sub(1);
+        let place = there_now.iter().position(Option::is_none).unwrap_or(last);
+        match (there.get(place), restored.get(place), restored_now.get(place)) {
+            (Some(left), Some(right), Some(Some(number))) => Ok(Pair {
+                key: key.clone(),
+                left_inode: there_now[place].as_ref().map(|n| n.inode),
+                right_inode: number.inode,
+                parent,
+                left: left.clone(),
+                right: right.clone(),
+            }),
+            _ => Err(Failure::environment(format!(
+                "{} of {key} was not restored",
+                path.display()
+            ))),
+        }
+    }
+
+    async fn rename(&self, cx: &Cx, pair: &Pair, (from, to): (&Path, &Path)) -> Result<()> {
+        let request = Request::Rename {
+            parent: TO.into(),
+            from: from.to_owned(),
+            to: to.to_owned(),
+        };
+        cx.uninterrupted(
+            request,
+            vec![mount(&pair.parent, false)],
+            "rename",
+            Some(&pair.key),
+        )
+        .await
+        .map(|_| ())
+    }
+
     async fn exchange(&self, cx: &Cx, pair: &Pair, left_inode: u64) -> Result<()> {
         let request = Request::Exchange {
             parent: TO.into(),
@@ -146,14 +218,10 @@ impl Exchange {
         .map(|_| ())
     }
 
-    async fn numbers(
-        &self,
-        cx: &Cx,
-        parent: &std::path::Path,
-        below: &[&PathBuf],
-    ) -> Result<Vec<Option<Number>>> {
+    async fn numbers(&self, cx: &Cx, parent: &Path, below: &[PathBuf]) -> Result<Vec<Option<Number>>> {
         let request = Request::Numbers {
-            paths: below.iter().map(|p| PathBuf::from(TO).join(p)).collect(),
+            parent: TO.into(),
+            paths: below.to_vec(),
         };
         match cx
             .uninterrupted(request, vec![mount(parent, true)], "numbers", None)
@@ -165,7 +233,7 @@ impl Exchange {
     }
 }
 
-fn mount(parent: &std::path::Path, read_only: bool) -> HelperMount {
+fn mount(parent: &Path, read_only: bool) -> HelperMount {
     HelperMount::Bind {
         source: parent.to_string_lossy().into_owned(),
         target: TO.into(),

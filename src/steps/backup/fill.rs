@@ -1,10 +1,13 @@
 //! Puts a part of a backup into a place that is empty: what a drill and a restore have in common.
 
+use std::path::{Path, PathBuf};
+
 use super::part::{Part, Source};
 use super::vault::{Vault, read_entry};
-use crate::backup::format::{DumpNote, Entry, VolumeNote, What};
+use crate::backup::format::{DumpNote, Entry, What};
 use crate::backup::store::Store;
-use crate::engine::{Container, HelperJob, HelperMount, MountKind};
+use crate::datastore::Kind;
+use crate::engine::{Container, HelperJob, HelperMount, MountKind, Unarchived};
 use crate::helper::protocol::Request;
 use crate::model::{ByteSize, Failure, Result, ServiceName, VolumeKey, VolumeName, count};
 use crate::steps::Cx;
@@ -53,7 +56,7 @@ fn in_place_of(like: &Container, volume: &VolumeName, home: &Target) -> Result<H
 
 impl<'a> Reading<'a> {
     pub(super) async fn of(cx: &'a Cx, source: &'a Source) -> Result<Self> {
-        let vault = cx.vault()?;
+        let vault = cx.vault()?.of(&source.project);
         Ok(Self {
             cx,
             vault,
@@ -62,7 +65,7 @@ impl<'a> Reading<'a> {
         })
     }
 
-    fn open(&self, entry: &Entry) -> Result<Box<dyn std::io::Read + Send>> {
+    pub(super) fn open(&self, entry: &Entry) -> Result<Box<dyn std::io::Read + Send>> {
         let (source, vault) = (self.source, self.vault);
         tokio::task::block_in_place(|| read_entry(vault, &*self.store, (&source.project, &source.id), entry))
     }
@@ -77,17 +80,7 @@ impl<'a> Reading<'a> {
         else {
             return Err(Failure::bug("a volume was taken for a server"));
         };
-        let like = self.container_of(service).await?;
-        let data = home
-            .map(|(volume, target)| in_place_of(&like, volume, target))
-            .transpose()?;
-        let spec = TwinSpec {
-            what: Dumping::of(service.clone(), *kind, Some(&like)),
-            like: like.id,
-            image: None,
-            data,
-        };
-        let mut twin = Twin::start(self.cx, &spec).await?;
+        let mut twin = twin_of(self.cx, (service, *kind), home).await?;
         let loaded = async {
             let mut notes: Vec<DumpNote> = Vec::new();
             for entry in dumps {
@@ -110,19 +103,9 @@ impl<'a> Reading<'a> {
         Ok(said?.join("; "))
     }
 
-    /// The container that a server is made like.
-    async fn container_of(&self, service: &ServiceName) -> Result<Container> {
-        let containers = self.cx.engine.project_containers(&self.cx.project).await?;
-        of_service(&containers, service).next().cloned().ok_or_else(|| {
-            Failure::environment(format!(
-                "service `{service}` has no container to make its server like"
-            ))
-        })
-    }
-
-    /// Unpacks the archive of a volume into an empty directory, compares what is on the disk with what was archived, and
-    /// puts each database in a file in its place. Says what was compared.
-    pub(super) async fn volume(&self, part: &Part, home: &Target) -> Result<String> {
+    /// Unpacks the archive of a volume into an empty directory, or only a path of it, compares what is on the disk with
+    /// what was archived, and puts each database in a file in its place. Says what was compared.
+    pub(super) async fn volume(&self, part: &Part, only: Option<&Path>, home: &Target) -> Result<String> {
         let Part::Volume {
             key,
             archive,
@@ -134,16 +117,36 @@ impl<'a> Reading<'a> {
         let What::Volume(note) = &archive.what else {
             return Err(Failure::bug("a dump was taken for an archive"));
         };
-        self.unpack(key, (archive, note), home).await?;
-        let mut said = vec![format!(
-            "{} of {key}: content (BLAKE3), owner, mode, mtime, xattrs and links as they were archived ({})",
-            count(note.entries, "entry"),
-            ByteSize(note.bytes)
-        )];
+        let tar = match only {
+            // How much of it that is, nobody knows.
+            Some(_) => Tar {
+                only,
+                ..Tar::default()
+            },
+            None => Tar {
+                bytes: note.bytes,
+                entries: note.entries,
+                ..Tar::default()
+            },
+        };
+        let unpacked = unpack(self.cx, self.open(archive)?, key, tar, home).await?;
+        if only.is_none() && (unpacked.tree != note.tree || unpacked.entries != note.entries) {
+            return Err(Failure::environment(format!(
+                "what was unpacked of volume `{key}` is not what was archived"
+            ))
+            .cause(format!(
+                "{} entries with the hash {} instead of {} with {}",
+                unpacked.entries, unpacked.tree, note.entries, note.tree
+            )));
+        }
+        let mut said = vec![compared(key, &unpacked)];
         for entry in databases {
             let What::Dump(dump) = &entry.what else {
                 return Err(Failure::bug("an archive was taken for a dump"));
             };
+            if only.is_some_and(|path| !Path::new(&dump.at).starts_with(path)) {
+                continue;
+            }
             let file = SqliteFile {
                 volume: key.clone(),
                 mount: whole(home, TO),
@@ -154,42 +157,90 @@ impl<'a> Reading<'a> {
         }
         Ok(said.join("; "))
     }
+}
 
-    async fn unpack(
-        &self,
-        key: &VolumeKey,
-        (archive, note): (&Entry, &VolumeNote),
-        home: &Target,
-    ) -> Result<()> {
-        let cx = self.cx;
-        let request = Request::Unarchive {
-            dir: TO.into(),
-            only: None,
-            strip: 0,
-            bytes: note.bytes,
-            entries: note.entries,
-        };
-        let job = HelperJob::new(&cx.run, &cx.project, request, vec![whole(home, TO)]);
-        let from = self.open(archive)?;
-        let mut on_line = |line| cx.pass_on(line, "unpack", Some(key));
-        let unpacked = tokio::select! {
-            biased;
-            () = cx.interrupt.raised() => {
-                cx.engine.remove_helpers(&cx.run).await?;
-                Err(Failure::interrupted("interrupted"))
-            }
-            unpacked = cx.engine.unarchive(job, from, &mut on_line) => unpacked,
-        };
-        let unpacked = unpacked.map_err(|f| f.inside(format!("volume `{key}` cannot be unpacked")))?;
-        if unpacked.tree != note.tree || unpacked.entries != note.entries {
-            return Err(Failure::environment(format!(
-                "what was unpacked of volume `{key}` is not what was archived"
-            ))
-            .cause(format!(
-                "{} entries with the hash {} instead of {} with {}",
-                unpacked.entries, unpacked.tree, note.entries, note.tree
-            )));
+/// Starts a server like that of a service on a home of its own, or on one that goes with it.
+pub(super) async fn twin_of<'c>(
+    cx: &'c Cx,
+    (service, kind): (&ServiceName, Kind),
+    home: Option<(&VolumeName, &Target)>,
+) -> Result<Twin<'c>> {
+    let containers = cx.engine.project_containers(&cx.project).await?;
+    let like = of_service(&containers, service).next().ok_or_else(|| {
+        Failure::environment(format!(
+            "service `{service}` has no container to make its server like"
+        ))
+    })?;
+    let data = home
+        .map(|(volume, target)| in_place_of(like, volume, target))
+        .transpose()?;
+    let spec = TwinSpec {
+        what: Dumping::of(service.clone(), kind, Some(like)),
+        like: like.id.clone(),
+        image: None,
+        data,
+    };
+    Twin::start(cx, &spec).await
+}
+
+/// What was compared while an archive was unpacked.
+pub(super) fn compared(key: &VolumeKey, unpacked: &Unarchived) -> String {
+    format!(
+        "{} of {key}: content (BLAKE3), owner, mode, mtime, xattrs and links as they were archived ({})",
+        count(unpacked.entries, "entry"),
+        ByteSize(unpacked.bytes)
+    )
+}
+
+/// What is unpacked of a tar.
+#[derive(Default)]
+pub(super) struct Tar<'a> {
+    /// Only this path.
+    pub only: Option<&'a Path>,
+    /// So many components are cut off its paths.
+    pub strip: u32,
+    /// Of whose owner and mode the root is where the tar does not say it: a mount, and the directory in a helper.
+    pub like: Option<(HelperMount, PathBuf)>,
+    /// Bytes of content and entries, for the progress; 0 is unknown.
+    pub bytes: u64,
+    /// See there.
+    pub entries: u64,
+}
+
+/// Unpacks a tar into an empty home.
+pub(super) async fn unpack(
+    cx: &Cx,
+    from: Box<dyn std::io::Read + Send>,
+    key: &VolumeKey,
+    tar: Tar<'_>,
+    home: &Target,
+) -> Result<Unarchived> {
+    let mut mounts = vec![whole(home, TO)];
+    let like = tar.like.map(|(mount, path)| {
+        mounts.push(mount);
+        path
+    });
+    let request = Request::Unarchive {
+        dir: TO.into(),
+        only: tar.only.map(Path::to_owned),
+        strip: tar.strip,
+        like,
+        bytes: tar.bytes,
+        entries: tar.entries,
+    };
+    let job = HelperJob::new(&cx.run, &cx.project, request, mounts);
+    let mut on_line = |line| cx.pass_on(line, "unpack", Some(key));
+    let unpacked = tokio::select! {
+        biased;
+        () = cx.interrupt.raised() => {
+            cx.engine.remove_helpers(&cx.run).await?;
+            Err(Failure::interrupted("interrupted"))
         }
-        Ok(())
+        unpacked = cx.engine.unarchive(job, from, &mut on_line) => unpacked,
+    };
+    let unpacked = unpacked.map_err(|f| f.inside(format!("volume `{key}` cannot be unpacked")))?;
+    for note in &unpacked.notes {
+        cx.events.warn(note.clone());
     }
+    Ok(unpacked)
 }

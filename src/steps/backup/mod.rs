@@ -2,8 +2,10 @@
 //! making homes) lies one folder up.
 
 mod bring_up;
+mod database;
 mod exchange;
 mod fill;
+mod input;
 mod part;
 mod pause;
 mod publish;
@@ -14,7 +16,9 @@ mod unstarted;
 mod vault;
 
 pub use bring_up::BringUp;
+pub use database::{Database, ExchangeDatabases, RefillDatabase};
 pub use exchange::{Data, Exchange};
+pub use input::{Input, Packing, StrangeFile};
 pub use part::{Part, Source, parts_of};
 pub use pause::{GoOn, Pause, Pausing};
 pub use publish::{Publish, read_back};
@@ -49,10 +53,14 @@ crate::step_set! {
         MakeHomes(MakeHomes),
         /// Restores into them.
         Refill(Refill),
+        /// Loads a database beside the one in use.
+        RefillDatabase(RefillDatabase),
         /// Stops who uses a volume.
         Stop(Stop),
         /// Puts what was restored in its place.
         Exchange(Exchange),
+        /// Has two databases change their names.
+        ExchangeDatabases(ExchangeDatabases),
         /// Brings services up.
         BringUp(BringUp),
         /// Everything stays up.

@@ -1,9 +1,10 @@
-//! Restores parts of a backup into homes that were made for them, beside those that the stack runs on.
+//! Restores parts of a backup, or files that Rehome did not write, into homes that were made for them, beside those that the stack runs on.
 
 use serde::{Deserialize, Serialize};
 
-use super::fill::Reading;
-use super::part::{Part, Source};
+use super::fill::{Reading, Tar, compared, twin_of, unpack};
+use super::input::Input;
+use super::part::Part;
 use crate::model::{Failure, Result};
 use crate::saga::Step;
 use crate::steps::dumps::sweep;
@@ -13,10 +14,8 @@ use crate::steps::{Cx, Moving};
 /// See the module.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Refill {
-    /// The backup.
-    pub source: Source,
-    /// What of it.
-    pub part: Part,
+    /// What from.
+    pub input: Input,
     /// Where to: `target` is empty, and becomes the data.
     pub home: Moving,
 }
@@ -26,11 +25,14 @@ impl Step for Refill {
     type Receipt = ();
 
     fn title(&self) -> String {
-        format!("restore {} beside what is there", self.part.describe())
+        format!("restore {} beside what is there", self.input.describe())
     }
 
     async fn prepare(&self, cx: &Cx) -> Result<()> {
-        Reading::of(cx, &self.source).await.map(|_| ())
+        match &self.input {
+            Input::Backup { source, .. } => Reading::of(cx, source).await.map(|_| ()),
+            Input::Dump { file, .. } | Input::Tar { file, .. } => file.open().map(|_| ()),
+        }
     }
 
     async fn apply(&self, cx: &Cx, (): &()) -> Result<()> {
@@ -38,14 +40,7 @@ impl Step for Refill {
         cx.engine.remove_helpers(&cx.run).await?;
         // A crash may have left half of it: it begins from nothing.
         make_again(cx, &self.home).await?;
-        let reading = Reading::of(cx, &self.source).await?;
-        let said = match &self.part {
-            part @ Part::Server { .. } => {
-                let home = Some((&self.home.source, &self.home.target));
-                reading.server(part, home).await
-            }
-            part @ Part::Volume { .. } => reading.volume(part, &self.home.target).await,
-        }?;
+        let said = self.fill(cx).await?;
         crate::state::write_durably(&self.file(cx), said.as_bytes())
     }
 
@@ -65,6 +60,60 @@ impl Step for Refill {
 }
 
 impl Refill {
+    /// Says what was compared.
+    async fn fill(&self, cx: &Cx) -> Result<String> {
+        let home = &self.home.target;
+        match &self.input {
+            Input::Backup { source, part, path } => {
+                let reading = Reading::of(cx, source).await?;
+                match part {
+                    Part::Server { .. } => reading.server(part, Some((&self.home.source, home))).await,
+                    Part::Volume { .. } => reading.volume(part, path.as_deref(), home).await,
+                }
+            }
+            Input::Dump {
+                file,
+                format,
+                service,
+                kind,
+                database,
+                ..
+            } => {
+                let mut twin = twin_of(cx, (service, *kind), Some((&self.home.source, home))).await?;
+                let loaded = twin
+                    .load_foreign(*format, database.as_deref(), file.open()?)
+                    .await;
+                let ended = match loaded {
+                    Ok(()) => twin.end().await,
+                    Err(failure) => Err(failure),
+                };
+                twin.remove().await?;
+                ended.map(|()| {
+                    format!(
+                        "{kind} took all of {}; compared with nothing",
+                        file.path.display()
+                    )
+                })
+            }
+            Input::Tar {
+                file,
+                key,
+                strip,
+                path,
+            } => {
+                let there = cx.engine.find_volume(&self.home.source).await?;
+                let tar = Tar {
+                    only: path.as_deref(),
+                    strip: *strip,
+                    like: there.map(|_| self.home.source_mount()),
+                    ..Tar::default()
+                };
+                let unpacked = unpack(cx, file.open()?, key, tar, home).await?;
+                Ok(compared(key, &unpacked))
+            }
+        }
+    }
+
     fn file(&self, cx: &Cx) -> std::path::PathBuf {
         cx.run_dir.join(format!("refilled-{}.txt", self.home.key))
     }

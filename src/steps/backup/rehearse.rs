@@ -87,7 +87,7 @@ impl Rehearse {
         ];
         let labels = labels.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
         cx.engine.create_volume(&name, &labels).await?;
-        reading.volume(part, &Target::Volume { name }).await
+        reading.volume(part, None, &Target::Volume { name }).await
     }
 
     /// Removes what a rehearsal made, whether it ended or was killed.

@@ -23,6 +23,8 @@ pub struct Vault {
     /// What is left out of Compose files.
     pub secrets: Vec<Secret>,
     open: Mutex<BTreeMap<Place, Arc<dyn Store>>>,
+    /// What the backups of another project are read with, where one of them is restored.
+    lent: Option<(ProjectName, Box<Vault>)>,
 }
 
 impl Vault {
@@ -40,6 +42,23 @@ impl Vault {
             variables,
             secrets,
             open: Mutex::default(),
+            lent: None,
+        }
+    }
+
+    /// With what the backups of another project are read with.
+    #[must_use]
+    pub fn with(mut self, project: ProjectName, vault: Self) -> Self {
+        self.lent = Some((project, Box::new(vault)));
+        self
+    }
+
+    /// What the backups of a project are read with.
+    #[must_use]
+    pub fn of(&self, project: &ProjectName) -> &Self {
+        match &self.lent {
+            Some((lender, vault)) if lender == project => vault,
+            _ => self,
         }
     }
 

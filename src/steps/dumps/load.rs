@@ -82,20 +82,7 @@ pub(super) async fn load_foreign(
             let session = postgres::session(user, "template1");
             link.tell(&session, link.stdin(postgres::create(database)))
                 .await?;
-            let command = match format {
-                Foreign::PostgresCustom => postgres::load_into(user, database, "--format=custom"),
-                Foreign::PostgresTar => postgres::load_into(user, database, "--format=tar"),
-                _ => postgres::load_sql(user, database),
-            };
-            pour(link, &command, from).await.map_err(|failure| {
-                let role = failure.causes.iter().any(|c| c.contains("role \"") && c.contains("does not exist"));
-                match role {
-                    true => failure.hint(
-                        "make the role first, or make the dump without owners and rights: pg_dump --no-owner --no-acl",
-                    ),
-                    false => failure,
-                }
-            })?;
+            into_database(link, format, database, from).await?;
             Ok(Then::Nothing)
         }
         Foreign::MysqlSql => {
@@ -115,6 +102,33 @@ pub(super) async fn load_foreign(
             .map(|()| Then::Nothing),
         Foreign::Sqlite => Err(Failure::bug("SQLite has no server that could load a dump")),
     }
+}
+
+/// Loads a dump of one database of a PostgreSQL into an empty one, all of it or nothing.
+pub(super) async fn into_database(
+    link: &Link<'_>,
+    format: Foreign,
+    database: &str,
+    from: Box<dyn Read + Send>,
+) -> Result<()> {
+    let user = &link.what.user;
+    let command = match format {
+        Foreign::PostgresCustom => postgres::load_into(user, database, "--format=custom"),
+        Foreign::PostgresTar => postgres::load_into(user, database, "--format=tar"),
+        _ => postgres::load_sql(user, database),
+    };
+    pour(link, &command, from).await.map_err(|failure| {
+        let role = failure
+            .causes
+            .iter()
+            .any(|c| c.contains("role \"") && c.contains("does not exist"));
+        match role {
+            true => failure.hint(
+                "make the role first, or make the dump without owners and rights: pg_dump --no-owner --no-acl",
+            ),
+            false => failure,
+        }
+    })
 }
 
 async fn pour(link: &Link<'_>, command: &[String], from: Box<dyn Read + Send>) -> Result<()> {

@@ -3,6 +3,7 @@
 //! [`Server`] is a server of the stack. It is dumped by its own client, and nothing is changed in it. [`Twin`] is one that
 //! Rehome makes for itself, like it. [`SqliteFile`] is a database without a server.
 
+mod beside;
 mod link;
 mod load;
 mod mysql;
@@ -28,6 +29,7 @@ use crate::steps::stack::of_service;
 use link::{Link, Measured};
 
 pub use crate::datastore::dump::{Foreign, Part};
+pub use beside::Number;
 pub use sqlite::{SqliteFile, unknown as unknown_sqlite};
 pub use twin::{Twin, TwinSpec, sweep};
 

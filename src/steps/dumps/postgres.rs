@@ -3,9 +3,12 @@
 use std::io::Write;
 
 use super::link::{ASK_LIMIT, LIMIT, Link};
+use super::twin::{counted as counted_rows, same_rows};
 use super::{Noted, Part};
+use crate::backup::format::DumpNote;
+use crate::datastore::dump::postgres as words;
 use crate::datastore::dump::postgres::{
-    COUNT, FACTS, PATIENT, SNAPSHOT, VERSION, counted, end_all_of, question, session,
+    COUNT, FACTS, MadeLike, PATIENT, SNAPSHOT, VERSION, counted, end_all_of, question, session,
 };
 use crate::engine::{Conversation, Stdin};
 use crate::model::{Failure, Result};
@@ -81,6 +84,39 @@ pub(super) async fn count(session: &mut Conversation) -> Result<BTreeMap<String,
     counted(&said).ok_or_else(|| {
         Failure::environment("PostgreSQL does not say how many rows its tables have").cause(session.said())
     })
+}
+
+/// What a database was made with.
+pub(super) async fn made_like(session: &mut Conversation, database: &str) -> Result<MadeLike> {
+    let said = ask(session, &words::made_like(database)).await?;
+    serde_json::from_str(&said.concat())
+        .map_err(|e| Failure::environment("PostgreSQL says of a database what is not understood").because(&e))
+}
+
+/// Compares a database with what was noted when it was dumped. Says what was compared.
+pub(super) async fn same_as_noted(link: &Link<'_>, database: &str, note: &DumpNote) -> Result<Vec<String>> {
+    let mut session = open(link, database).await?;
+    let facts = facts(&mut session).await?;
+    let rows = count(&mut session).await?;
+    drop(session);
+    same_rows(link, database, &note.rows, &rows)?;
+    let mut said = vec![format!("{database}: {}", counted_rows(&rows, "row"))];
+    for (name, was) in &note.facts {
+        let now = facts.get(name);
+        match name.as_str() {
+            _ if now == Some(was) => {}
+            // No harm: the indexes are made anew by loading (trap 6).
+            "collation version" => said.push(format!(
+                "{database}: its collation was of version {was} and is of {} here; its indexes are new",
+                now.map_or("none", String::as_str)
+            )),
+            _ => {
+                let now = now.map_or("nothing", String::as_str);
+                return Err(link.failed(&format!("{name} of {database} was {was} and is {now} now"), ""));
+            }
+        }
+    }
+    Ok(said)
 }
 
 async fn ask(session: &mut Conversation, text: &str) -> Result<Vec<String>> {

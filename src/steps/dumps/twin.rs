@@ -210,29 +210,7 @@ impl<'a> Twin<'a> {
         let Some(database) = &note.database else {
             return Ok(Vec::new());
         };
-        let mut session = postgres::open(&self.link, database).await?;
-        let facts = postgres::facts(&mut session).await?;
-        let rows = postgres::count(&mut session).await?;
-        drop(session);
-        same_rows(&self.link, database, &note.rows, &rows)?;
-        let mut said = vec![format!("{database}: {}", counted(&rows, "row"))];
-        for (name, was) in &note.facts {
-            let now = facts.get(name);
-            match name.as_str() {
-                _ if now == Some(was) => {}
-                // No harm: the indexes are made anew by loading (trap 6).
-                "collation version" => said.push(format!(
-                    "{database}: its collation was of version {was} and is of {} here; its indexes are new",
-                    now.map_or("none", String::as_str)
-                )),
-                _ => {
-                    let now = now.map_or("nothing", String::as_str);
-                    return Err(self
-                        .link
-                        .failed(&format!("{name} of {database} was {was} and is {now} now"), ""));
-                }
-            }
-        }
+        let mut said = postgres::same_as_noted(&self.link, database, note).await?;
         // It makes an extension in the database: that is for one that is thrown away.
         if self.volume.is_some() {
             let check = amcheck(&self.link.what.user, database);
@@ -469,7 +447,7 @@ pub(super) fn at_from(mount: &HelperMount, read_only: bool) -> HelperMount {
     mount
 }
 
-fn counted(rows: &BTreeMap<String, u64>, what: &str) -> String {
+pub(super) fn counted(rows: &BTreeMap<String, u64>, what: &str) -> String {
     let tables = if what == "row" { "table" } else { "collection" };
     format!(
         "{} in {} counted and equal",
@@ -478,7 +456,7 @@ fn counted(rows: &BTreeMap<String, u64>, what: &str) -> String {
     )
 }
 
-fn same_rows(
+pub(super) fn same_rows(
     link: &Link<'_>,
     what: &str,
     were: &BTreeMap<String, u64>,
