@@ -180,7 +180,7 @@ pub struct BackupRestore {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub strip: u32,
 
-    /// RestoreInto a new volume of this name; or into the project in this directory (with a slash: ./staging)
+    /// Into a new volume of this name; or into the project in this directory (with a slash: ./staging)
     #[arg(long, value_name = "VOLUME|DIR")]
     pub into: Option<RestoreInto>,
 

@@ -89,11 +89,7 @@ pub async fn plan_restore(
         strip: request.strip,
         into: request.into.clone(),
         stop_timeout: app.settings.stop_timeout,
-        checks: match request.into {
-            // Nothing of the stack is another one afterwards.
-            Some(_) => Vec::new(),
-            None => app.settings.checks.clone(),
-        },
+        checks: app.settings.checks.clone(),
         suffix: format!("{:02x}{:02x}", bytes[0], bytes[1]),
     };
     let replaces = request.into.is_none() && !nothing_is_there(&seen.world);

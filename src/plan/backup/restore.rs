@@ -2,27 +2,29 @@
 
 mod anew;
 mod chosen;
+mod elsewhere;
+mod facts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use self::anew::{all_of_it, making, missing_images};
 use self::chosen::chosen;
+use self::elsewhere::{into_a_volume, one_database};
+pub use self::facts::{Replaced, RestoreFacts};
+use self::facts::{facts, replaced, untouched};
 use super::drill::{room, server_can_start};
 use super::{BackupPlan, volume_of};
-use crate::backup::format::{BackupId, Manifest, What};
-use crate::datastore::dump::postgres::name_beside;
-use crate::datastore::{Kind, PostgresVersion};
-use crate::model::{Failure, Home, ProjectName, Result, ServiceName, VolumeKey, VolumeName};
+use crate::backup::format::{Manifest, What};
+use crate::datastore::Kind;
+use crate::model::{Failure, Home, Result, ServiceName, VolumeKey, VolumeName};
 use crate::observe::{ServiceSeen, VolumeSeen, World};
 use crate::plan::{STABLE, START_LIMIT, Stack, left_out_check, order, starting_of, stopping_waves};
 use crate::steps::backup::{
-    BackupStep, BringUp, Data, Database, Exchange, ExchangeDatabases, Input, Refill, RefillDatabase, Source,
-    StrangeFile, Unstarted,
+    BackupStep, BringUp, Data, Exchange, Input, Refill, Source, StrangeFile, Unstarted,
 };
 use crate::steps::deploy::StayUp;
 use crate::steps::{Check, ExpectedMount, MakeHomes, Moving, Starting, Stop, Target, Tidy};
@@ -78,54 +80,6 @@ pub struct RestoreWanted {
     pub suffix: String,
 }
 
-/// What is said about the plan of a restore.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct RestoreFacts {
-    /// The project.
-    pub project: ProjectName,
-    /// The backup; `None` for a file that Rehome did not write.
-    pub id: Option<BackupId>,
-    /// Where it is, in words.
-    pub place: String,
-    /// From when the data is; of a file, when it was last written to.
-    pub from: Timestamp,
-    /// The machine it was made on, if that is known.
-    pub machine: Option<String>,
-    /// What is replaced.
-    pub replaced: Vec<Replaced>,
-    /// A volume that is made, and gets the data instead.
-    pub into: Option<VolumeName>,
-    /// What the project has and the backup not: it stays as it is.
-    pub untouched: Vec<String>,
-    /// Services that are stopped, in that order.
-    pub stopped: Vec<ServiceName>,
-    /// Services that start afterwards.
-    pub started: Vec<ServiceName>,
-    /// The stack is not there: it is made first.
-    pub from_nothing: bool,
-    /// Where the present state is saved first; nowhere if it was not wanted, or there is none.
-    pub safety: Option<Vec<String>>,
-    /// What a careful person should know.
-    pub warnings: Vec<String>,
-}
-
-/// Data that is replaced.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Replaced {
-    /// `PostgreSQL of db`, `volume media`.
-    pub what: String,
-    /// The volume that has it.
-    pub key: VolumeKey,
-    /// Bytes of the dump or archive.
-    pub bytes: u64,
-    /// Bytes that are there now, if that is known.
-    pub now: Option<u64>,
-    /// Where the data stays that is replaced.
-    pub kept: String,
-    /// A Docker volume that only Compose made in this run: what it has is nothing, and it goes at the end.
-    pub empty: Option<VolumeName>,
-}
-
 /// A plan: what is said, and what is done.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RestorePlan {
@@ -163,7 +117,7 @@ pub fn restore_plan(
             .extend(steps.filter(|step| !matches!(step, BackupStep::Tidy(_))));
     }
     match (&wanted.into, inputs.as_slice()) {
-        (Some(into), _) => into_a_volume(seen, wanted, inputs, into, &mut plan)?,
+        (Some(into), _) => into_a_volume(seen, inputs, into, &mut plan)?,
         (None, [input]) if wanted.database.is_some() && is_postgres(input) => {
             one_database(seen, wanted, input, &mut plan)?;
         }
@@ -273,100 +227,6 @@ fn in_their_places(
     Ok(())
 }
 
-/// A volume that is made for it, and nothing else is changed.
-fn into_a_volume(
-    seen: &RestoreSeen,
-    wanted: &RestoreWanted,
-    inputs: Vec<Input>,
-    into: &VolumeName,
-    plan: &mut RestorePlan,
-) -> Result<()> {
-    let world = &seen.world;
-    let [input] = <[Input; 1]>::try_from(inputs).map_err(|inputs| {
-        let names: Vec<String> = inputs.iter().map(Input::describe).collect();
-        Failure::usage("one volume takes one part of a backup: say which with --only")
-            .cause(format!("the backup has {}", names.join(", ")))
-            .data("nothing was changed")
-    })?;
-    if world.engine_volumes.contains(into) {
-        return Err(Failure::refused(format!("volume {into} is there already"))
-            .data("nothing was changed; nothing is ever restored over what is there")
-            .hint("name one that is not there; or restore in place, without --into"));
-    }
-    if let Some((service, _)) = input.server() {
-        server_can_start(world, service)?;
-    }
-    let volume = home_of(world, &input)?;
-    let home = moving(volume, &input, Target::Volume { name: into.clone() });
-    plan.steps.push(BackupStep::MakeHomes(MakeHomes {
-        volumes: vec![home.clone()],
-    }));
-    plan.facts.replaced = vec![Replaced {
-        what: input.describe(),
-        key: volume.key.clone(),
-        bytes: input.bytes(),
-        now: None,
-        kept: String::new(),
-        empty: None,
-    }];
-    plan.facts.into = Some(into.clone());
-    plan.facts.untouched = untouched(world, &BTreeSet::new());
-    plan.steps.push(BackupStep::Refill(Refill { input, home }));
-    for check in &wanted.checks {
-        plan.steps.push(BackupStep::Check(check.clone()));
-    }
-    Ok(())
-}
-
-/// A database beside the one in use, which change their names; the server goes on.
-fn one_database(
-    seen: &RestoreSeen,
-    wanted: &RestoreWanted,
-    input: &Input,
-    plan: &mut RestorePlan,
-) -> Result<()> {
-    let world = &seen.world;
-    let (Some((service, _)), Some(name)) = (input.server(), &wanted.database) else {
-        return Err(Failure::bug("no database of a server was chosen"));
-    };
-    if !world.service(service).is_some_and(ServiceSeen::is_up) {
-        return Err(Failure::refused(format!("service `{service}` does not run"))
-            .cause("one database is loaded into the server that has the others")
-            .data("nothing was changed")
-            .hint(format!("rehome compose -- up -d {service}")));
-    }
-    let database = Database {
-        service: service.clone(),
-        name: name.clone(),
-        beside: name_beside(name, &wanted.suffix),
-    };
-    let stack = order::dependents_of(world, service);
-    let starting = starting_again(world, &stack);
-    plan.facts.replaced = vec![Replaced {
-        what: format!("database {name} of {service}"),
-        key: home_of(world, input)?.key.clone(),
-        bytes: input.bytes(),
-        now: None,
-        kept: format!("database {}", database.beside),
-        empty: None,
-    }];
-    plan.facts.warnings.push(format!(
-        "whoever is connected to database {name} is disconnected; the other databases of {service} go on"
-    ));
-    plan.steps.push(BackupStep::RefillDatabase(RefillDatabase {
-        input: input.clone(),
-        database: database.clone(),
-    }));
-    if !stack.stop.is_empty() {
-        plan.steps
-            .push(BackupStep::Stop(stop(world, &stack, &starting, &[], wanted)));
-    }
-    plan.steps
-        .push(BackupStep::ExchangeDatabases(ExchangeDatabases { database }));
-    bring_back(seen, wanted, &stack, starting, plan);
-    Ok(())
-}
-
 /// The services that were stopped come back, stay up, and what must answer answers.
 fn bring_back(
     seen: &RestoreSeen,
@@ -426,35 +286,6 @@ fn has_database_below(seen: &RestoreSeen, path: &Path, keys: &BTreeSet<VolumeKey
     });
     let below = |at: &str| Path::new(at.trim_start_matches("./")).starts_with(path);
     now.any(below) || saved.any(below)
-}
-
-/// What is known before anything is chosen.
-fn facts(seen: &RestoreSeen, safety: Option<&BackupPlan>) -> RestoreFacts {
-    let from_nothing = nothing_is_there(&seen.world);
-    let (id, place, from, machine) = match &seen.origin {
-        Origin::Backup { manifest, source } => (
-            Some(manifest.id.clone()),
-            source.place.to_string(),
-            manifest.began,
-            Some(manifest.machine.clone()),
-        ),
-        Origin::File { file, .. } => (None, file.path.display().to_string(), file.changed, None),
-    };
-    RestoreFacts {
-        project: seen.world.project.clone(),
-        id,
-        place,
-        from,
-        machine,
-        replaced: Vec::new(),
-        into: None,
-        untouched: Vec::new(),
-        stopped: Vec::new(),
-        started: Vec::new(),
-        from_nothing,
-        safety: safety.map(|plan| plan.facts.places.clone()),
-        warnings: warnings(seen),
-    }
 }
 
 /// Neither a container nor a volume of the project is there.
@@ -597,63 +428,4 @@ fn mounts(world: &World, stack: &Stack, volumes: &[Moving]) -> Vec<ExpectedMount
 fn signals(world: &World) -> BTreeMap<ServiceName, String> {
     let of = |s: &ServiceSeen| Some((s.name.clone(), s.server.and_then(Kind::stop_signal)?.to_owned()));
     world.services.iter().filter_map(of).collect()
-}
-
-fn replaced(world: &World, input: &Input, moving: &Moving) -> Replaced {
-    let volume = world.volume(&moving.key);
-    let scan = volume.and_then(|v| v.scan.as_ref());
-    let empty = match &moving.target {
-        Target::Volume { name } if volume.is_some_and(|v| !v.exists) => Some(name.clone()),
-        Target::Volume { .. } | Target::Directory { .. } => None,
-    };
-    Replaced {
-        what: input.describe(),
-        key: moving.key.clone(),
-        bytes: input.bytes(),
-        // It is the volume's, and not the path's.
-        now: scan.filter(|_| input.path().is_none()).map(|scan| scan.bytes),
-        kept: moving.target.describe(),
-        empty,
-    }
-}
-
-fn untouched(world: &World, keys: &BTreeSet<VolumeKey>) -> Vec<String> {
-    let others = world
-        .volumes
-        .iter()
-        .filter(|v| v.exists && !keys.contains(&v.key));
-    others.map(|v| v.key.to_string()).collect()
-}
-
-fn warnings(seen: &RestoreSeen) -> Vec<String> {
-    let world = &seen.world;
-    let mut warnings = Vec::new();
-    let Origin::Backup { manifest, .. } = &seen.origin else {
-        warnings
-            .push("Rehome did not write it: what is in it is compared with nothing but itself".to_owned());
-        return warnings;
-    };
-    if manifest.project != world.project {
-        warnings.push(format!("the backup is one of project {}", manifest.project));
-    }
-    for entry in &manifest.entries {
-        let What::Dump(note) = &entry.what else { continue };
-        let Some(service) = note.service.as_ref().and_then(|name| world.service(name)) else {
-            continue;
-        };
-        let was = note.version.as_deref().and_then(PostgresVersion::parse);
-        let is = service.server_version.as_deref().and_then(PostgresVersion::parse);
-        if let (Kind::Postgres, Some(was), Some(is)) = (note.kind, was, is)
-            && was != is
-        {
-            let warning = format!(
-                "PostgreSQL {was} is restored into {is} in service `{}`",
-                service.name
-            );
-            if !warnings.contains(&warning) {
-                warnings.push(warning);
-            }
-        }
-    }
-    warnings
 }
