@@ -469,3 +469,32 @@ fn a_stack_on_a_block_volume_is_restored_there() {
     );
     stack.assert_tidy();
 }
+
+#[test]
+fn a_move_waits_for_a_backup_and_without_a_good_one_there_is_none() {
+    let block = Block::ext4(200);
+    let stack = small_up();
+    let shape = stack.shape();
+    let to = place(&stack);
+    let settings = |dir: &Path| format!("version: 1\nbackup: {{ to: [ {{ dir: {} }} ] }}\n", dir.display());
+    let command = format!("move --to {} --backup -y", block.path());
+    // Its place is full.
+    let full = Block::ext4(6);
+    sh(&format!(
+        "head -c 20000000 /dev/urandom > {}/large",
+        stack.volume_dir("data").display()
+    ));
+    stack.file("rehome.yml", &settings(&full.root));
+    let run = stack.rehome(&command);
+    assert_eq!(run.code, 10, "{}", run.err);
+    let run = run.says("nothing is moved");
+    assert!(run.err.contains("older backups are as they were"), "{}", run.err);
+    assert_eq!(stack.shape(), shape);
+
+    stack.file("rehome.yml", &settings(&to));
+    stack.rehome(&command).exits(0);
+    assert_eq!(backups(&to).len(), 1);
+    let there = stack.mounted("app", "/data");
+    assert!(there.contains("_block_"), "{there}");
+    stack.assert_tidy();
+}

@@ -60,6 +60,9 @@ Examples:
   Move every volume of the project to the block volume mounted at /mnt/kms-data:
     rehome move --to /mnt/kms-data
 
+  The same, but only after a backup:
+    rehome move --to /mnt/kms-data --backup
+
   Move only the uploads, into /mnt/kms-data/uploads, and give them to user 1000:
     rehome move --to /mnt/kms-data --only media_volume \\
         --map media_volume=uploads --owner media_volume=1000:1000

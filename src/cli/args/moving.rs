@@ -85,6 +85,10 @@ pub struct Move {
     #[command(flatten)]
     pub loss: Loss,
 
+    /// Make a backup before, where backup.to of rehome.yml says; without a good one nothing is moved
+    #[arg(long)]
+    pub backup: bool,
+
     /// Print the plan and what speaks against it; change nothing
     #[arg(long)]
     pub dry_run: bool,

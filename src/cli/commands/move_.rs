@@ -4,15 +4,40 @@ use super::super::args::{BlockDelta, Destination, Move, Verification};
 use super::super::{Cx, Ending, exit};
 use crate::event::Outcome;
 use crate::model::{Failure, Result};
+use crate::ops::backup::{CreateRequest, plan_create};
 use crate::ops::{App, Finish, MoveRequest, PageRequest, plan_move};
 use crate::steps::{CopyProof, Copying};
 use crate::{plan, ui};
 
 pub(super) async fn run(cx: &Cx, args: Move) -> Result<Ending> {
-    let dry_run = args.dry_run;
+    let (dry_run, backup) = (args.dry_run, args.backup);
     let request = request(args);
     let app = cx.open().await?;
-    execute(cx, &app, &request, dry_run).await
+    match backup && !dry_run {
+        true => after_a_backup(cx, &app, &request).await,
+        false => execute(cx, &app, &request, dry_run).await,
+    }
+}
+
+/// A backup, and then the move: one question about both. The backup is a run of its own, and the move is planned again
+/// after it, from what is there then.
+async fn after_a_backup(cx: &Cx, app: &App, request: &MoveRequest) -> Result<Ending> {
+    // What speaks against the move is said before anything is saved. Its lock goes with it.
+    let move_text = plan::render(&plan_move(app, request).await?.plan);
+    let backup = plan_create(app, &CreateRequest::default()).await?;
+    cx.talk(&plan::backup::render(&backup.plan.facts));
+    cx.talk(&ui::fill_notes(&move_text, ui::width()));
+    if !ui::confirm("Do both?", cx.global.yes)? {
+        return Err(Failure::refused("not confirmed").data("nothing was changed"));
+    }
+    let saved = backup.run(app).await?;
+    let ending = end(cx, &saved)?;
+    if saved.outcome != Outcome::Done {
+        cx.talk("There is no backup, so nothing is moved.");
+        return Ok(ending);
+    }
+    let finish = plan_move(app, request).await?.run(app).await?;
+    end(cx, &finish)
 }
 
 /// Plans, shows, asks, runs.
