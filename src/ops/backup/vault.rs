@@ -1,5 +1,6 @@
 //! What a backup is written and read with, out of the settings: places, how it is encrypted, the keys.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::backup::format::Encryption;
@@ -59,7 +60,36 @@ pub(in crate::ops) fn vault_of(app: &App, identities: &[PathBuf]) -> Result<Vaul
         level: settings.compression,
         encryption,
     };
-    Ok(Vault::new(sealing, keys, variables, secrets(app)))
+    let restic = restic(app, &variables);
+    Ok(Vault::new(sealing, keys, variables, secrets(app), restic))
+}
+
+/// The password of repositories: the passphrase of backups, or one of its own. Whoever needs none is not told that it is
+/// missing.
+fn restic(app: &App, variables: &BTreeMap<String, String>) -> Result<Secret> {
+    let settings = &app.settings.backup;
+    let name = settings
+        .passphrase_from()
+        .or(settings.restic_password_from.as_deref());
+    let Some(name) = name else {
+        return Err(
+            Failure::refused("a repository of restic has a password, and none is named")
+                .data("nothing was changed")
+                .hint("in rehome.yml: backup: { restic_password_from: NAME }, a variable of the environment or of .env")
+                .hint("or encrypt all of the backup: backup: { encrypt: { passphrase_from: NAME } }"),
+        );
+    };
+    let password = variables.get(name).filter(|value| !value.is_empty());
+    password.map(|value| Secret::new(value.clone())).ok_or_else(|| {
+        Failure::refused(format!(
+            "the password of repositories is in {name}, which is not set"
+        ))
+        .data("nothing was changed")
+        .hint(format!(
+            "set it in {} or in the environment",
+            app.located.dotenv.display()
+        ))
+    })
 }
 
 /// How backups are encrypted, for the manifest.

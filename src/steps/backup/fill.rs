@@ -2,7 +2,7 @@
 
 use super::part::{Part, Source};
 use super::vault::{Vault, read_entry};
-use crate::backup::format::{DumpNote, Entry, VolumeNote, What};
+use crate::backup::format::{DumpNote, Entry, What};
 use crate::backup::store::Store;
 use crate::engine::{Container, HelperJob, HelperMount, MountKind};
 use crate::helper::protocol::Request;
@@ -18,6 +18,27 @@ pub(super) struct Reading<'a> {
     vault: &'a Vault,
     store: std::sync::Arc<dyn Store>,
     source: &'a Source,
+}
+
+/// What has to come out of an archive or a snapshot.
+struct Expected<'a> {
+    entries: u64,
+    bytes: u64,
+    /// The hash of everything, of an archive.
+    tree: Option<&'a str>,
+}
+
+impl<'a> Expected<'a> {
+    fn of(entry: &'a Entry) -> Result<Self> {
+        let (entries, bytes, tree) = match &entry.what {
+            What::Volume(note) => (note.entries, note.bytes, Some(&*note.tree)),
+            What::Snapshot(note) => (note.entries, note.bytes, None),
+            What::Dump(_) | What::File { .. } => {
+                return Err(Failure::bug("a dump was taken for an archive"));
+            }
+        };
+        Ok(Self { entries, bytes, tree })
+    }
 }
 
 /// All of a home, as one mount at this place.
@@ -64,7 +85,7 @@ impl<'a> Reading<'a> {
 
     fn open(&self, entry: &Entry) -> Result<Box<dyn std::io::Read + Send>> {
         let (source, vault) = (self.source, self.vault);
-        tokio::task::block_in_place(|| read_entry(vault, &*self.store, (&source.project, &source.id), entry))
+        tokio::task::block_in_place(|| read_entry(vault, &self.store, (&source.project, &source.id), entry))
     }
 
     /// Starts a server on an empty home, loads everything, and asks it whether all of it is there. Says what was
@@ -131,14 +152,14 @@ impl<'a> Reading<'a> {
         else {
             return Err(Failure::bug("a server was taken for a volume"));
         };
-        let What::Volume(note) = &archive.what else {
-            return Err(Failure::bug("a dump was taken for an archive"));
-        };
-        self.unpack(key, (archive, note), home).await?;
+        let expected = Expected::of(archive)?;
+        self.unpack(key, (archive, &expected), home).await?;
         let mut said = vec![format!(
-            "{} of {key}: content (BLAKE3), owner, mode, mtime, xattrs and links as they were archived ({})",
-            count(note.entries, "entry"),
-            ByteSize(note.bytes)
+            "{} of {key}: content ({}), owner, mode, mtime, xattrs and links as they were {} ({})",
+            count(expected.entries, "entry"),
+            expected.tree.map_or("SHA-256", |_| "BLAKE3"),
+            expected.tree.map_or("in the snapshot", |_| "archived"),
+            ByteSize(expected.bytes)
         )];
         for entry in databases {
             let What::Dump(dump) = &entry.what else {
@@ -158,7 +179,7 @@ impl<'a> Reading<'a> {
     async fn unpack(
         &self,
         key: &VolumeKey,
-        (archive, note): (&Entry, &VolumeNote),
+        (archive, expected): (&Entry, &Expected<'_>),
         home: &Target,
     ) -> Result<()> {
         let cx = self.cx;
@@ -166,8 +187,8 @@ impl<'a> Reading<'a> {
             dir: TO.into(),
             only: None,
             strip: 0,
-            bytes: note.bytes,
-            entries: note.entries,
+            bytes: expected.bytes,
+            entries: expected.entries,
         };
         let job = HelperJob::new(&cx.run, &cx.project, request, vec![whole(home, TO)]);
         let from = self.open(archive)?;
@@ -181,13 +202,15 @@ impl<'a> Reading<'a> {
             unpacked = cx.engine.unarchive(job, from, &mut on_line) => unpacked,
         };
         let unpacked = unpacked.map_err(|f| f.inside(format!("volume `{key}` cannot be unpacked")))?;
-        if unpacked.tree != note.tree || unpacked.entries != note.entries {
+        // A snapshot has no hash of all: its pieces were compared, and what is on the disk with them.
+        let tree = expected.tree.unwrap_or(&unpacked.tree);
+        if unpacked.tree != tree || unpacked.entries != expected.entries {
             return Err(Failure::environment(format!(
                 "what was unpacked of volume `{key}` is not what was archived"
             ))
             .cause(format!(
-                "{} entries with the hash {} instead of {} with {}",
-                unpacked.entries, unpacked.tree, note.entries, note.tree
+                "{} entries with the hash {} instead of {} with {tree}",
+                unpacked.entries, unpacked.tree, expected.entries
             )));
         }
         Ok(())

@@ -3,6 +3,7 @@
 
 mod bring_up;
 mod exchange;
+mod fan;
 mod fill;
 mod part;
 mod pause;
@@ -10,6 +11,7 @@ mod publish;
 mod refill;
 mod rehearse;
 mod save;
+mod snapshot;
 mod unstarted;
 mod vault;
 
@@ -21,6 +23,7 @@ pub use publish::{Publish, read_back};
 pub use refill::Refill;
 pub use rehearse::Rehearse;
 pub use save::{Save, Saving, lost_places, saved_bytes};
+pub use snapshot::check_snapshots;
 pub use unstarted::Unstarted;
 pub use vault::{Vault, manifest_of, path_in};
 
