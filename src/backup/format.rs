@@ -4,6 +4,7 @@
 //! PROJECT/ID/manifest.json           written last: without it there is no backup
 //!           databases/db/app.dump.zst[.age]
 //!           volumes/media.tar.zst[.age]
+//!           volumes/media.snapshot.json.zst[.age]    says which snapshot of PROJECT/restic has them instead
 //!           project/compose.yml.zst[.age]
 //!           pinned                    prune leaves it alone
 //!           verified.json             when it was last read back, and how
@@ -23,8 +24,10 @@ use crate::datastore::Kind;
 pub use crate::model::config::Consistency;
 use crate::model::{Failure, ProjectName, Result, ServiceName, VolumeKey, VolumeName};
 
-/// The format that is written, and the newest that is read.
-pub const FORMAT: u32 = 1;
+/// The newest format that is read, and that of backups with snapshots.
+pub const FORMAT: u32 = 2;
+/// The format of backups that have none: every Rehome reads it.
+const WITHOUT_SNAPSHOTS: u32 = 1;
 /// The file that makes a backup one.
 pub const MANIFEST: &str = "manifest.json";
 /// The file whose presence keeps a backup from being pruned.
@@ -267,6 +270,17 @@ pub struct Entry {
     pub millis: u64,
 }
 
+impl Entry {
+    /// How many bytes of data there are: of a snapshot what is in it, and not what says so.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        match &self.what {
+            What::Snapshot(note) => note.bytes,
+            What::Dump(_) | What::Volume(_) | What::File { .. } => self.sealed.bytes,
+        }
+    }
+}
+
 /// What is known of an entry's bytes, inside and out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sealed {
@@ -288,6 +302,8 @@ pub enum What {
     Dump(DumpNote),
     /// The files of a volume.
     Volume(VolumeNote),
+    /// Where the files of a volume are: the entry itself only says so, too.
+    Snapshot(SnapshotNote),
     /// A file of the project.
     File {
         /// Its name beside the first Compose file.
@@ -335,6 +351,27 @@ pub struct VolumeNote {
     pub notes: Vec<String>,
 }
 
+/// A snapshot of a volume, in the repository beside the backups.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotNote {
+    /// The volume's key in the Compose files; also the name of its directory in the snapshot.
+    pub key: VolumeKey,
+    /// Its full name.
+    pub name: VolumeName,
+    /// The snapshot's id, in hex.
+    pub id: String,
+    /// Entries, the root directory included.
+    pub entries: u64,
+    /// Bytes of its files' content.
+    pub bytes: u64,
+    /// Files that the snapshot before did not have, or had otherwise.
+    pub files_added: u64,
+    /// Bytes that the repository grew by.
+    pub bytes_added: u64,
+    /// What could not be taken as it was, in words.
+    pub notes: Vec<String>,
+}
+
 /// The manifest as it lies on a disk: with its format and its own hash.
 #[derive(Serialize, Deserialize)]
 struct Envelope<'a> {
@@ -358,8 +395,12 @@ impl Manifest {
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let broken = |e: serde_json::Error| Failure::bug("a manifest cannot be written").because(&e);
         let manifest = serde_json::value::to_raw_value(self).map_err(broken)?;
+        let snapshots = self
+            .entries
+            .iter()
+            .any(|entry| matches!(entry.what, What::Snapshot(_)));
         let envelope = Envelope {
-            format: FORMAT,
+            format: if snapshots { FORMAT } else { WITHOUT_SNAPSHOTS },
             blake3: blake3::hash(manifest.get().as_bytes()).to_hex().to_string(),
             manifest: &manifest,
         };
@@ -444,10 +485,10 @@ mod tests {
     #[test]
     fn a_newer_format_is_refused_and_not_guessed_at() {
         let failure =
-            Manifest::from_bytes(br#"{"format":2,"blake3":"","manifest":{"other":1}}"#).unwrap_err();
+            Manifest::from_bytes(br#"{"format":3,"blake3":"","manifest":{"other":1}}"#).unwrap_err();
         assert_eq!(
             failure.what,
-            "the backup has format 2, and this Rehome reads up to 1"
+            "the backup has format 3, and this Rehome reads up to 2"
         );
         assert!(Manifest::from_bytes(b"{\"format\":1").is_err());
     }

@@ -9,10 +9,12 @@
 //! store      where backups are kept: a directory, a bucket
 //! catalogue  which backups a place has, and what is known of each
 //! retention  which of them stay
+//! repository snapshots of volumes in the format of restic, in a store
 //! ```
 
 pub mod catalogue;
 pub mod format;
+pub mod repository;
 pub mod retention;
 pub mod seal;
 pub mod store;

@@ -4,6 +4,8 @@
 //! may lose what a container says in its last moment (seen with 20.10 and 28.5). So the helper says how long the archive
 //! is, it does not end before it is let go, and nothing is complete before both have come.
 
+mod snapshot;
+
 use std::io::{ErrorKind, Read, Write};
 use std::pin::Pin;
 use std::time::Duration;
@@ -26,6 +28,8 @@ use crate::model::{Failure, Result, Span};
 const SILENCE: Duration = Duration::from_secs(120);
 /// After so long without a word it is asked whether the helper still runs.
 const DOUBT: Duration = Duration::from_secs(5);
+
+pub use snapshot::Snapshotted;
 
 /// What went into an archive.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

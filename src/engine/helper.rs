@@ -56,7 +56,8 @@ fn capabilities(request: &Request) -> Vec<String> {
             | Request::Verify(_)
             | Request::Compare { .. }
             | Request::Archive { .. }
-            | Request::Unarchive { .. } => true,
+            | Request::Unarchive { .. }
+            | Request::Snapshot(_) => true,
             Request::Several { requests } => requests.iter().any(reads_attributes),
             _ => false,
         }

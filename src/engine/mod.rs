@@ -31,7 +31,7 @@ use crate::model::{Failure, Result};
 
 use self::ssh::Tunnel;
 
-pub use archive::{Archived, Unarchived};
+pub use archive::{Archived, Snapshotted, Unarchived};
 pub use connect::{EngineHost, HostSource, Wanted as HostWanted, resolve_host};
 pub use containers::{Container, Health, Mount, MountKind, State, same_path};
 pub use exec::{Conversation, Exec, ExecOutput, Stdin};

@@ -3,7 +3,7 @@
 //! Operations never write lines themselves; [`super::run`] reads this and does.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::fault::{Fault, Result};
 use super::protocol::{FailClass, Line};
@@ -11,9 +11,12 @@ use super::protocol::{FailClass, Line};
 /// Notes told of one request; what is beyond is counted.
 const NOTES: u64 = 20;
 
-/// How far an operation is, and what it has to say.
+/// How far an operation is, and what it has to say. Its clones are the same one.
+#[derive(Debug, Clone, Default)]
+pub struct Context(Arc<Told>);
+
 #[derive(Debug, Default)]
-pub struct Context {
+struct Told {
     bytes_read: AtomicU64,
     bytes_total: AtomicU64,
     files: AtomicU64,
@@ -38,24 +41,24 @@ impl Context {
 
     /// Sets what there is to do.
     pub fn expect(&self, bytes: u64, files: u64) {
-        self.bytes_total.store(bytes, Relaxed);
-        self.files_total.store(files, Relaxed);
+        self.0.bytes_total.store(bytes, Relaxed);
+        self.0.files_total.store(files, Relaxed);
     }
 
     /// Counts bytes that were read. All content is read twice, copied and read back or on both sides, so each is told
     /// as half a byte: what is told grows evenly and ends at the total.
     pub fn did_bytes(&self, bytes: u64) {
-        self.bytes_read.fetch_add(bytes, Relaxed);
+        self.0.bytes_read.fetch_add(bytes, Relaxed);
     }
 
     /// Counts entries done.
     pub fn did_files(&self, files: u64) {
-        self.files.fetch_add(files, Relaxed);
+        self.0.files.fetch_add(files, Relaxed);
     }
 
     /// Says something worth a line.
     pub fn note(&self, text: impl Into<String>) {
-        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut notes = self.0.notes.lock().unwrap_or_else(PoisonError::into_inner);
         if notes.told < NOTES {
             notes.told += 1;
             notes.waiting.push(text.into());
@@ -66,31 +69,32 @@ impl Context {
 
     /// Takes the notes that were not told yet.
     pub fn take_notes(&self) -> Vec<String> {
-        std::mem::take(&mut self.notes.lock().unwrap_or_else(PoisonError::into_inner).waiting)
+        let mut notes = self.0.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut notes.waiting)
     }
 
     /// At the end: the sentence about the notes that were only counted, if there are any.
     pub fn notes_beyond(&self) -> Option<String> {
-        let beyond = self.notes.lock().unwrap_or_else(PoisonError::into_inner).beyond;
+        let beyond = self.0.notes.lock().unwrap_or_else(PoisonError::into_inner).beyond;
         (beyond > 0).then(|| format!("{beyond} more notes like these"))
     }
 
     /// The state as a line.
     #[must_use]
     pub fn progress(&self) -> Line {
-        let bytes_total = self.bytes_total.load(Relaxed);
+        let bytes_total = self.0.bytes_total.load(Relaxed);
         Line::Progress {
             // A live file may grow while it is read.
-            bytes: (self.bytes_read.load(Relaxed) / 2).min(bytes_total),
+            bytes: (self.0.bytes_read.load(Relaxed) / 2).min(bytes_total),
             bytes_total,
-            files: self.files.load(Relaxed),
-            files_total: self.files_total.load(Relaxed),
+            files: self.0.files.load(Relaxed),
+            files_total: self.0.files_total.load(Relaxed),
         }
     }
 
     /// Asks the operation to end soon.
     pub fn stop(&self) {
-        self.stopped.store(true, Relaxed);
+        self.0.stopped.store(true, Relaxed);
     }
 
     /// Fails when the operation was asked to end; to be called between pieces of work.
@@ -98,7 +102,7 @@ impl Context {
     /// # Errors
     /// When nobody listens any more.
     pub fn go_on(&self) -> Result<()> {
-        if self.stopped.load(Relaxed) {
+        if self.0.stopped.load(Relaxed) {
             return Err(Fault::new(
                 FailClass::Other,
                 "stopped before the end",

@@ -8,6 +8,7 @@
 //! copy ─ structure ─ files ─ file ─ back    one pass: all but content; content, and reading it back
 //! verify, compare ─ diff ─ same
 //! archive, unarchive ─ tar, frames; listed ─ listing    a tree as a stream, and out of it
+//! snapshot ─ remote ─ frames                  a tree as a snapshot in a repository of the host's
 //! scan, probe, pg_control, place, http, page, sqlite
 //!   └ walk ─ tree ─ packed ─ cursor ─ meta ─ attrs ─ content ─ hash ─ patch
 //!     known ─ moves ─ store ─ manifest ─ blocks ─ remove ─ mounts
@@ -55,9 +56,11 @@ pub mod pg_control;
 pub mod place;
 pub mod probe;
 pub mod protocol;
+pub mod remote;
 pub mod remove;
 pub mod same;
 pub mod scan;
+pub mod snapshot;
 pub mod sqlite;
 pub mod store;
 pub mod structure;
@@ -137,6 +140,11 @@ pub fn run(request: &str, streams: Streams<'_>) -> ExitCode {
                 unarchive::unarchive(cx, job, &mut frames).map(Answer::Unarchive)
             };
             (one(out, work), out)
+        }
+        Ok(Request::Snapshot(request)) => {
+            end = End::Heard;
+            let work = |cx: &Context| snapshot::snapshot(cx, &request, input, out).map(Answer::Snapshot);
+            (one(err, work), err)
         }
         Ok(Request::SqliteLoad(request)) => (Ok(sqlite::load(&request, input).map(Answer::Sqlite)), out),
         Ok(request) => {
@@ -314,7 +322,7 @@ pub fn answer(cx: &Context, request: &Request) -> Result<Answer> {
             "a page is not opened here",
             "it stays open, and no other request could follow",
         )),
-        Request::Archive { .. } | Request::Unarchive { .. } => Err(Fault::refused(
+        Request::Archive { .. } | Request::Unarchive { .. } | Request::Snapshot(_) => Err(Fault::refused(
             "no archive is written or read here",
             "it needs a stream for itself, and no other request could follow",
         )),

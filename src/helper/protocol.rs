@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::remote::{SnapshotReport, SnapshotRequest};
 use crate::model::Owner;
 
 /// What the helper shall do.
@@ -115,6 +116,10 @@ pub enum Request {
         /// How many entries, likewise.
         entries: u64,
     },
+    /// Adds a snapshot of a tree to a repository that the host has; what it needs of that it asks for over stdout, and is
+    /// answered over stdin ([`super::remote`]). Lines go to stderr. It does not end before stdin is closed.
+    /// -> [`Answer::Snapshot`]
+    Snapshot(SnapshotRequest),
     /// May the user that the helper runs as write into these directories? -> [`Answer::Access`]
     Access {
         /// The directories.
@@ -320,6 +325,8 @@ pub enum Answer {
     Archive(ArchiveReport),
     /// To [`Request::Unarchive`].
     Unarchive(UnarchiveReport),
+    /// To [`Request::Snapshot`].
+    Snapshot(SnapshotReport),
     /// To [`Request::Several`]: one a request.
     Several {
         /// The answers, in the order of the requests.

@@ -30,7 +30,7 @@ pub use deploy::{Deploy, Git, Strategy};
 pub use hook::{Hook, Hooks, How, OnFailure};
 pub use lines::line_of;
 pub use notify::{Format, Moment, Notify, host};
-pub use place::{ParsePlaceError, Place};
+pub use place::{Destination, ParsePlaceError, Place, Volumes};
 pub use read::{ConfigError, parse};
 pub use subdir::{ParseSubdirError, Subdir, absolute_dir, default_subdir, meeting};
 pub use variant::{Variant, When};

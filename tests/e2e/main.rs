@@ -26,6 +26,7 @@ mod readme;
 mod refusals;
 mod remote;
 mod restart;
+mod snapshots;
 mod stacks;
 mod support;
 mod traps;

@@ -6,7 +6,7 @@ use rehome::backup::store::s3::Limits;
 use rehome::backup::store::{Store, open};
 use rehome::model::config::Place;
 
-use crate::support::{Bucket, get, in_a_process, listed, noise, path, put, runtime, server, sha256};
+use crate::support::{Bucket, get, in_a_process, listed, noise, part, path, put, runtime, server, sha256};
 
 /// A day in the life of a place.
 fn a_place(server: &str, prefix: &str) {
@@ -58,6 +58,12 @@ fn a_place(server: &str, prefix: &str) {
     put(&store, "kms/3/large", &large).unwrap();
     assert_eq!(bucket.sha256(&key("kms/3/large")), sha256(&large));
     assert!(get(&store, "kms/3/large").unwrap().unwrap() == large);
+    let (from, to) = (30 << 20, (30 << 20) + 5000);
+    let middle = part(&store, "kms/3/large", from, to - from).unwrap().unwrap();
+    assert!(middle == large[from as usize..to as usize]);
+    let end = part(&store, "kms/3/large", (41 << 20) - 7, 100).unwrap().unwrap();
+    assert!(end == large[(41 << 20) - 7..]);
+    assert_eq!(part(&store, "kms/3/none", 0, 1).unwrap(), None);
     let mut given_up = store.put(&path("kms/3/given_up")).unwrap();
     given_up.write_all(&large).unwrap();
     assert_eq!(bucket.unfinished(), format!("['{}']", key("kms/3/given_up")));

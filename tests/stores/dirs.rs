@@ -8,7 +8,7 @@ use std::process::Command;
 use rehome::backup::store::{DirStore, Store, open};
 use rehome::model::config::Place;
 
-use crate::support::{bash, get, listed, noise, path, put, run, told};
+use crate::support::{bash, get, listed, noise, part, path, put, run, told};
 
 fn mode(path: &Path) -> u32 {
     std::fs::symlink_metadata(path).unwrap().mode() & 0o7777
@@ -42,6 +42,13 @@ fn a_place_is_for_its_owner_and_a_file_appears_whole() {
     drop(upload);
     assert_eq!(get(&*store, "kms/1/a").unwrap().unwrap(), b"hello");
     put(&*store, "kms/1/a", b"replaced").unwrap();
+    assert_eq!(part(&*store, "kms/1/a", 2, 3).unwrap().unwrap(), b"pla");
+    assert_eq!(
+        part(&*store, "kms/1/a", 5, 9).unwrap().unwrap(),
+        b"ced",
+        "there is no more"
+    );
+    assert_eq!(part(&*store, "kms/1/b", 0, 1).unwrap(), None);
     put(&*store, "kms/2/b/c", b"").unwrap();
     put(&*store, "kms2/1/a", b"x").unwrap();
     assert_eq!(

@@ -100,6 +100,16 @@ pub fn get(store: &dyn Store, at: &str) -> Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
+/// So many bytes of a file, from one of them on.
+pub fn part(store: &dyn Store, below: &str, at: u64, len: u64) -> Result<Option<Vec<u8>>> {
+    let Some(mut from) = store.get_part(&path(below), at, len)? else {
+        return Ok(None);
+    };
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes).unwrap();
+    Ok(Some(bytes))
+}
+
 /// The paths and sizes of a list, sorted.
 pub fn listed(store: &dyn Store, below: &str) -> Vec<(String, u64)> {
     let found = store.list(&path(below)).unwrap();

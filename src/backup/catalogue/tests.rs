@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
 
-use super::super::format::{Consistency, Encryption, Entry, Sealed, What};
+use super::super::format::{Consistency, Encryption, Entry, Sealed, SnapshotNote, What};
 use super::super::store::Upload;
 use super::*;
 use crate::model::RunId;
@@ -43,6 +43,13 @@ impl Store for Memory {
     fn get(&self, path: &StorePath) -> Result<Option<Box<dyn Read + Send>>> {
         let found = self.files.lock().unwrap().get(path).cloned();
         Ok(found.map(|bytes| Box::new(std::io::Cursor::new(bytes)) as Box<dyn Read + Send>))
+    }
+    fn get_part(&self, path: &StorePath, at: u64, len: u64) -> Result<Option<Box<dyn Read + Send>>> {
+        let Some(mut from) = self.get(path)? else {
+            return Ok(None);
+        };
+        std::io::copy(&mut from.by_ref().take(at), &mut std::io::sink()).unwrap();
+        Ok(Some(Box::new(from.take(len))))
     }
     fn list(&self, below: &StorePath) -> Result<Vec<Stored>> {
         let within = format!("{below}/");
@@ -199,4 +206,34 @@ fn the_manifest_goes_first_and_a_pinned_one_stays() {
     let left = read(&store, None).unwrap();
     assert_eq!(left.len(), 1, "{left:?}");
     assert!(left[0].id == id(2) && left[0].manifest().is_some());
+}
+
+#[test]
+fn only_a_backup_with_a_snapshot_is_of_the_newer_format() {
+    let format = |manifest: &Manifest| {
+        let bytes = manifest.to_bytes().unwrap();
+        assert_eq!(Manifest::from_bytes(&bytes).unwrap(), *manifest);
+        let written: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        written["format"].clone()
+    };
+    let mut manifest = manifest(1);
+    assert_eq!(format(&manifest), 1);
+    let note = SnapshotNote {
+        key: crate::model::VolumeKey::new("media").unwrap(),
+        name: crate::model::VolumeName::new("kms_media").unwrap(),
+        id: "5f3a".repeat(16),
+        entries: 3,
+        bytes: 1 << 30,
+        files_added: 1,
+        bytes_added: 12,
+        notes: Vec::new(),
+    };
+    let entry = Entry {
+        path: StorePath::new("volumes/media.snapshot.json.zst").unwrap(),
+        what: What::Snapshot(note),
+        ..manifest.entries[0].clone()
+    };
+    assert_eq!((entry.bytes(), manifest.entries[0].bytes()), (1 << 30, 9));
+    manifest.entries.push(entry);
+    assert_eq!(format(&manifest), 2);
 }

@@ -6,7 +6,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek as _, SeekFrom, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
@@ -197,19 +197,8 @@ impl DirStore {
         }
         Ok(())
     }
-}
 
-impl Store for DirStore {
-    fn name(&self) -> String {
-        self.root.display().to_string()
-    }
-
-    fn put(&self, path: &StorePath) -> Result<Box<dyn Upload>> {
-        let upload = self.begin(path).map_err(|e| self.told("write", path, &e))?;
-        Ok(Box::new(upload))
-    }
-
-    fn get(&self, path: &StorePath) -> Result<Option<Box<dyn Read + Send>>> {
+    fn reading(&self, path: &StorePath) -> Result<Option<Reading>> {
         let open = || -> io::Result<Option<File>> {
             let (parents, name) = split(path)?;
             let parents = parents.split('/').filter(|name| !name.is_empty());
@@ -230,7 +219,32 @@ impl Store for DirStore {
         };
         let file = open().map_err(|e| self.told("read", path, &e))?;
         let shown = self.root.join(path.as_str());
-        Ok(file.map(|file| Box::new(Reading { file, shown }) as Box<dyn Read + Send>))
+        Ok(file.map(|file| Reading { file, shown }))
+    }
+}
+
+impl Store for DirStore {
+    fn name(&self) -> String {
+        self.root.display().to_string()
+    }
+
+    fn put(&self, path: &StorePath) -> Result<Box<dyn Upload>> {
+        let upload = self.begin(path).map_err(|e| self.told("write", path, &e))?;
+        Ok(Box::new(upload))
+    }
+
+    fn get(&self, path: &StorePath) -> Result<Option<Box<dyn Read + Send>>> {
+        let reading = self.reading(path)?;
+        Ok(reading.map(|reading| Box::new(reading) as Box<dyn Read + Send>))
+    }
+
+    fn get_part(&self, path: &StorePath, at: u64, len: u64) -> Result<Option<Box<dyn Read + Send>>> {
+        let Some(mut reading) = self.reading(path)? else {
+            return Ok(None);
+        };
+        let sought = reading.file.seek(SeekFrom::Start(at));
+        sought.map_err(|e| self.told("read", path, &e))?;
+        Ok(Some(Box::new(reading.take(len))))
     }
 
     fn list(&self, below: &StorePath) -> Result<Vec<Stored>> {

@@ -34,6 +34,12 @@ pub trait Store: Send + Sync {
     /// When the place does not answer, or refuses.
     fn get(&self, path: &StorePath) -> Result<Option<Box<dyn Read + Send>>>;
 
+    /// Reads so many bytes of a file from one of them on, or fewer if it ends before; `None` if it is not there.
+    ///
+    /// # Errors
+    /// As [`Store::get`].
+    fn get_part(&self, path: &StorePath, at: u64, len: u64) -> Result<Option<Box<dyn Read + Send>>>;
+
     /// Every complete file below a path, in no order; none if the path is not there.
     ///
     /// # Errors

@@ -29,8 +29,9 @@ pub enum BackupCommand {
     /// Make a backup: dumps of the databases, archives of the other volumes, the project's files
     ///
     /// Databases are dumped by their own tools, in one snapshot each, and every dump is read back. Other volumes are
-    /// archived file by file with owners, modes, times, attributes and links. Services run on, are paused or stopped as
-    /// rehome.yml says, and come back in any case.
+    /// archived file by file with owners, modes, times, attributes and links; or, in places with `volumes: restic` in
+    /// rehome.yml, they are snapshots that restic reads. Services run on, are paused or stopped as rehome.yml says, and
+    /// come back in any case.
     Create(BackupCreate),
     /// List the backups: what is in each, how old, how large, where, and when it was last verified
     List(BackupList),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::place::Place;
+use super::place::{Destination, Place, Volumes};
 use super::{host, scalar};
 use crate::model::{ServiceName, VolumeKey};
 
@@ -19,7 +19,7 @@ pub const COMPRESSION: std::ops::RangeInclusive<i32> = 1..=19;
 pub struct Backup {
     /// Where backups are kept; each of these places gets all of it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub to: Vec<Place>,
+    pub to: Vec<Destination>,
 
     /// Which backups stay when the others are pruned.
     pub keep: Keep,
@@ -34,6 +34,11 @@ pub struct Backup {
     /// How backups are encrypted; without it they are not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encrypt: Option<Encrypt>,
+
+    /// The variable of the environment or of `.env` that holds the password of repositories of restic, where backups are
+    /// not encrypted with a passphrase, which is theirs as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restic_password_from: Option<String>,
 
     /// Volumes that are left out.
     #[serde(deserialize_with = "scalar::list", skip_serializing_if = "Vec::is_empty")]
@@ -72,6 +77,7 @@ impl Default for Backup {
             schedule: None,
             consistency: Consistency::default(),
             encrypt: None,
+            restic_password_from: None,
             exclude: Vec::new(),
             no_dump: Vec::new(),
             compression: 3,
@@ -91,6 +97,7 @@ impl fmt::Debug for Backup {
             .field("schedule", &self.schedule)
             .field("consistency", &self.consistency)
             .field("encrypt", &self.encrypt)
+            .field("restic_password_from", &self.restic_password_from)
             .field("exclude", &self.exclude)
             .field("no_dump", &self.no_dump)
             .field("compression", &self.compression)
@@ -250,6 +257,25 @@ impl Backup {
         *self == Self::default()
     }
 
+    /// Where backups are kept.
+    #[must_use]
+    pub fn places(&self) -> Vec<Place> {
+        self.to.iter().map(|to| to.place.clone()).collect()
+    }
+
+    /// Whether a place keeps volumes as snapshots.
+    #[must_use]
+    pub fn has_snapshots(&self, place: &Place) -> bool {
+        let is_it = |to: &Destination| to.place == *place && to.volumes == Volumes::Restic;
+        self.to.iter().any(is_it)
+    }
+
+    /// The variable with the passphrase that backups are encrypted with.
+    #[must_use]
+    pub fn passphrase_from(&self) -> Option<&str> {
+        self.encrypt.as_ref()?.passphrase_from.as_deref()
+    }
+
     /// Who is pinged, as it may be shown: without the address.
     #[must_use]
     pub fn pinged(&self) -> Option<String> {
@@ -265,8 +291,9 @@ impl Backup {
         let found =
             |keys: &[&str], what: String| Some((keys.iter().map(ToString::to_string).collect(), what));
         for (at, place) in self.to.iter().enumerate() {
-            if self.to[..at].contains(place) {
-                return found(&["to", &at.to_string()], format!("{place} stands there twice"));
+            if self.to[..at].iter().any(|before| before.place == place.place) {
+                let twice = format!("{} stands there twice", place.place);
+                return found(&["to", &at.to_string()], twice);
             }
         }
         let large = self.keep.by_key().into_iter().find(|(_, n)| *n > 10_000);
@@ -279,6 +306,17 @@ impl Backup {
         if let Some((key, what)) = self.encrypt.as_ref().and_then(Encrypt::mistake) {
             let keys = ["encrypt", key];
             return found(&keys[..if key.is_empty() { 1 } else { 2 }], what);
+        }
+        match &self.restic_password_from {
+            Some(name) if !super::hook::is_variable(name) => {
+                let what = format!("{name:?} is no name of a variable");
+                return found(&["restic_password_from"], what);
+            }
+            Some(_) if self.passphrase_from().is_some() => {
+                let what = "`encrypt.passphrase_from` is the password of repositories already";
+                return found(&["restic_password_from"], what.to_owned());
+            }
+            _ => {}
         }
         if !COMPRESSION.contains(&self.compression) {
             return found(
@@ -319,11 +357,12 @@ mod tests {
     const WHOLE: &str = "\
 version: 1
 backup:
-  to: [ { dir: /var/backups//kms/ }, { s3: s3://bucket/kms/ } ]
+  to: [ { dir: /var/backups//kms/ }, { s3: s3://bucket/kms/, volumes: restic } ]
   keep: { daily: 14, minimum: 1 }
   schedule: Mon..Fri 02:00
   consistency: pause
   encrypt: { recipients: [age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p] }
+  restic_password_from: RESTIC
   exclude: [redis_data, on]
   no_dump: [cache]
   compression: 9
@@ -344,8 +383,12 @@ backup:
             bucket: "bucket".to_owned(),
             prefix: "kms".to_owned(),
         };
-        assert_eq!(backup.to, [Place::Dir("/var/backups/kms".into()), s3]);
-        assert_eq!(backup.to[1].to_string(), "s3://bucket/kms");
+        assert_eq!(
+            backup.places(),
+            [Place::Dir("/var/backups/kms".into()), s3.clone()]
+        );
+        assert_eq!(backup.to[1].to_string(), "s3://bucket/kms (volumes: restic)");
+        assert!(!backup.has_snapshots(&backup.to[0].place) && backup.has_snapshots(&s3));
         assert_eq!(
             backup.keep.to_string(),
             "daily 14, weekly 4, monthly 6, minimum 1"
@@ -376,7 +419,18 @@ backup:
             ("  to:\n    - dir: /a\n    - s3: s3://b", 5, "names no bucket"),
             ("  to:\n    - s3: bucket/kms", 4, "s3://bucket/prefix"),
             ("  to:\n    - s3: s3://bucket/a/../b", 4, "single `/`"),
-            ("  to:\n    - dir: /a\n    - dir: /a/", 5, "twice"),
+            (
+                "  to:\n    - dir: /a\n    - { dir: /a/, volumes: restic }",
+                5,
+                "twice",
+            ),
+            ("  to:\n    - { dir: /a, volumes: borg }", 4, "unknown variant"),
+            ("  restic_password_from: A B", 3, "no name of a variable"),
+            (
+                "  encrypt: { passphrase_from: A }\n  restic_password_from: B",
+                4,
+                "already",
+            ),
             ("  keep: { last: -1 }", 3, "last"),
             ("  keep:\n    daily: 10001", 4, "backup.keep.daily: 10001"),
             ("  schedule: tonight!", 3, "is no time"),

@@ -108,9 +108,66 @@ struct Written {
     #[serde(deserialize_with = "scalar::some", skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schemas::bucket")]
     s3: Option<Bucket>,
+    /// How the files of volumes are kept there.
+    #[serde(skip_serializing_if = "Volumes::is_default")]
+    volumes: Volumes,
 }
 
-impl JsonSchema for Place {
+/// A place of rehome.yml, and how it keeps volumes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
+pub struct Destination {
+    /// Where.
+    pub place: Place,
+    /// How.
+    pub volumes: Volumes,
+}
+
+/// How a place keeps the files of volumes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Volumes {
+    /// Each backup has a whole archive of each.
+    #[default]
+    Archive,
+    /// Each backup has a snapshot in a repository of restic, which grows by what changed.
+    Restic,
+}
+
+impl Volumes {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.volumes {
+            Volumes::Archive => self.place.fmt(f),
+            Volumes::Restic => write!(f, "{} (volumes: restic)", self.place),
+        }
+    }
+}
+
+impl TryFrom<Written> for Destination {
+    type Error = ParsePlaceError;
+    fn try_from(written: Written) -> Result<Self, ParsePlaceError> {
+        let volumes = written.volumes;
+        let place = written.try_into()?;
+        Ok(Self { place, volumes })
+    }
+}
+
+impl From<Destination> for Written {
+    fn from(destination: Destination) -> Self {
+        Self {
+            volumes: destination.volumes,
+            ..destination.place.into()
+        }
+    }
+}
+
+impl JsonSchema for Destination {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         Written::schema_name()
     }
@@ -186,11 +243,11 @@ impl From<Place> for Written {
         match place {
             Place::Dir(path) => Self {
                 dir: Some(Directory(path)),
-                s3: None,
+                ..Self::default()
             },
             s3 @ Place::S3 { .. } => Self {
-                dir: None,
                 s3: Some(Bucket(s3)),
+                ..Self::default()
             },
         }
     }

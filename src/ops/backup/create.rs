@@ -74,9 +74,14 @@ pub async fn plan_create(app: &App, request: &CreateRequest) -> Result<PlannedBa
 pub(super) async fn plan_of(app: &App, request: &CreateRequest, vault: &Vault) -> Result<BackupPlan> {
     let settings = &app.settings.backup;
     let places = match request.to.is_empty() {
-        true => settings.to.clone(),
+        true => settings.places(),
         false => request.to.clone(),
     };
+    let with_snapshots = places.iter().filter(|place| settings.has_snapshots(place));
+    let snapshots: Vec<Place> = with_snapshots.cloned().collect();
+    if !snapshots.is_empty() {
+        vault.restic()?;
+    }
     let last = last_sizes(app, vault, &places, request);
     let seen = app.observer(&app.looking()).look_for_backup().await?;
     let mut exclude: BTreeMap<String, String> = settings
@@ -96,6 +101,7 @@ pub(super) async fn plan_of(app: &App, request: &CreateRequest, vault: &Vault) -
         began: Timestamp::now(),
         stop_timeout: app.settings.stop_timeout,
         places,
+        snapshots,
     };
     let seen = BackupSeen {
         world: seen.world,
@@ -118,7 +124,7 @@ fn last_sizes(app: &App, vault: &Vault, places: &[Place], request: &CreateReques
     }
     let sizes = |manifest: Manifest| {
         let entries = manifest.entries.into_iter();
-        entries.map(|e| (e.path.to_string(), e.sealed.bytes)).collect()
+        entries.map(|e| (e.path.to_string(), e.bytes())).collect()
     };
     for place in places {
         match last_good(vault, place, &app.project.name) {

@@ -176,7 +176,7 @@ fn listed(project: ProjectName, id: BackupId, copies: Vec<(String, Found)>) -> L
             .min_by_key(best)
             .unwrap_or("incomplete"),
         encrypted: manifest.map(|m| m.encryption != Encryption::None),
-        data_bytes: manifest.map(|m| m.entries.iter().map(|entry| entry.sealed.bytes).sum()),
+        data_bytes: manifest.map(|m| m.entries.iter().map(Entry::bytes).sum()),
         bytes: copied.iter().map(|copy| copy.bytes).max().unwrap_or(0),
         parts,
         copies: copied,
@@ -202,11 +202,15 @@ fn parts(entries: &[Entry]) -> Vec<Part> {
                 ("database", name)
             }
             What::Volume(volume) => ("volume", volume.key.to_string()),
+            What::Snapshot(volume) => ("snapshot", volume.key.to_string()),
             What::File { .. } => ("files", "project files".to_owned()),
         };
         let sum = found.entry(key).or_default();
-        sum.0 += entry.sealed.bytes;
-        sum.1 += entry.sealed.stored_bytes;
+        sum.0 += entry.bytes();
+        sum.1 += match &entry.what {
+            What::Snapshot(note) => note.bytes_added,
+            _ => entry.sealed.stored_bytes,
+        };
     }
     found
         .into_iter()

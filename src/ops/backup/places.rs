@@ -22,8 +22,9 @@ pub struct Opened {
 /// # Errors
 /// When there are none, and when one cannot be opened.
 pub fn open(app: &App, named: &[Place]) -> Result<Vec<Opened>> {
+    let configured = app.settings.backup.places();
     let places = match named.is_empty() {
-        true => &app.settings.backup.to,
+        true => &configured[..],
         false => named,
     };
     if places.is_empty() {

@@ -7,11 +7,13 @@ use serde::Serialize;
 
 use super::super::App;
 use super::places::{self, Opened, blocking};
+use super::vault::vault_of;
 use crate::backup::catalogue::{self, Found, State};
 use crate::backup::format::BackupId;
+use crate::backup::repository::Repository;
 use crate::backup::retention::{Known, Worth, decide};
 use crate::event::Level;
-use crate::model::{Failure, Result};
+use crate::model::{Failure, Result, count};
 use crate::state::{BackupLine, Lock};
 
 /// Nobody goes on with what somebody else's machine left this long ago.
@@ -155,6 +157,7 @@ impl PlannedPrune {
         }
         let project = &app.project.name;
         let mut report = PruneReport::default();
+        let now = Timestamp::now();
         for (place, opened) in self.places.iter().zip(&self.opened) {
             let going = place.backups.iter().rev().filter(|backup| !backup.stays);
             for backup in going {
@@ -171,10 +174,39 @@ impl PlannedPrune {
                 report.removed += 1;
                 report.bytes += backup.bytes;
             }
+            forget(app, opened, place, now)?;
             let below = crate::backup::format::StorePath::new(project.as_str())
                 .map_err(|e| Failure::bug("a project's name is no path").because(&e))?;
             report.swept += blocking(|| opened.store.sweep(&below))?;
         }
         Ok(report)
     }
+}
+
+/// Lets go of the snapshots of backups that went, of those that were never finished, and of what only these needed.
+fn forget(app: &App, opened: &Opened, place: &PlaceDecisions, now: Timestamp) -> Result<()> {
+    let project = &app.project.name;
+    if !blocking(|| Repository::exists(&opened.store, project))? {
+        return Ok(());
+    }
+    let vault = vault_of(app, &[], None)?;
+    let repository = vault.repository(&opened.store, project)?;
+    let gone = |id: &BackupId| match place.backups.iter().find(|backup| backup.id == *id) {
+        Some(backup) => !backup.stays,
+        // Nothing else is left of it: it failed, or somebody has just begun it.
+        None => now.duration_since(id.began()) > ABANDONED,
+    };
+    let forgotten = blocking(|| {
+        let forgotten = repository.forget(project, &gone)?;
+        repository.prune().map(|()| forgotten)
+    })?;
+    if forgotten > 0 {
+        let snapshots = count(forgotten as u64, "snapshot");
+        let line = format!(
+            "{}: {snapshots} forgotten, and what only they needed let go",
+            place.place
+        );
+        app.options.events.note(Level::Info, line);
+    }
+    Ok(())
 }

@@ -232,7 +232,8 @@ fn only_in_this_shell(app: &App) -> Result<Vec<String>> {
     let files = app.located.variables(&std::collections::BTreeMap::new())?;
     let mut names: Vec<&str> = vec!["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"];
     names.extend(backup.ping_from.as_deref());
-    names.extend(backup.encrypt.as_ref().and_then(|e| e.passphrase_from.as_deref()));
+    names.extend(backup.passphrase_from());
+    names.extend(backup.restic_password_from.as_deref());
     names.extend(app.settings.notify.iter().filter_map(|n| n.url_from.as_deref()));
     let lost = names
         .into_iter()

@@ -31,16 +31,18 @@ pub(in crate::ops) struct Lender {
     pub project: ProjectName,
     located: Located,
     passphrase_from: Option<String>,
+    restic_password_from: Option<String>,
 }
 
 impl Lender {
     /// Of an opened project.
     pub fn of(app: &App) -> Self {
-        let encrypt = app.settings.backup.encrypt.as_ref();
+        let settings = &app.settings.backup;
         Self {
             project: app.project.name.clone(),
             located: app.located.clone(),
-            passphrase_from: encrypt.and_then(|encrypt| encrypt.passphrase_from.clone()),
+            passphrase_from: settings.passphrase_from().map(str::to_owned),
+            restic_password_from: repository_password(app).map(str::to_owned),
         }
     }
 }
@@ -68,7 +70,14 @@ pub(in crate::ops) fn vault_of(app: &App, identities: &[PathBuf], lender: Option
         level: settings.compression,
         encryption,
     };
-    let vault = Vault::new(sealing, with_files(keys, identities)?, variables, secrets(app));
+    let restic = password_of_repositories(&app.located, &variables, repository_password(app));
+    let vault = Vault::new(
+        sealing,
+        with_files(keys, identities)?,
+        variables,
+        secrets(app),
+        restic,
+    );
     let Some(lender) = lender else {
         return Ok(vault);
     };
@@ -82,7 +91,18 @@ pub(in crate::ops) fn vault_of(app: &App, identities: &[PathBuf], lender: Option
         level: settings.compression,
         encryption: Encrypting::None,
     };
-    let lent = Vault::new(sealing, with_files(keys, identities)?, variables, Vec::new());
+    let restic = password_of_repositories(
+        &lender.located,
+        &variables,
+        lender.restic_password_from.as_deref(),
+    );
+    let lent = Vault::new(
+        sealing,
+        with_files(keys, identities)?,
+        variables,
+        Vec::new(),
+        restic,
+    );
     Ok(vault.with(lender.project.clone(), lent))
 }
 
@@ -105,6 +125,42 @@ fn passphrase(located: &Located, variables: &BTreeMap<String, String>, name: &st
             located.dotenv.display()
         ))),
     }
+}
+
+/// The variable that has it.
+fn repository_password(app: &App) -> Option<&str> {
+    let settings = &app.settings.backup;
+    settings
+        .passphrase_from()
+        .or(settings.restic_password_from.as_deref())
+}
+
+/// The password of repositories: the passphrase of backups, or one of its own. Whoever needs none is not told that it is
+/// missing.
+fn password_of_repositories(
+    located: &Located,
+    variables: &BTreeMap<String, String>,
+    name: Option<&str>,
+) -> Result<Secret> {
+    let Some(name) = name else {
+        return Err(
+            Failure::refused("a repository of restic has a password, and none is named")
+                .data("nothing was changed")
+                .hint("in rehome.yml: backup: { restic_password_from: NAME }, a variable of the environment or of .env")
+                .hint("or encrypt all of the backup: backup: { encrypt: { passphrase_from: NAME } }"),
+        );
+    };
+    let password = variables.get(name).filter(|value| !value.is_empty());
+    password.map(|value| Secret::new(value.clone())).ok_or_else(|| {
+        Failure::refused(format!(
+            "the password of repositories is in {name}, which is not set"
+        ))
+        .data("nothing was changed")
+        .hint(format!(
+            "set it in {} or in the environment",
+            located.dotenv.display()
+        ))
+    })
 }
 
 /// How backups are encrypted, for the manifest.

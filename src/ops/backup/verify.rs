@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::vault::vault_of;
 use super::{VerifyRequest, last_good};
 use crate::backup::catalogue::{self, Verified};
-use crate::backup::format::{BackupId, Manifest};
+use crate::backup::format::BackupId;
 use crate::event::Outcome;
 use crate::model::config::Place;
 use crate::model::{ByteSize, Failure, ProjectName, Result, count};
@@ -17,7 +17,7 @@ use crate::ops::App;
 use crate::ops::execute::{About, BackupAbout, Finish, RunFacts, Running};
 use crate::plan::backup::drill::{DrillPlan, drill_plan};
 use crate::state::{BackupLine, Lock};
-use crate::steps::backup::{Source, Vault, manifest_of, read_back};
+use crate::steps::backup::{Source, Vault, check_snapshots, manifest_of, read_back};
 
 /// What was found.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -61,21 +61,23 @@ pub fn verify(app: &App, request: &VerifyRequest) -> Result<VerifyReport> {
     let mut said = Vec::new();
     for place in &having {
         let store = vault.place(place)?;
-        let manifest = tokio::task::block_in_place(|| {
+        let (manifest, snapshots) = tokio::task::block_in_place(|| {
             let manifest = manifest_of(&*store, project, &id)?;
-            read_back(&app.options.interrupt, &*store, &manifest)
-                .map_err(|failure| failure.data("nothing was changed; this backup cannot be relied on"))?;
+            let unreliable = |f: Failure| f.data("nothing was changed; this backup cannot be relied on");
+            read_back(&app.options.interrupt, &*store, &manifest).map_err(unreliable)?;
+            let snapshots = check_snapshots(&vault, &store, &manifest).map_err(unreliable)?;
             let verified = Verified::by_hashes(Timestamp::now(), manifest.entries.len());
             catalogue::write_verified(&*store, project, &id, &verified)?;
-            Ok::<Manifest, Failure>(manifest)
+            Ok::<_, Failure>((manifest, snapshots))
         })?;
         let bytes: u64 = manifest.entries.iter().map(|e| e.sealed.stored_bytes).sum();
         said.push((
             place.to_string(),
             format!(
-                "{}, {} read back: every hash (BLAKE3) as it was written",
+                "{}, {} read back: every hash (BLAKE3) as it was written{}",
                 count(manifest.entries.len() as u64, "entry"),
-                ByteSize(bytes)
+                ByteSize(bytes),
+                snapshots.map_or_else(String::new, |said| format!("; {said}"))
             ),
         ));
     }
@@ -187,7 +189,7 @@ pub(super) fn which(
 ) -> Result<Which> {
     let places = match from {
         Some(place) => vec![place.clone()],
-        None => app.settings.backup.to.clone(),
+        None => app.settings.backup.places(),
     };
     let vault = vault.of(project);
     if places.is_empty() {

@@ -220,6 +220,10 @@ impl Settings {
                 &["backup", "encrypt"],
                 json!(backup.encrypt.as_ref().map(encrypted)),
             ),
+            setting(
+                &["backup", "restic_password_from"],
+                json!(backup.restic_password_from),
+            ),
             setting(&["backup", "exclude"], json!(backup.exclude)),
             setting(&["backup", "no_dump"], json!(backup.no_dump)),
             setting(&["backup", "compression"], json!(backup.compression)),

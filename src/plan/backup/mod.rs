@@ -47,6 +47,8 @@ pub struct BackupSeen {
 pub struct BackupWanted {
     /// Where to.
     pub places: Vec<Place>,
+    /// Those of them that keep volumes as snapshots.
+    pub snapshots: Vec<Place>,
     /// Only these services and volumes; all if empty.
     pub only: Vec<String>,
     /// Not these, and who said so.
@@ -136,6 +138,7 @@ pub fn backup_plan(seen: &BackupSeen, wanted: &BackupWanted) -> Result<BackupPla
             places: wanted.places.clone(),
             what,
             live,
+            snapshots: wanted.snapshots.clone(),
         })
     };
     // Databases before files: a file that a row names is there when its volume is read, unless it was deleted since.
@@ -179,7 +182,7 @@ pub fn backup_plan(seen: &BackupSeen, wanted: &BackupWanted) -> Result<BackupPla
             project: seen.world.project.clone(),
             began: wanted.began,
             places: wanted.places.iter().map(ToString::to_string).collect(),
-            saved: said(&chosen),
+            saved: said(&chosen, wanted),
             left_out: chosen.left_out,
             consistency: wanted.consistency,
             still,
@@ -461,7 +464,12 @@ fn reading(volume: &VolumeSeen) -> Moving {
     }
 }
 
-fn said(chosen: &Chosen<'_>) -> Vec<(String, String)> {
+fn said(chosen: &Chosen<'_>, wanted: &BackupWanted) -> Vec<(String, String)> {
+    let kept = match wanted.snapshots.len() {
+        0 => "archived",
+        n if n < wanted.places.len() => "archived, and as a snapshot of restic",
+        _ => "as a snapshot of restic",
+    };
     let servers = chosen.servers.iter().map(|what| {
         (
             what.service.to_string(),
@@ -476,7 +484,7 @@ fn said(chosen: &Chosen<'_>) -> Vec<(String, String)> {
         let scan = v.scan.clone().unwrap_or_default();
         let size = crate::model::ByteSize(scan.bytes);
         let files = crate::model::count(scan.files, "file");
-        (v.key.to_string(), format!("{size} in {files}, archived"))
+        (v.key.to_string(), format!("{size} in {files}, {kept}"))
     });
     servers.chain(sqlite).chain(volumes).collect()
 }

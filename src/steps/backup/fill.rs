@@ -23,6 +23,27 @@ pub(super) struct Reading<'a> {
     source: &'a Source,
 }
 
+/// What has to come out of an archive or a snapshot.
+struct Expected<'a> {
+    entries: u64,
+    bytes: u64,
+    /// The hash of everything, of an archive.
+    tree: Option<&'a str>,
+}
+
+impl<'a> Expected<'a> {
+    fn of(entry: &'a Entry) -> Result<Self> {
+        let (entries, bytes, tree) = match &entry.what {
+            What::Volume(note) => (note.entries, note.bytes, Some(&*note.tree)),
+            What::Snapshot(note) => (note.entries, note.bytes, None),
+            What::Dump(_) | What::File { .. } => {
+                return Err(Failure::bug("a dump was taken for an archive"));
+            }
+        };
+        Ok(Self { entries, bytes, tree })
+    }
+}
+
 /// All of a home, as one mount at this place.
 pub(super) fn whole(target: &Target, at: &str) -> HelperMount {
     match target {
@@ -67,7 +88,7 @@ impl<'a> Reading<'a> {
 
     pub(super) fn open(&self, entry: &Entry) -> Result<Box<dyn std::io::Read + Send>> {
         let (source, vault) = (self.source, self.vault);
-        tokio::task::block_in_place(|| read_entry(vault, &*self.store, (&source.project, &source.id), entry))
+        tokio::task::block_in_place(|| read_entry(vault, &self.store, (&source.project, &source.id), entry))
     }
 
     /// Starts a server on an empty home, loads everything, and asks it whether all of it is there. Says what was
@@ -114,9 +135,7 @@ impl<'a> Reading<'a> {
         else {
             return Err(Failure::bug("a server was taken for a volume"));
         };
-        let What::Volume(note) = &archive.what else {
-            return Err(Failure::bug("a dump was taken for an archive"));
-        };
+        let expected = Expected::of(archive)?;
         let tar = match only {
             // How much of it that is, nobody knows.
             Some(_) => Tar {
@@ -124,22 +143,28 @@ impl<'a> Reading<'a> {
                 ..Tar::default()
             },
             None => Tar {
-                bytes: note.bytes,
-                entries: note.entries,
+                bytes: expected.bytes,
+                entries: expected.entries,
                 ..Tar::default()
             },
         };
         let unpacked = unpack(self.cx, self.open(archive)?, key, tar, home).await?;
-        if only.is_none() && (unpacked.tree != note.tree || unpacked.entries != note.entries) {
+        // A snapshot has no hash of all: its pieces were compared, and what is on the disk with them.
+        let tree = expected.tree.unwrap_or(&unpacked.tree);
+        if only.is_none() && (unpacked.tree != tree || unpacked.entries != expected.entries) {
             return Err(Failure::environment(format!(
                 "what was unpacked of volume `{key}` is not what was archived"
             ))
             .cause(format!(
-                "{} entries with the hash {} instead of {} with {}",
-                unpacked.entries, unpacked.tree, note.entries, note.tree
+                "{} entries with the hash {} instead of {} with {tree}",
+                unpacked.entries, unpacked.tree, expected.entries
             )));
         }
-        let mut said = vec![compared(key, &unpacked)];
+        let how = match expected.tree {
+            Some(_) => ("BLAKE3", "archived"),
+            None => ("SHA-256", "in the snapshot"),
+        };
+        let mut said = vec![compared(key, &unpacked, how)];
         for entry in databases {
             let What::Dump(dump) = &entry.what else {
                 return Err(Failure::bug("an archive was taken for a dump"));
@@ -184,9 +209,9 @@ pub(super) async fn twin_of<'c>(
 }
 
 /// What was compared while an archive was unpacked.
-pub(super) fn compared(key: &VolumeKey, unpacked: &Unarchived) -> String {
+pub(super) fn compared(key: &VolumeKey, unpacked: &Unarchived, (hash, were): (&str, &str)) -> String {
     format!(
-        "{} of {key}: content (BLAKE3), owner, mode, mtime, xattrs and links as they were archived ({})",
+        "{} of {key}: content ({hash}), owner, mode, mtime, xattrs and links as they were {were} ({})",
         count(unpacked.entries, "entry"),
         ByteSize(unpacked.bytes)
     )

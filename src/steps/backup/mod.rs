@@ -4,6 +4,7 @@
 mod bring_up;
 mod database;
 mod exchange;
+mod fan;
 mod fill;
 mod input;
 mod part;
@@ -12,6 +13,7 @@ mod publish;
 mod refill;
 mod rehearse;
 mod save;
+mod snapshot;
 mod unstarted;
 mod vault;
 
@@ -25,6 +27,7 @@ pub use publish::{Publish, read_back};
 pub use refill::Refill;
 pub use rehearse::Rehearse;
 pub use save::{Save, Saving, lost_places, saved_bytes};
+pub use snapshot::check_snapshots;
 pub use unstarted::Unstarted;
 pub use vault::{Vault, manifest_of, path_in};
 

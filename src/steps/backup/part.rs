@@ -37,7 +37,7 @@ pub enum Part {
     Volume {
         /// Which.
         key: VolumeKey,
-        /// The archive.
+        /// The archive, or what says which snapshot it is.
         archive: Box<Entry>,
         /// The databases, each to be put in the place of its file.
         databases: Vec<Entry>,
@@ -70,7 +70,7 @@ impl Part {
             Self::Server { dumps, .. } => dumps.iter().map(|e| e.sealed.bytes).sum(),
             Self::Volume {
                 archive, databases, ..
-            } => archive.sealed.bytes + databases.iter().map(|e| e.sealed.bytes).sum::<u64>(),
+            } => archive.bytes() + databases.iter().map(|e| e.sealed.bytes).sum::<u64>(),
         }
     }
 }
@@ -80,9 +80,13 @@ impl Part {
 pub fn parts_of(entries: &[Entry]) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
     for entry in entries {
-        let What::Volume(note) = &entry.what else { continue };
+        let key = match &entry.what {
+            What::Volume(note) => &note.key,
+            What::Snapshot(note) => &note.key,
+            What::Dump(_) | What::File { .. } => continue,
+        };
         parts.push(Part::Volume {
-            key: note.key.clone(),
+            key: key.clone(),
             archive: Box::new(entry.clone()),
             databases: Vec::new(),
         });

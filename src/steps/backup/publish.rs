@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::save::{Saved, remove_all};
+use super::save::{Saved, remove_all, saved_bytes};
 use super::vault::{manifest_of, path_in, read_entry};
 use crate::backup::catalogue::{self, Verified};
 use crate::backup::format::{BackupId, Encryption, Entry, MANIFEST, Manifest, PINNED, ServiceNote, What};
@@ -60,21 +61,24 @@ impl Step for Publish {
 
     async fn apply(&self, cx: &Cx, (): &()) -> Result<()> {
         let mut saved = Saved::read(cx)?;
-        let manifest = self.manifest(cx, &saved);
-        for warning in shrunk(&self.last, &manifest.entries) {
-            cx.events.warn(warning);
-        }
-        let bytes = manifest.to_bytes()?;
+        let mut compared = false;
         let mut proven = false;
         for place in &self.places {
             if saved.lost.contains_key(&place.to_string()) {
                 continue;
             }
             let store = cx.vault()?.place(place)?;
+            let manifest = self.manifest(cx, saved.of(&place.to_string()));
+            if !std::mem::replace(&mut compared, true) {
+                for warning in shrunk(&self.last, &manifest.entries) {
+                    cx.events.warn(warning);
+                }
+            }
+            let bytes = manifest.to_bytes()?;
             let published = async {
                 tokio::task::block_in_place(|| read_back(&cx.interrupt, &*store, &manifest))?;
                 if !proven && self.is_readable_here() {
-                    self.prove(cx, &*store, &manifest).await?;
+                    self.prove(cx, &store, &manifest).await?;
                     proven = true;
                 }
                 tokio::task::block_in_place(|| self.write(cx, &*store, &manifest, &bytes))
@@ -106,8 +110,10 @@ impl Step for Publish {
             tokio::task::block_in_place(|| manifest_of(&*store, &cx.project, &id))?;
             whole += 1;
         }
-        let stored: u64 = saved.entries.iter().map(|e| e.sealed.stored_bytes).sum();
-        let (entries, places) = (count(saved.entries.len() as u64, "entry"), count(whole, "place"));
+        let apart = saved.apart.values().max_by_key(|entries| entries.len());
+        let entries = saved.entries.len() + apart.map_or(0, Vec::len);
+        let stored = saved_bytes(cx)?;
+        let (entries, places) = (count(entries as u64, "entry"), count(whole, "place"));
         let mut said = format!(
             "{entries}, {} stored, each read back from {places} and compared (BLAKE3)",
             ByteSize(stored)
@@ -141,7 +147,7 @@ impl Step for Publish {
 }
 
 impl Publish {
-    fn manifest(&self, cx: &Cx, saved: &Saved) -> Manifest {
+    fn manifest(&self, cx: &Cx, entries: Vec<Entry>) -> Manifest {
         Manifest {
             id: BackupId::at(self.began, &cx.run),
             project: cx.project.clone(),
@@ -153,7 +159,7 @@ impl Publish {
             consistency: self.consistency,
             encryption: self.encryption.clone(),
             services: self.services.clone(),
-            entries: saved.entries.clone(),
+            entries,
             left_out: self.left_out.clone(),
             configuration: self.configuration.clone(),
         }
@@ -165,7 +171,7 @@ impl Publish {
     }
 
     /// The dumps are read to their end by the program that would restore them.
-    async fn prove(&self, cx: &Cx, store: &dyn Store, manifest: &Manifest) -> Result<()> {
+    async fn prove(&self, cx: &Cx, store: &Arc<dyn Store>, manifest: &Manifest) -> Result<()> {
         for what in &self.prove {
             let server = Server::find(cx, what).await?;
             let mut parts = server.parts().await?;
@@ -250,11 +256,7 @@ const WORTH_A_WORD: u64 = 64 << 10;
 
 /// What became much smaller since the last backup (traps 14 and 19).
 fn shrunk(last: &BTreeMap<String, u64>, now: &[Entry]) -> Vec<String> {
-    let size = |path: &str| {
-        now.iter()
-            .find(|e| e.path.as_str() == path)
-            .map(|e| e.sealed.bytes)
-    };
+    let size = |path: &str| now.iter().find(|e| e.path.as_str() == path).map(Entry::bytes);
     let mut warnings = Vec::new();
     for (path, before) in last.iter().filter(|(_, before)| **before >= WORTH_A_WORD) {
         match size(path) {

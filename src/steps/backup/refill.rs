@@ -109,7 +109,7 @@ impl Refill {
                     ..Tar::default()
                 };
                 let unpacked = unpack(cx, file.open()?, key, tar, home).await?;
-                Ok(compared(key, &unpacked))
+                Ok(compared(key, &unpacked, ("BLAKE3", "archived")))
             }
         }
     }

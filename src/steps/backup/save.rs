@@ -4,7 +4,7 @@
 //! A place that fails is left out from there on, and the others go on: half of the copies is better than none, and the
 //! run says at its end that one is missing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,14 +12,16 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::fan::Fan;
+use super::snapshot::{self, take_back};
 use super::vault::path_in;
 use crate::backup::format::{BackupId, Entry, StorePath, VolumeNote, What};
 use crate::backup::seal::Sealer;
-use crate::backup::store::{Store, Upload};
+use crate::backup::store::Store;
 use crate::engine::{HelperJob, HelperMount, Pace};
 use crate::helper::protocol::Request;
 use crate::model::config::Place;
-use crate::model::{Failure, Result, Secret, VolumeKey, VolumeName, count, file_name};
+use crate::model::{Failure, Kind, Result, Secret, VolumeKey, VolumeName, count, file_name};
 use crate::saga::Step;
 use crate::steps::dumps::{Dumping, Server, SqliteFile, sweep};
 use crate::steps::{Cx, FROM};
@@ -35,6 +37,9 @@ pub struct Save {
     pub what: Vec<Saving>,
     /// Whether the volumes may be written to meanwhile.
     pub live: bool,
+    /// The places that keep volumes as snapshots.
+    #[serde(default)]
+    pub snapshots: Vec<Place>,
 }
 
 /// Something that is saved.
@@ -104,8 +109,14 @@ impl Step for Save {
     }
 
     async fn prepare(&self, cx: &Cx) -> Result<()> {
+        let vault = cx.vault()?;
         for place in &self.places {
-            cx.vault()?.place(place)?;
+            let store = vault.place(place)?;
+            if self.snapshots.contains(place) {
+                // A wrong password is said before anything is written.
+                vault.restic()?;
+                vault.repository_if_any(&store, &cx.project)?;
+            }
         }
         Ok(())
     }
@@ -135,7 +146,13 @@ impl Step for Save {
                 ));
                 continue;
             };
-            let removed = tokio::task::block_in_place(|| remove_all(&*store, &directory));
+            let removed = tokio::task::block_in_place(|| {
+                remove_all(&*store, &directory)?;
+                match self.snapshots.contains(place) {
+                    true => take_back(cx.vault()?, &store, (&cx.project, &self.id(cx))),
+                    false => Ok(()),
+                }
+            });
             if let Err(failure) = removed {
                 cx.events.warn(format!(
                     "what was written to {place} could not be removed, and is no backup: {failure}"
@@ -166,8 +183,11 @@ pub(super) fn remove_all(store: &dyn Store, directory: &StorePath) -> Result<()>
 /// What was saved until now. It lies beside the journal, so that a step that comes later has it, also after a crash.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Saved {
-    /// The entries, each in every place that is not lost.
+    /// The entries that are in every place that is not lost.
     pub entries: Vec<Entry>,
+    /// Those that are in one place: where volumes are not kept in the same way everywhere.
+    #[serde(default)]
+    pub apart: BTreeMap<String, Vec<Entry>>,
     /// The places that failed, and why.
     pub lost: BTreeMap<String, Failure>,
 }
@@ -186,6 +206,12 @@ impl Saved {
         }
     }
 
+    /// What is in a place.
+    pub(super) fn of(&self, place: &str) -> Vec<Entry> {
+        let apart = self.apart.get(place).into_iter().flatten();
+        self.entries.iter().chain(apart).cloned().collect()
+    }
+
     pub(super) fn write(&self, cx: &Cx) -> Result<()> {
         let text = serde_json::to_vec(self).map_err(|e| Failure::bug("cannot write entries").because(&e))?;
         crate::state::write_durably(&cx.run_dir.join(Self::FILE), &text)
@@ -200,12 +226,21 @@ pub fn lost_places(cx: &Cx) -> Result<BTreeMap<String, Failure>> {
     Saved::read(cx).map(|saved| saved.lost)
 }
 
-/// How many bytes of a backup are stored, in each place.
+/// How many bytes of a backup are stored, in the place that has most.
 ///
 /// # Errors
 /// When that cannot be found out.
 pub fn saved_bytes(cx: &Cx) -> Result<u64> {
-    Saved::read(cx).map(|saved| saved.entries.iter().map(|e| e.sealed.stored_bytes).sum())
+    let stored = |entry: &Entry| match &entry.what {
+        What::Snapshot(note) => note.bytes_added,
+        What::Dump(_) | What::Volume(_) | What::File { .. } => entry.sealed.stored_bytes,
+    };
+    let saved = Saved::read(cx)?;
+    let apart = saved
+        .apart
+        .values()
+        .map(|entries| entries.iter().map(stored).sum::<u64>());
+    Ok(saved.entries.iter().map(stored).sum::<u64>() + apart.max().unwrap_or(0))
 }
 
 /// The work of a step: the places that are left, and what is there.
@@ -214,6 +249,7 @@ struct Work<'a> {
     live: bool,
     id: BackupId,
     stores: Vec<(Place, Arc<dyn Store>)>,
+    snapshots: Vec<Place>,
     saved: Saved,
 }
 
@@ -233,6 +269,7 @@ impl<'a> Work<'a> {
             live: save.live,
             id: save.id(cx),
             stores,
+            snapshots: save.snapshots.clone(),
             saved,
         })
     }
@@ -270,10 +307,17 @@ impl<'a> Work<'a> {
                 self.end(sink, What::Dump(note), began)?;
             }
             Saving::Volume { key, name } => {
-                let mut sink = self.begin(&format!("volumes/{key}.tar"))?;
-                let began = std::time::Instant::now();
-                let note = interruptible(cx, self.archive(key, name, &mut sink)).await?;
-                self.end(sink, What::Volume(note), began)?;
+                let (apart, together): (Vec<_>, Vec<_>) =
+                    (self.stores.iter().cloned()).partition(|(place, _)| self.snapshots.contains(place));
+                if !together.is_empty() {
+                    let only = (!apart.is_empty()).then_some(&together[..]);
+                    let archived = self.save_archive((key, name), only).await;
+                    self.or_lose(archived, &together)?;
+                }
+                for place in apart {
+                    let added = self.save_snapshot((key, name), &place).await;
+                    self.or_lose(added, &[place])?;
+                }
             }
             Saving::File { name, path } => {
                 let text = std::fs::read(path).map_err(|e| {
@@ -287,6 +331,59 @@ impl<'a> Work<'a> {
             }
         }
         Ok(())
+    }
+
+    async fn save_archive(
+        &mut self,
+        (key, name): (&VolumeKey, &VolumeName),
+        only: Option<&[(Place, Arc<dyn Store>)]>,
+    ) -> Result<()> {
+        let mut sink = self.begin_in(&format!("volumes/{key}.tar"), only)?;
+        let began = std::time::Instant::now();
+        let note = interruptible(self.cx, self.archive(key, name, &mut sink)).await?;
+        self.end(sink, What::Volume(note), began)
+    }
+
+    async fn save_snapshot(
+        &mut self,
+        (key, name): (&VolumeKey, &VolumeName),
+        place: &(Place, Arc<dyn Store>),
+    ) -> Result<()> {
+        let (cx, began) = (self.cx, std::time::Instant::now());
+        let repository = cx.vault()?.repository_made(&place.1, &cx.project)?;
+        let added = snapshot::add(cx, &repository, (key, name), &self.id, self.live);
+        let note = interruptible(cx, added).await?;
+        let only = std::slice::from_ref(place);
+        let mut sink = self.begin_in(&format!("volumes/{key}.snapshot.json"), Some(only))?;
+        serde_json::to_writer_pretty(&mut sink, &note).map_err(|e| sink_failed(&std::io::Error::from(e)))?;
+        self.end(sink, What::Snapshot(note), began)
+    }
+
+    /// Goes on without places in which something did not come to an end, while there are others.
+    fn or_lose(&mut self, done: Result<()>, places: &[(Place, Arc<dyn Store>)]) -> Result<()> {
+        match done {
+            Err(failure)
+                if failure.kind != Kind::Interrupted
+                    && self
+                        .stores
+                        .iter()
+                        .any(|(place, _)| places.iter().all(|(lost, _)| lost != place)) =>
+            {
+                for (place, _) in places {
+                    self.lose(place.to_string(), failure.clone());
+                }
+                self.saved.write(self.cx)
+            }
+            done => done,
+        }
+    }
+
+    fn lose(&mut self, place: String, failure: Failure) {
+        self.cx
+            .events
+            .warn(format!("{place} is left out from here on: {failure}"));
+        self.stores.retain(|(p, _)| p.to_string() != place);
+        self.saved.lost.insert(place, failure);
     }
 
     async fn archive(&self, key: &VolumeKey, name: &VolumeName, sink: &mut Sink) -> Result<VolumeNote> {
@@ -323,13 +420,18 @@ impl<'a> Work<'a> {
 
     /// Begins an entry in every place.
     fn begin(&self, name: &str) -> Result<Sink> {
+        self.begin_in(name, None)
+    }
+
+    /// Begins an entry in some places, or in every place.
+    fn begin_in(&self, name: &str, only: Option<&[(Place, Arc<dyn Store>)]>) -> Result<Sink> {
         let sealing = &self.cx.vault()?.sealing;
         let path = StorePath::new(format!("{name}{}", sealing.suffix()))
             .map_err(|e| Failure::bug("the name of an entry is no path").because(&e))?;
         let in_store = path_in(&self.cx.project, &self.id, path.as_str())?;
         let mut fan = Fan::default();
         tokio::task::block_in_place(|| {
-            for (place, store) in &self.stores {
+            for (place, store) in only.unwrap_or(&self.stores) {
                 match store.put(&in_store) {
                     Ok(upload) => fan.uploads.push((place.to_string(), upload)),
                     Err(failure) => {
@@ -341,15 +443,17 @@ impl<'a> Work<'a> {
         if fan.uploads.is_empty() {
             return Err(fan.all_lost());
         }
+        let named = |places: &[(Place, Arc<dyn Store>)]| places.iter().map(|(p, _)| p.to_string()).collect();
         Ok(Sink {
             path,
+            only: only.map(named),
             sealer: Sealer::new(fan, sealing)?,
         })
     }
 
     /// Makes an entry appear in every place, and writes down that it is there.
     fn end(&mut self, sink: Sink, what: What, began: std::time::Instant) -> Result<()> {
-        let Sink { path, sealer } = sink;
+        let Sink { path, only, sealer } = sink;
         let (sealed, lost) = tokio::task::block_in_place(|| {
             let (sealed, fan) = sealer.finish()?;
             let none_left = fan.uploads.is_empty();
@@ -373,11 +477,7 @@ impl<'a> Work<'a> {
             Ok((sealed, lost))
         })?;
         for (place, failure) in lost {
-            self.cx
-                .events
-                .warn(format!("{place} is left out from here on: {failure}"));
-            self.stores.retain(|(p, _)| p.to_string() != place);
-            self.saved.lost.insert(place, failure);
+            self.lose(place, failure);
         }
         let entry = Entry {
             path,
@@ -385,8 +485,18 @@ impl<'a> Work<'a> {
             sealed,
             millis: began.elapsed().as_millis() as u64,
         };
-        self.saved.entries.retain(|e| e.path != entry.path);
-        self.saved.entries.push(entry);
+        let keep = |entries: &mut Vec<Entry>| {
+            entries.retain(|e| e.path != entry.path);
+            entries.push(entry.clone());
+        };
+        match only {
+            None => keep(&mut self.saved.entries),
+            Some(places) => {
+                for place in places {
+                    keep(self.saved.apart.entry(place).or_default());
+                }
+            }
+        }
         self.saved.write(self.cx)
     }
 }
@@ -394,6 +504,8 @@ impl<'a> Work<'a> {
 /// An entry on its way.
 struct Sink {
     path: StorePath,
+    /// The places that it is in, if it is not in all.
+    only: Option<Vec<String>>,
     sealer: Sealer<Fan>,
 }
 
@@ -404,47 +516,6 @@ impl Write for Sink {
 
     fn flush(&mut self) -> std::io::Result<()> {
         self.sealer.flush()
-    }
-}
-
-/// Several uploads as one. One that fails is let go of; when none is left, writing fails.
-#[derive(Default)]
-struct Fan {
-    uploads: Vec<(String, Box<dyn Upload>)>,
-    lost: BTreeMap<String, Failure>,
-}
-
-impl Fan {
-    fn all_lost(self) -> Failure {
-        let mut lost = self.lost.into_values();
-        let Some(first) = lost.next() else {
-            return Failure::bug("a backup without a place");
-        };
-        lost.fold(first, |failure, other| failure.cause(other.to_string()))
-            .data("nothing was saved, and the older backups are as they were")
-    }
-}
-
-impl Write for Fan {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let mut failed = BTreeSet::new();
-        for (place, upload) in &mut self.uploads {
-            if let Err(error) = upload.write_all(bytes) {
-                let failure = Failure::environment(format!("cannot write to {place}")).because(&error);
-                self.lost.insert(place.clone(), failure);
-                failed.insert(place.clone());
-            }
-        }
-        self.uploads.retain(|(place, _)| !failed.contains(place));
-        if self.uploads.is_empty() {
-            let why = std::mem::take(self).all_lost();
-            return Err(std::io::Error::other(why));
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }
 

@@ -248,7 +248,12 @@ impl Store for S3Store {
     }
 
     fn get(&self, path: &StorePath) -> Result<Option<Box<dyn Read + Send>>> {
-        let reader = S3Reader::open(&self.shared, path)?;
+        let reader = S3Reader::open(&self.shared, path, None)?;
+        Ok(reader.map(|reader| Box::new(reader) as Box<dyn Read + Send>))
+    }
+
+    fn get_part(&self, path: &StorePath, at: u64, len: u64) -> Result<Option<Box<dyn Read + Send>>> {
+        let reader = S3Reader::open(&self.shared, path, Some((at, len)))?;
         Ok(reader.map(|reader| Box::new(reader) as Box<dyn Read + Send>))
     }
 

@@ -34,12 +34,19 @@ pub(super) struct S3Reader {
 }
 
 impl S3Reader {
-    pub(super) fn open(shared: &Arc<Shared>, path: &StorePath) -> Result<Option<Self>> {
+    /// All of it, or so many bytes from one of them on.
+    pub(super) fn open(
+        shared: &Arc<Shared>,
+        path: &StorePath,
+        part: Option<(u64, u64)>,
+    ) -> Result<Option<Self>> {
+        let range = part.map(|(at, len)| format!("bytes={at}-{}", (at + len).saturating_sub(1)));
         let request = shared
             .client
             .get_object()
             .bucket(&shared.bucket)
-            .key(shared.key(path));
+            .key(shared.key(path))
+            .set_range(range);
         let object = match shared.wait(request.send()) {
             Ok(object) => object,
             Err(e) if code(&e) == Some("NoSuchKey") => return Ok(None),
@@ -50,12 +57,19 @@ impl S3Reader {
             Failure::environment(format!("cannot read {}", shared.shown(path)))
                 .cause("the storage does not say how long it is")
         })?;
+        let at = part.map_or(0, |(at, _)| at);
+        if part.is_some() && !begins_at(object.content_range(), at) {
+            return Err(
+                Failure::environment(format!("cannot read {}", shared.shown(path)))
+                    .cause("the storage cannot read a part of it"),
+            );
+        }
         Ok(Some(Self {
             shared: Arc::clone(shared),
             path: path.clone(),
             etag: object.e_tag().map(str::to_owned),
-            bytes,
-            at: 0,
+            bytes: at + bytes,
+            at,
             body: Some(Box::pin(object.body.into_async_read())),
             breaks: 0,
             broke_at: 0,
@@ -83,13 +97,8 @@ impl S3Reader {
             }
             Err(e) => return Err(told(&self.cannot().what, &e)),
         };
-        let begins = format!("bytes {}-", self.at);
         // All of it is as good, if nothing of it was read yet.
-        if self.at > 0
-            && !object
-                .content_range()
-                .is_some_and(|range| range.starts_with(&begins))
-        {
+        if self.at > 0 && !begins_at(object.content_range(), self.at) {
             return Err(self
                 .cannot()
                 .cause("the storage cannot go on where a connection broke"));
@@ -137,6 +146,11 @@ impl S3Reader {
         }
         Ok(0)
     }
+}
+
+/// Whether an answer is about what follows from there.
+fn begins_at(range: Option<&str>, at: u64) -> bool {
+    range.is_some_and(|range| range.starts_with(&format!("bytes {at}-")))
 }
 
 impl io::Read for S3Reader {
