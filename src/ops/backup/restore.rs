@@ -55,7 +55,12 @@ pub async fn plan_restore(app: &App, request: &RestoreRequest) -> Result<Planned
         app.engine.remove_left_helpers(&app.project.name).await?;
     }
     let vault = vault_of(app, &request.identities)?;
-    let Which { id, having, lacking } = which(app, &vault, request.id.as_ref(), request.from.as_ref())?;
+    let Which {
+        id,
+        having,
+        lacking,
+        worse,
+    } = which(app, &vault, request.id.as_ref(), request.from.as_ref())?;
     for why in lacking {
         app.options.events.warn(why);
     }
@@ -85,6 +90,7 @@ pub async fn plan_restore(app: &App, request: &RestoreRequest) -> Result<Planned
         world,
         manifest,
         source,
+        worse,
     };
     let bytes = crate::ops::app::entropy();
     let wanted = RestoreWanted {

@@ -10,7 +10,7 @@ use super::drill::{room, server_can_start};
 use super::{BackupPlan, volume_of};
 use crate::backup::format::{BackupId, Manifest, What};
 use crate::datastore::{Kind, PostgresVersion};
-use crate::model::{Failure, Home, ProjectName, Result, ServiceName, VolumeKey, VolumeName};
+use crate::model::{Failure, Home, ProjectName, Result, ServiceName, VolumeKey, VolumeName, count};
 use crate::observe::{ServiceSeen, VolumeSeen, World};
 use crate::plan::{
     STABLE, START_LIMIT, Stack, did_you_mean, left_out_check, order, starting_of, stopping_waves,
@@ -30,6 +30,19 @@ pub struct RestoreSeen {
     pub manifest: Manifest,
     /// Where it is.
     pub source: Source,
+    /// Newer ones that are no good, newest first, if the last one is meant.
+    pub worse: Vec<PassedOver>,
+}
+
+/// A backup that is newer than the one that is taken, and cannot be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PassedOver {
+    /// Which.
+    pub id: BackupId,
+    /// Where it is.
+    pub place: String,
+    /// What is wrong with it.
+    pub why: String,
 }
 
 /// What is wanted, with every setting resolved.
@@ -469,9 +482,33 @@ fn untouched(world: &World, keys: &BTreeSet<VolumeKey>) -> Vec<String> {
     others.map(|v| v.key.to_string()).collect()
 }
 
+/// What is said about newer backups that cannot be taken, newest first.
+#[must_use]
+pub fn passed_over(worse: &[PassedOver]) -> Option<String> {
+    let newest = &worse.first()?.id;
+    let copies = worse.iter().filter(|one| one.id == *newest);
+    let why: Vec<_> = copies
+        .map(|one| format!("{} (in {})", one.why, one.place))
+        .collect();
+    let others: BTreeSet<_> = worse
+        .iter()
+        .map(|one| &one.id)
+        .filter(|id| *id != newest)
+        .collect();
+    let more = match others.len() {
+        0 => String::new(),
+        n => format!("; {} before it, too", count(n as u64, "other")),
+    };
+    let why = why.join("; ");
+    Some(format!(
+        "the newest backup, {newest} of {}, is passed over: {why}{more}",
+        newest.began()
+    ))
+}
+
 fn warnings(seen: &RestoreSeen, safety: bool) -> Vec<String> {
     let (world, manifest) = (&seen.world, &seen.manifest);
-    let mut warnings = Vec::new();
+    let mut warnings: Vec<String> = passed_over(&seen.worse).into_iter().collect();
     if manifest.project != world.project {
         warnings.push(format!("the backup is one of project {}", manifest.project));
     }
