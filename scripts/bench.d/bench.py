@@ -2,9 +2,11 @@
 
     files DIR COUNT PER_DIR LOW HIGH   COUNT files of LOW to HIGH bytes, PER_DIR in a directory
     change DIR PART SEED               rewrites one file in PART, at the same length
+    uploads DIR MEGABYTES              half of it small files, every second of them text, half of it large ones
+    peak FILE COMMAND...               runs it, and writes the KiB of memory of its processes into FILE
     touch PERCENT                      touches so much of the free memory once
     fio FILE                           MB/s of each job in fio's JSON
-    table FILE                         tab-separated measurements as a markdown table
+    table FILE [WORD]                  tab-separated measurements as a markdown table; what the bytes are
 """
 
 import json
@@ -12,7 +14,9 @@ import mmap
 import os
 import random
 import statistics
+import subprocess
 import sys
+import time
 
 
 def files(top, count, per_dir, low, high):
@@ -43,6 +47,53 @@ def change(top, part, seed):
             out.write(rng.randbytes(size))
 
 
+def uploads(top, megabytes):
+    rng = random.Random(1)
+    words = [rng.randbytes(rng.randint(1, 6)).hex() for _ in range(2000)]
+    number, left = 0, megabytes * 500_000
+    while left > 0:
+        size = rng.randint(1024, 65536)
+        place = os.path.join(top, f"{number // 100:05}")
+        os.makedirs(place, exist_ok=True)
+        with open(os.path.join(place, f"{number:07}"), "wb") as out:
+            text = number % 2 == 0
+            out.write(" ".join(rng.choices(words, k=size // 8)).encode()[:size] if text else rng.randbytes(size))
+        number, left = number + 1, left - size
+    for number in range(megabytes * 500_000 // 64_000_000):
+        with open(os.path.join(top, f"large-{number}"), "wb") as out:
+            out.write(rng.randbytes(64_000_000))
+
+
+def peak(path, *command):
+    """The sum of the highest memory of each process that the command or a container of it is made of."""
+    before = {name for name in os.listdir("/proc") if name.isdigit()}
+    child = subprocess.Popen(command)
+    known = {str(child.pid): 0}
+    while child.poll() is None:
+        for name in os.listdir("/proc"):
+            if name.isdigit() and name not in before:
+                look(name, known)
+        time.sleep(0.01)
+    with open(path, "w", encoding="ascii") as out:
+        out.write(str(sum(known.values())))
+    sys.exit(child.returncode)
+
+
+def look(name, known):
+    """Notes the peak of a process, if it is one of ours: a child of one that is, or one in a container."""
+    try:
+        with open(f"/proc/{name}/status", encoding="ascii", errors="replace") as text:
+            said = dict(line.split(":", 1) for line in text if ":" in line)
+        if name not in known and said["PPid"].strip() not in known:
+            with open(f"/proc/{name}/cgroup", encoding="ascii") as text:
+                if "docker" not in text.read():
+                    return
+        known[name] = max(known.get(name, 0), int(said.get("VmHWM", "0").split()[0]))
+    except (OSError, KeyError):
+        # It ended meanwhile.
+        return
+
+
 def touch(percent):
     """A virtual machine gets its memory when it first touches it, and pays for that only once."""
     with open("/proc/meminfo", encoding="ascii") as info:
@@ -62,14 +113,14 @@ def fio(path):
         print(f"{job['jobname']}: {job[way]['bw_bytes'] / 1e6:,.0f} MB/s")
 
 
-def table(path):
+def table(path, what="written"):
     """Columns of a line: row, tool, seconds or a word, peak KiB or nothing, bytes written or nothing."""
     rows = {}
     with open(path, encoding="utf-8") as lines:
         for line in lines:
             row, tool, seconds, peak, written = line.rstrip("\n").split("\t")
             rows.setdefault(row, {}).setdefault(tool, []).append((seconds, peak, written))
-    print("| row | tool | seconds: median (min-max) | to rehome | written, MB | peak memory, MB |")
+    print(f"| row | tool | seconds: median (min-max) | to rehome | {what}, MB | peak memory, MB |")
     print("|---|---|---|---|---|---|")
     for row, tools in rows.items():
         ours = [float(run[0]) for run in tools.get("rehome", [])]
@@ -98,7 +149,7 @@ def is_number(word):
     return True
 
 
-WAYS = {"files": files, "change": change, "touch": touch, "fio": fio, "table": table}
+WAYS = {"files": files, "change": change, "touch": touch, "fio": fio, "table": table, "uploads": uploads, "peak": peak}
 
 if __name__ == "__main__":
     WAYS[sys.argv[1]](*(int(word) if word.isdigit() else word for word in sys.argv[2:]))
