@@ -10,7 +10,7 @@ use crate::backup::format::{BackupId, Manifest};
 use crate::backup::store::Store;
 use crate::event::Outcome;
 use crate::model::config::Place;
-use crate::model::{ByteSize, Failure, ProjectName, Result, count};
+use crate::model::{ByteSize, Failure, Kind, ProjectName, Result, count};
 use crate::observe::Depth;
 use crate::ops::App;
 use crate::ops::execute::{About, BackupAbout, Finish, RunFacts, Running};
@@ -66,8 +66,16 @@ pub fn verify(app: &App, request: &VerifyRequest) -> Result<VerifyReport> {
         let store = vault.place(place)?;
         let manifest = tokio::task::block_in_place(|| {
             let manifest = manifest_of(&*store, project, &id)?;
-            read_back(&app.options.interrupt, &*store, &manifest)
-                .map_err(|failure| failure.data("nothing was changed; this backup cannot be relied on"))?;
+            if let Err(failure) = read_back(&app.options.interrupt, &*store, &manifest) {
+                if failure.kind != Kind::Refused {
+                    return Err(failure.data("nothing was changed"));
+                }
+                // No list shall go on calling it verified.
+                if let Err(why) = catalogue::remove_verified(&*store, project, &id) {
+                    app.options.events.warn(why.to_string());
+                }
+                return Err(failure.data("the backup is as it was; it cannot be relied on"));
+            }
             let verified = Verified::by_hashes(Timestamp::now(), manifest.entries.len());
             catalogue::write_verified(&*store, project, &id, &verified)?;
             Ok::<Manifest, Failure>(manifest)
