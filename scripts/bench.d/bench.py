@@ -3,7 +3,7 @@
     files DIR COUNT PER_DIR LOW HIGH   COUNT files of LOW to HIGH bytes, PER_DIR in a directory
     change DIR PART SEED               rewrites one file in PART, at the same length
     uploads DIR MEGABYTES              half of it small files, every second of them text, half of it large ones
-    peak FILE COMMAND...               runs it, and writes the KiB of memory of its processes into FILE
+    peak FILE REHOME COMMAND...        runs it, and writes the KiB of memory of its processes into FILE
     touch PERCENT                      touches so much of the free memory once
     fio FILE                           MB/s of each job in fio's JSON
     table FILE [WORD]                  tab-separated measurements as a markdown table; what the bytes are
@@ -64,34 +64,37 @@ def uploads(top, megabytes):
             out.write(rng.randbytes(64_000_000))
 
 
-def peak(path, *command):
-    """The sum of the highest memory of each process that the command or a container of it is made of."""
+def peak(path, rehome, *command):
+    """The most memory that the processes of the command and of its containers have together, seen every 10 ms."""
     before = {name for name in os.listdir("/proc") if name.isdigit()}
+    size = os.path.getsize(rehome)
     child = subprocess.Popen(command)
-    known = {str(child.pid): 0}
+    known = {str(child.pid)}
+    highest = 0
     while child.poll() is None:
-        for name in os.listdir("/proc"):
-            if name.isdigit() and name not in before:
-                look(name, known)
+        new = (name for name in os.listdir("/proc") if name.isdigit() and name not in before)
+        highest = max(highest, sum(memory(name, known, size) for name in new))
         time.sleep(0.01)
     with open(path, "w", encoding="ascii") as out:
-        out.write(str(sum(known.values())))
+        out.write(str(highest))
     sys.exit(child.returncode)
 
 
-def look(name, known):
-    """Notes the peak of a process, if it is one of ours: a child of one that is, or one in a container."""
+def memory(name, known, size):
+    """The KiB of a process, if it is a child of one of ours, or a tool in a container: another stack may run."""
     try:
         with open(f"/proc/{name}/status", encoding="ascii", errors="replace") as text:
-            said = dict(line.split(":", 1) for line in text if ":" in line)
-        if name not in known and said["PPid"].strip() not in known:
+            said = {key: value.strip() for key, _, value in (line.partition(":") for line in text)}
+        if name not in known and said["PPid"] not in known:
+            ours = said["Name"] in ("tar", "gzip") or os.stat(f"/proc/{name}/exe").st_size == size
             with open(f"/proc/{name}/cgroup", encoding="ascii") as text:
-                if "docker" not in text.read():
-                    return
-        known[name] = max(known.get(name, 0), int(said.get("VmHWM", "0").split()[0]))
+                if not ours or "docker" not in text.read():
+                    return 0
+        known.add(name)
+        return int(said.get("VmRSS", "0").split()[0])
     except (OSError, KeyError):
         # It ended meanwhile.
-        return
+        return 0
 
 
 def touch(percent):
