@@ -86,7 +86,8 @@ need_tools() {
     python3=python3 rsync=rsync curl=curl nsenter=util-linux ip=iproute2 lsattr=e2fsprogs blkid=util-linux \
     findmnt=util-linux sfdisk=fdisk mkfs.btrfs=btrfs-progs cryptsetup=cryptsetup-bin systemd-analyze=systemd \
     script=bsdutils git=git openssl=openssl docker-registry=docker-registry \
-    ssh=openssh-client sshd=openssh-server age=age zstd=zstd restic=restic bsdtar=libarchive-tools busybox=busybox
+    ssh=openssh-client sshd=openssh-server age=age zstd=zstd restic=restic sqlite3=sqlite3 \
+    bsdtar=libarchive-tools busybox=busybox
   # Not on any PATH: PostgreSQL's programs are installed by version.
   compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || add postgresql
 }

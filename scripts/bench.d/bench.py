@@ -2,9 +2,11 @@
 
     files DIR COUNT PER_DIR LOW HIGH   COUNT files of LOW to HIGH bytes, PER_DIR in a directory
     change DIR PART SEED               rewrites one file in PART, at the same length
+    uploads DIR MEGABYTES              half of it small files, every second of them text, half of it large ones
+    peak FILE REHOME COMMAND...        runs it, and writes the KiB of memory of its processes into FILE
     touch PERCENT                      touches so much of the free memory once
     fio FILE                           MB/s of each job in fio's JSON
-    table FILE                         tab-separated measurements as a markdown table
+    table FILE [WORD]                  tab-separated measurements as a markdown table; what the bytes are
 """
 
 import json
@@ -12,7 +14,9 @@ import mmap
 import os
 import random
 import statistics
+import subprocess
 import sys
+import time
 
 
 def files(top, count, per_dir, low, high):
@@ -43,6 +47,56 @@ def change(top, part, seed):
             out.write(rng.randbytes(size))
 
 
+def uploads(top, megabytes):
+    rng = random.Random(1)
+    words = [rng.randbytes(rng.randint(1, 6)).hex() for _ in range(2000)]
+    number, left = 0, megabytes * 500_000
+    while left > 0:
+        size = rng.randint(1024, 65536)
+        place = os.path.join(top, f"{number // 100:05}")
+        os.makedirs(place, exist_ok=True)
+        with open(os.path.join(place, f"{number:07}"), "wb") as out:
+            text = number % 2 == 0
+            out.write(" ".join(rng.choices(words, k=size // 8)).encode()[:size] if text else rng.randbytes(size))
+        number, left = number + 1, left - size
+    for number in range(megabytes * 500_000 // 64_000_000):
+        with open(os.path.join(top, f"large-{number}"), "wb") as out:
+            out.write(rng.randbytes(64_000_000))
+
+
+def peak(path, rehome, *command):
+    """The most memory that the processes of the command and of its containers have together, seen every 10 ms."""
+    before = {name for name in os.listdir("/proc") if name.isdigit()}
+    size = os.path.getsize(rehome)
+    child = subprocess.Popen(command)
+    known = {str(child.pid)}
+    highest = 0
+    while child.poll() is None:
+        new = (name for name in os.listdir("/proc") if name.isdigit() and name not in before)
+        highest = max(highest, sum(memory(name, known, size) for name in new))
+        time.sleep(0.01)
+    with open(path, "w", encoding="ascii") as out:
+        out.write(str(highest))
+    sys.exit(child.returncode)
+
+
+def memory(name, known, size):
+    """The KiB of a process, if it is a child of one of ours, or a tool in a container: another stack may run."""
+    try:
+        with open(f"/proc/{name}/status", encoding="ascii", errors="replace") as text:
+            said = {key: value.strip() for key, _, value in (line.partition(":") for line in text)}
+        if name not in known and said["PPid"] not in known:
+            ours = said["Name"] in ("tar", "gzip") or os.stat(f"/proc/{name}/exe").st_size == size
+            with open(f"/proc/{name}/cgroup", encoding="ascii") as text:
+                if not ours or "docker" not in text.read():
+                    return 0
+        known.add(name)
+        return int(said.get("VmRSS", "0").split()[0])
+    except (OSError, KeyError):
+        # It ended meanwhile.
+        return 0
+
+
 def touch(percent):
     """A virtual machine gets its memory when it first touches it, and pays for that only once."""
     with open("/proc/meminfo", encoding="ascii") as info:
@@ -62,14 +116,14 @@ def fio(path):
         print(f"{job['jobname']}: {job[way]['bw_bytes'] / 1e6:,.0f} MB/s")
 
 
-def table(path):
+def table(path, what="written"):
     """Columns of a line: row, tool, seconds or a word, peak KiB or nothing, bytes written or nothing."""
     rows = {}
     with open(path, encoding="utf-8") as lines:
         for line in lines:
             row, tool, seconds, peak, written = line.rstrip("\n").split("\t")
             rows.setdefault(row, {}).setdefault(tool, []).append((seconds, peak, written))
-    print("| row | tool | seconds: median (min-max) | to rehome | written, MB | peak memory, MB |")
+    print(f"| row | tool | seconds: median (min-max) | to rehome | {what}, MB | peak memory, MB |")
     print("|---|---|---|---|---|---|")
     for row, tools in rows.items():
         ours = [float(run[0]) for run in tools.get("rehome", [])]
@@ -98,7 +152,7 @@ def is_number(word):
     return True
 
 
-WAYS = {"files": files, "change": change, "touch": touch, "fio": fio, "table": table}
+WAYS = {"files": files, "change": change, "touch": touch, "fio": fio, "table": table, "uploads": uploads, "peak": peak}
 
 if __name__ == "__main__":
     WAYS[sys.argv[1]](*(int(word) if word.isdigit() else word for word in sys.argv[2:]))

@@ -255,6 +255,14 @@ pub fn write_verified(
     write(store, &join(&id.directory(project)?, VERIFIED)?, &bytes)
 }
 
+/// Takes back that a backup was read back: it was found to be another one since.
+///
+/// # Errors
+/// When the place does not answer, or refuses.
+pub fn remove_verified(store: &dyn Store, project: &ProjectName, id: &BackupId) -> Result<()> {
+    store.remove(&join(&id.directory(project)?, VERIFIED)?)
+}
+
 /// Keeps a backup from being pruned.
 ///
 /// # Errors

@@ -238,6 +238,37 @@ fn trap_10_the_files_of_a_running_database_are_no_backup() {
 }
 
 #[test]
+fn trap_24_a_backup_and_its_restore_take_the_servers_own_clients() {
+    let stack = shop();
+    let before = data(&stack);
+    // Clients of another age on this machine, first in the search path: whoever takes one fails.
+    let bin = stack.dir.join("bin");
+    sh(&format!(
+        "mkdir {b} && for p in pg_dump pg_dumpall pg_restore psql; do \
+         printf '#!/bin/sh\necho $0 >> {b}/called\nexit 1\n' > {b}/$p; chmod 755 {b}/$p; done",
+        b = bin.display()
+    ));
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let place = place(&stack).display().to_string();
+    let run = |command: String| stack.rehome_env(&command, &[("PATH", path.as_str())]).exits(0);
+    run(format!("backup create --to {place}"));
+    ruin(&stack);
+    run(format!(
+        "backup restore --latest --no-safety-backup --from {place} -y"
+    ));
+    assert_eq!(data(&stack), before);
+    assert!(!bin.join("called").exists(), "{}", stack.read("bin/called"));
+    // The version is the server's.
+    let manifest = sh(&format!("cat {}/manifest.json", backups(Path::new(&place))[0]));
+    let server = stack.exec("db", "postgres --version");
+    let version = server.split_whitespace().nth(2).unwrap();
+    assert!(
+        manifest.contains(&format!("\"version\":\"{version}")),
+        "{server}: {manifest}"
+    );
+}
+
+#[test]
 fn services_that_are_paused_or_stopped_for_a_backup_come_back_also_when_it_fails() {
     let stack = small_up();
     let shape = stack.shape();
@@ -293,7 +324,7 @@ fn services_that_stand_still_come_back_when_the_backup_is_killed() {
 }
 
 #[test]
-fn a_damaged_backup_is_refused_before_anything_is_replaced() {
+fn trap_15_a_damaged_backup_is_no_restore_and_replaces_nothing() {
     let stack = shop();
     create(&stack, "").exits(0);
     ruin(&stack);

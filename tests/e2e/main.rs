@@ -7,6 +7,7 @@
 mod backup;
 mod before;
 mod boot;
+mod catalogue;
 mod commands;
 mod crash;
 mod deploy;

@@ -8,6 +8,7 @@
 //! deploy    what a deployment replaces, rolls, keeps and refuses
 //! deploy_hooks  what runs beside a deployment, and when
 //! restart   what a restart makes anew
+//! restore   what a restore replaces, and which backup it takes
 //! choice    which volumes move, and where to
 //! order     what is stopped, made anew and started, against an oracle that was written differently
 //! refusals  everything that is refused beforehand, word for word
@@ -30,6 +31,7 @@ mod order;
 mod page;
 mod refusals;
 mod restart;
+mod restore;
 mod right_volume;
 mod space;
 mod support;

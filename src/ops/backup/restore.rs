@@ -116,7 +116,12 @@ fn origin(app: &App, request: &RestoreRequest, vault: &Vault) -> Result<(Origin,
         Some(RestoreFrom::Place(place)) => Some(place),
         None => None,
     };
-    let Which { id, having, lacking } = which(app, vault, &app.project.name, (request.id.as_ref(), place))?;
+    let Which {
+        id,
+        having,
+        lacking,
+        worse,
+    } = which(app, vault, &app.project.name, (request.id.as_ref(), place))?;
     for why in lacking {
         app.options.events.warn(why);
     }
@@ -131,7 +136,14 @@ fn origin(app: &App, request: &RestoreRequest, vault: &Vault) -> Result<(Origin,
     let store = vault.of(&source.project).place(place)?;
     let manifest = tokio::task::block_in_place(|| manifest_of(&*store, &source.project, &source.id))?;
     let manifest = Box::new(manifest);
-    Ok((Origin::Backup { manifest, source }, Some(place.clone())))
+    Ok((
+        Origin::Backup {
+            manifest,
+            source,
+            worse,
+        },
+        Some(place.clone()),
+    ))
 }
 
 /// The backup of what is about to be replaced, in the configured places, or where the other one is.

@@ -1,21 +1,21 @@
 //! `rehome backup verify`: reads everything back and compares it with its hashes; with `--drill` it is restored as well,
 //! where nothing lasts.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 
+use super::VerifyRequest;
 use super::vault::vault_of;
-use super::{VerifyRequest, last_good};
-use crate::backup::catalogue::{self, Verified};
+use crate::backup::catalogue::{self, State, Verified};
 use crate::backup::format::BackupId;
+use crate::backup::store::Store;
 use crate::event::Outcome;
 use crate::model::config::Place;
-use crate::model::{ByteSize, Failure, ProjectName, Result, count};
+use crate::model::{ByteSize, Failure, Kind, ProjectName, Result, count};
 use crate::observe::Depth;
 use crate::ops::App;
 use crate::ops::execute::{About, BackupAbout, Finish, RunFacts, Running};
 use crate::plan::backup::drill::{DrillPlan, drill_plan};
+use crate::plan::backup::restore::{PassedOver, passed_over};
 use crate::state::{BackupLine, Lock};
 use crate::steps::backup::{Source, Vault, check_snapshots, manifest_of, read_back};
 
@@ -46,12 +46,20 @@ pub struct PlannedDrill {
 pub fn verify(app: &App, request: &VerifyRequest) -> Result<VerifyReport> {
     let vault = vault_of(app, &request.identities, None)?;
     let project = &app.project.name;
-    let Which { id, having, lacking } = which(
+    let Which {
+        id,
+        having,
+        lacking,
+        worse,
+    } = which(
         app,
         &vault,
         &app.project.name,
         (request.id.as_ref(), request.from.as_ref()),
     )?;
+    if let Some(warning) = passed_over(&worse) {
+        app.options.events.warn(warning);
+    }
     if !lacking.is_empty() {
         let failure = Failure::refused(format!("backup {id} is not in every place"))
             .data("nothing was changed; no byte of it was read")
@@ -63,9 +71,21 @@ pub fn verify(app: &App, request: &VerifyRequest) -> Result<VerifyReport> {
         let store = vault.place(place)?;
         let (manifest, snapshots) = tokio::task::block_in_place(|| {
             let manifest = manifest_of(&*store, project, &id)?;
-            let unreliable = |f: Failure| f.data("nothing was changed; this backup cannot be relied on");
-            read_back(&app.options.interrupt, &*store, &manifest).map_err(unreliable)?;
-            let snapshots = check_snapshots(&vault, &store, &manifest).map_err(unreliable)?;
+            let whole = read_back(&app.options.interrupt, &*store, &manifest)
+                .and_then(|()| check_snapshots(&vault, &store, &manifest));
+            let snapshots = match whole {
+                Ok(snapshots) => snapshots,
+                Err(failure) if failure.kind != Kind::Refused => {
+                    return Err(failure.data("nothing was changed"));
+                }
+                Err(failure) => {
+                    // No list shall go on calling it verified.
+                    if let Err(why) = catalogue::remove_verified(&*store, project, &id) {
+                        app.options.events.warn(why.to_string());
+                    }
+                    return Err(failure.data("the backup is as it was; it cannot be relied on"));
+                }
+            };
             let verified = Verified::by_hashes(Timestamp::now(), manifest.entries.len());
             catalogue::write_verified(&*store, project, &id, &verified)?;
             Ok::<_, Failure>((manifest, snapshots))
@@ -175,6 +195,8 @@ pub(super) struct Which {
     pub having: Vec<Place>,
     /// Of each other place, what it has instead.
     pub lacking: Vec<String>,
+    /// Newer ones that are no good, newest first; none if one was named.
+    pub worse: Vec<PassedOver>,
 }
 
 /// Which backup is meant, and the places that have it: that which was named, or the newest complete one.
@@ -200,14 +222,15 @@ pub(super) fn which(
     }
     let mut causes = Vec::new();
     let mut found: Vec<(BackupId, Place)> = Vec::new();
+    let mut worse = Vec::new();
     for place in &places {
-        let store: Arc<_> = vault.place(place)?;
+        let store = vault.place(place)?;
         let has = tokio::task::block_in_place(|| match id {
-            Some(id) => manifest_of(&*store, project, id).map(Some),
-            None => last_good(vault, place, project),
+            Some(id) => manifest_of(&*store, project, id).map(|manifest| Some(manifest.id)),
+            None => newest_good(&*store, place, project, &mut worse),
         });
         match has {
-            Ok(Some(manifest)) => found.push((manifest.id, place.clone())),
+            Ok(Some(id)) => found.push((id, place.clone())),
             Ok(None) => causes.push(format!("{place} has no complete backup of {project}")),
             Err(failure) => causes.push(failure.to_string()),
         }
@@ -222,11 +245,16 @@ pub(super) fn which(
         }
     }
     match newest {
-        Some(id) => Ok(Which {
-            id,
-            having,
-            lacking: causes,
-        }),
+        Some(id) => {
+            worse.retain(|one: &PassedOver| one.id > id);
+            worse.sort_by(|a, b| b.id.cmp(&a.id));
+            Ok(Which {
+                id,
+                having,
+                lacking: causes,
+                worse,
+            })
+        }
         None => {
             let what = match id {
                 Some(id) => format!("there is no backup {id} of project {project}"),
@@ -239,4 +267,30 @@ pub(super) fn which(
                 .hint("rehome backup list"))
         }
     }
+}
+
+/// The newest complete backup of a place; those that are not complete are noted.
+fn newest_good(
+    store: &dyn Store,
+    place: &Place,
+    project: &ProjectName,
+    worse: &mut Vec<PassedOver>,
+) -> Result<Option<BackupId>> {
+    let mut good = None;
+    for found in catalogue::read(store, Some(project))? {
+        let why = match found.state {
+            State::Complete(_) => {
+                good = Some(found.id);
+                continue;
+            }
+            State::Incomplete => "it was never finished, or is being written".to_owned(),
+            State::Unreadable(failure) => failure.to_string(),
+        };
+        worse.push(PassedOver {
+            id: found.id,
+            place: place.to_string(),
+            why,
+        });
+    }
+    Ok(good)
 }

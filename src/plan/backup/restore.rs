@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use self::anew::{all_of_it, making, missing_images};
 use self::chosen::chosen;
 use self::elsewhere::{into_a_volume, one_database};
-pub use self::facts::{Replaced, RestoreFacts};
+pub use self::facts::{PassedOver, Replaced, RestoreFacts, passed_over};
 use self::facts::{facts, replaced, untouched};
 use super::drill::{room, server_can_start};
 use super::{BackupPlan, volume_of};
@@ -49,6 +49,8 @@ pub enum Origin {
         manifest: Box<Manifest>,
         /// Where it is.
         source: Source,
+        /// Newer ones that are no good, newest first, if the last one is meant.
+        worse: Vec<PassedOver>,
     },
     /// A file that Rehome did not write.
     File {

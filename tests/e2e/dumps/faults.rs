@@ -7,7 +7,11 @@ use rehome::datastore::Kind;
 use rehome::model::Failure;
 use rehome::steps::dumps::{Dumping, Part, Server};
 
-use super::{dumping, mysql::mariadb, nothing_is_left, twin_with, world};
+use super::{
+    dumping,
+    mysql::{self, MARIADB},
+    nothing_is_left, twin_with, world,
+};
 use crate::stacks::postgres_up;
 use crate::support::{Stack, sh, wait_for};
 
@@ -173,7 +177,7 @@ async fn trap_15_a_dump_whose_hash_is_wrong_at_its_very_end_is_no_restore() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn trap_14_mariadb_with_a_wrong_password_or_a_dump_that_dies_is_a_failure() {
-    let stack = mariadb();
+    let stack = mysql::server(&MARIADB);
     let d = stack.dir.display();
     let cx = world(&stack).await;
     let what = dumping(&cx, Kind::Mysql, "db").await;

@@ -29,7 +29,7 @@ pub(super) fn chosen(seen: &RestoreSeen, wanted: &RestoreWanted) -> Result<Vec<I
 }
 
 fn of_backup(seen: &RestoreSeen, wanted: &RestoreWanted) -> Result<Vec<Input>> {
-    let Origin::Backup { manifest, source } = &seen.origin else {
+    let Origin::Backup { manifest, source, .. } = &seen.origin else {
         return Err(Failure::bug("a file was taken for a backup"));
     };
     let parts = parts_of(&manifest.entries);

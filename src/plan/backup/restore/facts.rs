@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Origin, RestoreSeen, nothing_is_there};
 use crate::backup::format::{BackupId, What};
 use crate::datastore::{Kind, PostgresVersion};
-use crate::model::{ProjectName, ServiceName, VolumeKey, VolumeName};
+use crate::model::{ProjectName, ServiceName, VolumeKey, VolumeName, count};
 use crate::observe::World;
 use crate::plan::backup::BackupPlan;
 use crate::steps::backup::Input;
@@ -62,11 +62,46 @@ pub struct Replaced {
     pub empty: Option<VolumeName>,
 }
 
+/// A backup that is newer than the one that is taken, and cannot be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PassedOver {
+    /// Which.
+    pub id: BackupId,
+    /// Where it is.
+    pub place: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// What is said about newer backups that cannot be taken, newest first.
+#[must_use]
+pub fn passed_over(worse: &[PassedOver]) -> Option<String> {
+    let newest = &worse.first()?.id;
+    let copies = worse.iter().filter(|one| one.id == *newest);
+    let why: Vec<_> = copies
+        .map(|one| format!("{} (in {})", one.why, one.place))
+        .collect();
+    let others: BTreeSet<_> = worse
+        .iter()
+        .map(|one| &one.id)
+        .filter(|id| *id != newest)
+        .collect();
+    let more = match others.len() {
+        0 => String::new(),
+        n => format!("; {} before it, too", count(n as u64, "other")),
+    };
+    let why = why.join("; ");
+    Some(format!(
+        "the newest backup, {newest} of {}, is passed over: {why}{more}",
+        newest.began()
+    ))
+}
+
 /// What is known before anything is chosen.
 pub(super) fn facts(seen: &RestoreSeen, safety: Option<&BackupPlan>) -> RestoreFacts {
     let from_nothing = nothing_is_there(&seen.world);
     let (id, place, from, machine) = match &seen.origin {
-        Origin::Backup { manifest, source } => (
+        Origin::Backup { manifest, source, .. } => (
             Some(manifest.id.clone()),
             source.place.to_string(),
             manifest.began,
@@ -122,11 +157,12 @@ pub(super) fn untouched(world: &World, keys: &BTreeSet<VolumeKey>) -> Vec<String
 fn warnings(seen: &RestoreSeen) -> Vec<String> {
     let world = &seen.world;
     let mut warnings = Vec::new();
-    let Origin::Backup { manifest, .. } = &seen.origin else {
+    let Origin::Backup { manifest, worse, .. } = &seen.origin else {
         warnings
             .push("Rehome did not write it: what is in it is compared with nothing but itself".to_owned());
         return warnings;
     };
+    warnings.extend(passed_over(worse));
     if manifest.project != world.project {
         warnings.push(format!("the backup is one of project {}", manifest.project));
     }
