@@ -215,8 +215,8 @@ fn round_trip() {
     );
     let look = |dir: &Path| {
         sh(&format!(
-            "cd {}; find . ! -type d -printf '%P %y %U:%G %m %T@ %s %b %n %l\\n' -o -printf '%P %y %U:%G %m %T@\\n' | sort
-             find . -type f -exec sha256sum {{}} + | sort; getfattr -h -d -m- -R . | sort; stat -c '%t:%T' null",
+            "cd {}; find . ! -type d -printf '%P %y %U:%G %m %T@ %s %n %l\\n' -o -printf '%P %y %U:%G %m %T@\\n' | sort
+             find . -type f -exec sha256sum {{}} + | sort; getfattr -h -d -m- -R . | sort; stat -c '%t:%T' null; stat -c %b sparse",
             dir.display()
         ))
     };
