@@ -1,12 +1,14 @@
 //! Backups that older versions wrote, and that every later one has to read: `make` says how they were made and what is
-//! in them. They are read by today's code, and by zstd, age, tar and sqlite3.
+//! in them. They are read by today's code, and by zstd, age, tar, sqlite3 and restic.
 //!
 //! A new format gets a directory of its own here; the ones that are there stay as they are.
 //!
-//! Needs root (files get their owners back) and Debian's age, zstd, attr and sqlite3.
+//! Needs root (files get their owners back) and Debian's age, zstd, attr, sqlite3 and restic.
 
 // All of this is test code; clippy by itself excuses only the functions that are marked as tests.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod snapshots;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -37,10 +39,9 @@ fn scratch() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
-/// The last format that has a fixture. Format 2 is format 1 with volumes in repositories of restic, which
-/// tests/e2e/snapshots.rs has restic itself read.
-const KEPT: u32 = 1;
-const _: () = assert!(FORMAT <= KEPT + 1, "a new format needs its fixture: see `make`");
+/// The formats whose volumes are archives; `snapshots` has the others.
+const ARCHIVES: u32 = 1;
+const _: () = assert!(FORMAT == 2, "a new format needs its fixture: see `make`");
 
 /// A line of shell in a directory, which has to succeed.
 #[track_caller]
@@ -57,7 +58,7 @@ fn bash(dir: &Path, script: &str) -> String {
 
 /// Every backup that is kept here: its format, its place, what the catalogue says of it.
 fn each(mut check: impl FnMut(u32, &DirStore, &Found, &Manifest)) {
-    for format in 1..=KEPT {
+    for format in 1..=ARCHIVES {
         for kind in KINDS {
             let store = DirStore::new(&home(format).join(kind));
             let found = catalogue::read(&store, None).unwrap();
@@ -236,7 +237,7 @@ fn manifest_file(format: u32, kind: &str) -> PathBuf {
 
 #[test]
 fn what_a_later_version_adds_within_a_format_is_passed_over() {
-    for format in 1..=KEPT {
+    for format in 1..=ARCHIVES {
         let bytes = std::fs::read(manifest_file(format, "plain")).unwrap();
         let today = Manifest::from_bytes(&bytes).unwrap();
         let later = rewritten(&bytes, |envelope| {
@@ -260,7 +261,7 @@ fn a_newer_format_is_refused_in_words_and_listed_as_unreadable() {
     let place = scratch();
     let newer = FORMAT + 1;
     bash(
-        &home(KEPT).join("plain"),
+        &home(ARCHIVES).join("plain"),
         &format!("cp -a . {}", place.path().display()),
     );
     let file = bash(place.path(), &format!("find $PWD -name {MANIFEST}"));

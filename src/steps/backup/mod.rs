@@ -29,7 +29,7 @@ pub use rehearse::Rehearse;
 pub use save::{Save, Saving, lost_places, saved_bytes};
 pub use snapshot::check_snapshots;
 pub use unstarted::Unstarted;
-pub use vault::{Vault, manifest_of, path_in};
+pub use vault::{Vault, manifest_of, path_in, read_entry};
 
 use super::deploy::{Images, StayUp};
 use super::{Check, MakeHomes, Stop, Tidy};
