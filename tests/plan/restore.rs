@@ -10,7 +10,8 @@ use rehome::datastore::Kind;
 use rehome::observe::World;
 use rehome::plan::backup::render_restore;
 use rehome::plan::backup::restore::{Origin, PassedOver, RestoreSeen, RestoreWanted, restore_plan};
-use rehome::steps::backup::Source;
+use rehome::saga::Step as _;
+use rehome::steps::backup::{Packing, Source, StrangeFile};
 
 use crate::support::*;
 
@@ -147,4 +148,152 @@ fn of_several_that_are_no_good_the_newest_is_told_with_each_of_its_copies() {
     ];
     let said = text(kms(), &newer);
     assert_snapshot!(said.lines().filter(|l| l.contains("passed")).collect::<String>(), @"Note: the newest backup, 20261123T020000Z-c4d5e6 of 2026-11-23T02:00:00Z, is passed over: it was never finished, or is being written (in /var/backups/kms); the manifest of the backup is damaged (in s3://bucket/kms); 2 others before it, too");
+}
+
+/// What is said and done, or why nothing is.
+fn told(world: World, wanted: &RestoreWanted, file: Option<(&str, &[u8])>) -> String {
+    let manifest = last_night();
+    let origin = match file {
+        None => Origin::Backup {
+            source: Source {
+                place: "/var/backups/kms".parse().unwrap(),
+                project: manifest.project.clone(),
+                id: manifest.id.clone(),
+            },
+            worse: Vec::new(),
+            manifest: Box::new(manifest),
+        },
+        Some((path, head)) => Origin::File {
+            file: StrangeFile {
+                path: path.into(),
+                bytes: 300 * MB,
+                changed: "2026-11-20T10:00:00Z".parse().unwrap(),
+                packing: Packing::Gzip,
+            },
+            head: head.to_vec(),
+        },
+    };
+    let services = world.services.iter();
+    let seen = RestoreSeen {
+        active: services.map(|s| (s.name.clone(), (1, false))).collect(),
+        origin,
+        world,
+    };
+    let wanted = RestoreWanted {
+        suffix: SUFFIX.to_owned(),
+        ..wanted.clone()
+    };
+    match restore_plan(&seen, &wanted, None) {
+        Ok(plan) => {
+            let steps: Vec<String> = plan
+                .steps
+                .iter()
+                .map(|step| format!("- {}\n", step.title()))
+                .collect();
+            format!("{}\n{}", render_restore(&plan.facts), steps.concat())
+        }
+        Err(failure) => failure.to_string() + &format!("\n{:#?}", failure.hints),
+    }
+}
+
+fn only(name: &str) -> RestoreWanted {
+    RestoreWanted {
+        only: vec![name.to_owned()],
+        ..RestoreWanted::default()
+    }
+}
+
+/// Small, as the head of a tar.
+fn tar() -> Vec<u8> {
+    let mut head = vec![0; 512];
+    head[257..262].copy_from_slice(b"ustar");
+    head
+}
+
+#[test]
+fn a_path_is_exchanged_below_services_that_go_on_unless_a_database_is_in_it() {
+    let path = |path: &str| RestoreWanted {
+        path: Some(path.into()),
+        ..only("media_volume")
+    };
+    assert_snapshot!("a_path", told(kms(), &path("uploads/2026"), None));
+    let mut world = kms();
+    world.volumes[0].datastores = vec![datastore(Kind::Sqlite, "media_volume", None, "api")];
+    world.volumes[0].datastores[0].path = "uploads/cache.sqlite3".to_owned();
+    assert_snapshot!(
+        "a_path_with_a_database",
+        told(world.clone(), &path("uploads"), None)
+    );
+    assert_snapshot!(
+        "a_path_that_is_a_database",
+        told(world, &path("uploads/cache.sqlite3"), None)
+    );
+    let mut of_the_server = path("base/1");
+    of_the_server.only = vec!["postgres_data".to_owned()];
+    assert_snapshot!("a_path_in_a_server", told(kms(), &of_the_server, None));
+    let mut of_all = path("uploads");
+    of_all.only = Vec::new();
+    assert_snapshot!(
+        "a_path_of_the_one_volume_that_there_is",
+        told(kms(), &of_all, None)
+    );
+}
+
+#[test]
+fn one_database_takes_another_ones_name_while_the_server_goes_on() {
+    let database = |name: &str| RestoreWanted {
+        database: Some(name.to_owned()),
+        ..only("db")
+    };
+    assert_snapshot!("a_database", told(kms(), &database("kms"), None));
+    assert_snapshot!(
+        "a_database_that_is_not_there",
+        told(kms(), &database("kmz"), None)
+    );
+    let dump = Some(("/root/kms.dump.gz", &b"PGDMP"[..]));
+    assert_snapshot!("a_database_from_a_file", told(kms(), &database("kms"), dump));
+    assert_snapshot!("a_dump_for_no_database", told(kms(), &only("db"), dump));
+    let cluster = b"--\n-- PostgreSQL database cluster dump\n--\n";
+    let cluster = Some(("/root/all.sql", &cluster[..]));
+    assert_snapshot!("a_dump_of_a_cluster", told(kms(), &database("kms"), cluster));
+    let mut redis = database("0");
+    redis.only = vec!["redis".to_owned()];
+    let rdb = Some(("/root/dump.rdb", &b"REDIS0011"[..]));
+    assert_snapshot!("a_database_of_redis", told(kms(), &redis, rdb));
+}
+
+#[test]
+fn a_new_volume_is_filled_and_nothing_is_replaced() {
+    let into = |name: &str| RestoreWanted {
+        into: Some(volume_name(name)),
+        ..only("media_volume")
+    };
+    assert_snapshot!("into_a_volume", told(kms(), &into("media_old"), None));
+    assert_snapshot!(
+        "into_a_volume_that_is_there",
+        told(kms(), &into("kms-connect_media_volume"), None)
+    );
+    let mut two = into("media_old");
+    two.only = Vec::new();
+    assert_snapshot!("into_a_volume_for_two", told(kms(), &two, None));
+}
+
+#[test]
+fn a_file_goes_where_it_can_be_read() {
+    let tar = tar();
+    let tar = Some(("/root/media.tgz", &tar[..]));
+    let strip = RestoreWanted {
+        strip: 1,
+        ..only("media_volume")
+    };
+    assert_snapshot!("a_tar", told(kms(), &strip, tar));
+    assert_snapshot!("a_tar_for_nobody", told(kms(), &RestoreWanted::default(), tar));
+    assert_snapshot!(
+        "a_tar_for_a_volume_that_is_not_there",
+        told(kms(), &only("media_volum"), tar)
+    );
+    assert_snapshot!("a_tar_for_a_database", told(kms(), &only("postgres_data"), tar));
+    let sql = Some(("/root/kms.sql.gz", &b"-- PostgreSQL database dump"[..]));
+    assert_snapshot!("a_dump_for_a_volume", told(kms(), &only("media_volume"), sql));
+    assert_snapshot!("a_dump_for_another_server", told(kms(), &only("redis"), sql));
 }

@@ -177,7 +177,7 @@ pub fn destination() -> DestinationSeen {
     }
 }
 
-fn datastore(kind: Kind, volume: &str, version: Option<&str>, service: &str) -> Datastore {
+pub fn datastore(kind: Kind, volume: &str, version: Option<&str>, service: &str) -> Datastore {
     Datastore {
         kind,
         volume: key(volume),

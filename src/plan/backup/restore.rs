@@ -101,7 +101,7 @@ pub fn restore_plan(
     safety: Option<BackupPlan>,
 ) -> Result<RestorePlan> {
     let inputs = chosen(seen, wanted)?;
-    room(&seen.world, inputs.iter().map(Input::bytes).sum())?;
+    room(&seen.world, inputs.iter().filter_map(Input::size).sum())?;
     let mut plan = RestorePlan {
         facts: facts(seen, safety.as_ref()),
         steps: Vec::new(),
@@ -372,7 +372,7 @@ fn moving(volume: &VolumeSeen, input: &Input, target: Target) -> Moving {
         target,
         owner: None,
         fresh: false,
-        bytes: input.bytes(),
+        bytes: input.size().unwrap_or_default(),
         entries: 0,
         datastores: volume
             .datastores

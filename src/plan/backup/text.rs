@@ -81,11 +81,10 @@ pub fn render_restore(facts: &RestoreFacts) -> String {
         };
         line(
             &mut out,
-            format_args!(
-                "  {:width$}  {} restored, {now}",
-                replaced.what,
-                ByteSize(replaced.bytes)
-            ),
+            match replaced.bytes {
+                Some(bytes) => format!("  {:width$}  {} restored, {now}", replaced.what, ByteSize(bytes)),
+                None => format!("  {:width$}  {now}", replaced.what),
+            },
         );
         if replaced.empty.is_none() && facts.into.is_none() {
             line(

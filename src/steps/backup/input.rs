@@ -147,12 +147,13 @@ impl Input {
         }
     }
 
-    /// Bytes of what is put back; of a compressed file as it is.
+    /// Bytes of what is put back; of a compressed file as it is. How much a path has, nobody knows beforehand.
     #[must_use]
-    pub fn bytes(&self) -> u64 {
+    pub fn size(&self) -> Option<u64> {
         match self {
-            Self::Backup { part, .. } => part.bytes(),
-            Self::Dump { file, .. } | Self::Tar { file, .. } => file.bytes,
+            _ if self.path().is_some() => None,
+            Self::Backup { part, .. } => Some(part.bytes()),
+            Self::Dump { file, .. } | Self::Tar { file, .. } => Some(file.bytes),
         }
     }
 }

@@ -175,7 +175,7 @@ fn of_file(world: &World, wanted: &RestoreWanted, file: &StrangeFile, head: &[u8
             "volume `{name}` has a {}, whose files are not restored from a tar that Rehome did not write",
             datastore.kind
         ))
-        .cause("nobody knows whether it ran while they were copied (trap 10)")
+        .cause("nobody knows whether it ran while they were copied")
         .data("nothing was changed")
         .hint("load a dump of it: --only SERVICE"));
     }

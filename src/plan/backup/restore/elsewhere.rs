@@ -44,7 +44,7 @@ pub(super) fn into_a_volume(
     plan.facts.replaced = vec![Replaced {
         what: input.describe(),
         key: volume.key.clone(),
-        bytes: input.bytes(),
+        bytes: input.size(),
         now: None,
         kept: String::new(),
         empty: None,
@@ -82,7 +82,7 @@ pub(super) fn one_database(
     plan.facts.replaced = vec![Replaced {
         what: format!("database {name} of {service}"),
         key: home_of(world, input)?.key.clone(),
-        bytes: input.bytes(),
+        bytes: input.size(),
         now: None,
         kept: format!("database {}", database.beside),
         empty: None,

@@ -52,8 +52,8 @@ pub struct Replaced {
     pub what: String,
     /// The volume that has it.
     pub key: VolumeKey,
-    /// Bytes of the dump or archive.
-    pub bytes: u64,
+    /// Bytes of the dump or archive, if they are known.
+    pub bytes: Option<u64>,
     /// Bytes that are there now, if that is known.
     pub now: Option<u64>,
     /// Where the data stays that is replaced.
@@ -137,7 +137,7 @@ pub(super) fn replaced(world: &World, input: &Input, moving: &Moving) -> Replace
     Replaced {
         what: input.describe(),
         key: moving.key.clone(),
-        bytes: input.bytes(),
+        bytes: input.size(),
         // It is the volume's, and not the path's.
         now: scan.filter(|_| input.path().is_none()).map(|scan| scan.bytes),
         kept: moving.target.describe(),
