@@ -353,7 +353,7 @@ fn trap_15_a_damaged_backup_is_no_restore_and_replaces_nothing() {
         assert_eq!(stack.shape(), shape, "after {what}");
         sh(&format!("rm -rf {directory} && mv {directory}.kept {directory}"));
     }
-    let newer = "python3 -c \"p='DIR/manifest.json'; d=open(p).read(); open(p,'w').write(d.replace('\\\"format\\\":1','\\\"format\\\":2',1))\"";
+    let newer = "python3 -c \"p='DIR/manifest.json'; d=open(p).read(); open(p,'w').write(d.replace('\\\"format\\\":1','\\\"format\\\":99',1))\"";
     sh(&newer.replace("DIR", &directory));
     let id = directory.rsplit('/').next().unwrap();
     stack
@@ -362,7 +362,7 @@ fn trap_15_a_damaged_backup_is_no_restore_and_replaces_nothing() {
             place(&stack).display()
         ))
         .exits(3)
-        .says("has format 2");
+        .says("has format 99");
     stack.assert_tidy();
 }
 
