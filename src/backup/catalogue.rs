@@ -9,14 +9,14 @@ use std::io::Read as _;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::format::{BackupId, MANIFEST, MANIFEST_LIMIT, Manifest, PINNED, StorePath, VERIFIED};
+use super::format::{BackupId, DAMAGED, MANIFEST, MANIFEST_LIMIT, Manifest, PINNED, StorePath, VERIFIED};
 use super::store::{Store, Stored};
 use crate::model::{Failure, ProjectName, Result, count};
 
 /// A place with more backups is not looked through.
 const MOST: usize = 20_000;
-/// A longer note of a verification is none.
-const VERIFIED_LIMIT: u64 = 1 << 20;
+/// A longer note about a backup is none.
+const NOTE_LIMIT: u64 = 1 << 20;
 
 /// A backup in a place.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,6 +46,8 @@ pub enum State {
     Incomplete,
     /// It is damaged, or of a newer Rehome.
     Unreadable(Failure),
+    /// Its files look right, and were not what was written when they were last read back.
+    Damaged(Failure),
 }
 
 impl Found {
@@ -54,7 +56,7 @@ impl Found {
     pub fn manifest(&self) -> Option<&Manifest> {
         match &self.state {
             State::Complete(manifest) => Some(manifest),
-            State::Incomplete | State::Unreadable(_) => None,
+            State::Incomplete | State::Unreadable(_) | State::Damaged(_) => None,
         }
     }
 }
@@ -95,6 +97,13 @@ impl Verified {
             said,
         }
     }
+}
+
+/// What was found when a backup was read back and was not what was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Damage {
+    at: Timestamp,
+    why: String,
 }
 
 /// How a backup was read back.
@@ -162,12 +171,13 @@ fn look(store: &dyn Store, id: BackupId, project: ProjectName, files: &[Stored])
     let state = match sizes.get(MANIFEST) {
         None => State::Incomplete,
         Some(_) => match whole(store, &directory, (&id, &project), &sizes)? {
+            Ok(_) if sizes.contains_key(DAMAGED) => State::Damaged(found_damaged(store, &directory, &id)?),
             Ok(manifest) => State::Complete(Box::new(manifest)),
             Err(failure) => State::Unreadable(failure),
         },
     };
     let verified = match sizes.contains_key(VERIFIED) {
-        true => small(store, &join(&directory, VERIFIED)?, VERIFIED_LIMIT)?,
+        true => small(store, &join(&directory, VERIFIED)?, NOTE_LIMIT)?,
         false => None,
     };
     // What cannot be read was not said by this Rehome: then it counts as not verified.
@@ -228,6 +238,18 @@ fn whole(
     Ok(Ok(manifest))
 }
 
+/// What is noted at a backup that was found damaged.
+fn found_damaged(store: &dyn Store, directory: &StorePath, id: &BackupId) -> Result<Failure> {
+    let noted = small(store, &join(directory, DAMAGED)?, NOTE_LIMIT)?;
+    let noted: Option<Damage> = noted.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let failure = Failure::refused(format!("backup {id} is damaged")).data("nothing was changed");
+    let failure = match noted {
+        Some(Damage { at, why }) => failure.cause(format!("found on {at:.0}: {why}")),
+        None => failure.cause(format!("{DAMAGED} lies beside it, and cannot be read")),
+    };
+    Ok(failure.hint(format!("to read it once more: rehome backup verify {id}")))
+}
+
 /// A file that fits into memory; `None` if it is gone by now, or longer than it may be.
 fn small(store: &dyn Store, path: &StorePath, limit: u64) -> Result<Option<Vec<u8>>> {
     let Some(from) = store.get(path)? else {
@@ -252,15 +274,31 @@ pub fn write_verified(
 ) -> Result<()> {
     let bytes = serde_json::to_vec(verified)
         .map_err(|e| Failure::bug("what was verified cannot be written").because(&e))?;
-    write(store, &join(&id.directory(project)?, VERIFIED)?, &bytes)
+    let directory = id.directory(project)?;
+    write(store, &join(&directory, VERIFIED)?, &bytes)?;
+    store.remove(&join(&directory, DAMAGED)?)
 }
 
-/// Takes back that a backup was read back: it was found to be another one since.
+/// Says in the place that a backup was read back and is not what was written: no list goes on calling it verified, and
+/// nothing counts on it.
 ///
 /// # Errors
 /// When the place does not answer, or refuses.
-pub fn remove_verified(store: &dyn Store, project: &ProjectName, id: &BackupId) -> Result<()> {
-    store.remove(&join(&id.directory(project)?, VERIFIED)?)
+pub fn write_damaged(
+    store: &dyn Store,
+    project: &ProjectName,
+    id: &BackupId,
+    (at, why): (Timestamp, &Failure),
+) -> Result<()> {
+    let damage = Damage {
+        at,
+        why: why.to_string(),
+    };
+    let bytes = serde_json::to_vec(&damage)
+        .map_err(|e| Failure::bug("what was found damaged cannot be written").because(&e))?;
+    let directory = id.directory(project)?;
+    write(store, &join(&directory, DAMAGED)?, &bytes)?;
+    store.remove(&join(&directory, VERIFIED)?)
 }
 
 /// Keeps a backup from being pruned.

@@ -34,6 +34,8 @@ pub const MANIFEST: &str = "manifest.json";
 pub const PINNED: &str = "pinned";
 /// The file that says when a backup was last read back, and how.
 pub const VERIFIED: &str = "verified.json";
+/// Beside a manifest: it was read back since, and is not what was written.
+pub const DAMAGED: &str = "damaged.json";
 /// A manifest is never longer.
 pub const MANIFEST_LIMIT: u64 = 64 << 20;
 

@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::format::{BackupId, SnapshotNote, StorePath};
 use super::store::Store;
-use crate::model::{Failure, ProjectName, Result, Secret};
+use crate::model::{Failure, Kind, ProjectName, Result, Secret};
 
 /// Below the project's directory in a place.
 const DIRECTORY: &str = "restic";
@@ -185,6 +185,20 @@ impl Files {
                 .cause("its password is another one")
                 .hint("the password is that which the repository was made with"),
             None => Failure::environment(what).cause(error.display_log()),
+        }
+    }
+
+    /// What the library says of a repository that is checked is damage, unless the place did not answer.
+    fn damaged(&self, error: &RusticError) -> Failure {
+        let of_the_place = self
+            .failed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some();
+        let failure = self.told("check", error);
+        match of_the_place {
+            true => failure,
+            false => failure.with_kind(Kind::Refused),
         }
     }
 }
@@ -353,11 +367,7 @@ impl Repository {
     /// When anything is missing or different, naming it.
     pub fn check(&self, notes: &[&SnapshotNote]) -> Result<Checked> {
         let ids: Vec<&str> = notes.iter().map(|note| note.id.as_str()).collect();
-        let broken = |e: Box<RusticError>| {
-            self.files
-                .told("check", &e)
-                .with_kind(crate::model::Kind::Refused)
-        };
+        let broken = |e: Box<RusticError>| self.files.damaged(&e);
         let snapshots = self.opened.get_snapshots(&ids).map_err(broken)?;
         let options = CheckOptions::default().read_data(true);
         let trees = snapshots.iter().map(|snapshot| snapshot.tree).collect();

@@ -216,15 +216,7 @@ impl Archiver<'_> {
 
     /// Something that is not there any more, or is another thing now.
     fn gone(&self, path: &[u8]) -> Result<()> {
-        if !self.live {
-            return Err(Fault::source_changed(
-                path,
-                "it went away or became something else",
-            ));
-        }
-        self.cx
-            .note(format!("{} went away while it was archived", show(path)));
-        Ok(())
+        self.cx.gone(self.live, path, "archived")
     }
 
     fn failed(&self, verb: &'static str, path: &[u8], errno: Errno) -> Result<()> {

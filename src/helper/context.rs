@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::fault::{Fault, Result};
+use super::fault::{Fault, Result, show};
 use super::protocol::{FailClass, Line};
 
 /// Notes told of one request; what is beyond is counted.
@@ -65,6 +65,20 @@ impl Context {
         } else {
             notes.beyond += 1;
         }
+    }
+
+    /// An entry went away, or became something else, before it was `done`: of a tree that is written to meanwhile that is a
+    /// note, of one that stands still a fault.
+    ///
+    /// # Errors
+    /// See above.
+    pub fn gone(&self, live: bool, path: &[u8], done: &str) -> Result<()> {
+        if !live {
+            let because = "it went away or became something else";
+            return Err(Fault::source_changed(path, because));
+        }
+        self.note(format!("{} went away while it was {done}", show(path)));
+        Ok(())
     }
 
     /// Takes the notes that were not told yet.

@@ -214,22 +214,9 @@ struct Volume {
 }
 
 impl Volume {
-    /// An entry went away, or became something else.
-    fn gone(&self, path: &[u8]) -> Result<()> {
-        if !self.live {
-            return Err(Fault::source_changed(
-                path,
-                "it went away or became something else",
-            ));
-        }
-        self.cx
-            .note(format!("{} went away while it was read", show(path)));
-        Ok(())
-    }
-
     fn failed<T>(&self, path: &[u8], errno: Errno) -> Result<Option<T>> {
         if vanished(errno) || errno == Errno::INVAL {
-            return self.gone(path).map(|()| None);
+            return self.cx.gone(self.live, path, "read").map(|()| None);
         }
         Err(Fault::io(Side::Source, "read", path, errno))
     }

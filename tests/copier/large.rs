@@ -138,7 +138,7 @@ fn where_both_are_on_one_disk_that_can_share_blocks_they_are_shared() {
     // They share what they have, not what they get.
     bash(
         &disk.at,
-        "printf x | dd of=from/large conv=notrunc status=none seek=5000",
+        "printf 0123456789 | dd of=from/large conv=notrunc status=none seek=5000",
     );
     assert_eq!(
         bash(&disk.at, "cmp -s from/large to/large && echo same || echo other"),

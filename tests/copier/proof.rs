@@ -15,7 +15,7 @@ fn proven() -> Bench {
     let bench = Bench::new();
     bash(
         &bench.from,
-        "mkdir d; head -c 100000 /dev/urandom > d/data; echo b > b; ln b b2; ln -s b l; mkfifo p; mknod c c 1 3
+        "mkdir d; head -c 100000 /dev/urandom | tr QXYZ qxyz > d/data; echo b > b; ln b b2; ln -s b l; mkfifo p; mknod c c 1 3
          setfattr -n user.k -v v b; touch -d @5000 d/data; touch -h -d @6000 l; touch -d @7000 d",
     );
     bench.copy_live();

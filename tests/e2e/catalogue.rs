@@ -485,3 +485,62 @@ fn a_backup_that_was_not_finished_is_passed_over_and_that_is_said() {
         "{said}"
     );
 }
+
+#[test]
+fn one_that_was_found_damaged_is_not_counted_on_until_it_is_found_whole() {
+    let stack = stack_with("{ last: 1 }");
+    let [good, damaged] = [5, 3].map(|days| backup_of(&stack, days));
+    // In both places one bit of the volume's archive is another: every size is as it was.
+    let flip = |places: &[PathBuf]| {
+        for place in places {
+            let directory = directory(&stack, place, &damaged);
+            let archives = sh(&format!("find {} -name '*.tar*'", directory.display()));
+            let archive = archives.lines().next().expect("an archive");
+            let mut bytes = std::fs::read(archive).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            std::fs::write(archive, bytes).unwrap();
+        }
+    };
+    flip(&places(&stack));
+    let state = || stack.rehome("backup list --json").exits(0).json()["backups"][1]["state"].clone();
+    assert_eq!(state(), "complete", "nobody has read it yet");
+    stack
+        .rehome("backup verify")
+        .exits(3)
+        .says("is not what was written");
+    assert_eq!(state(), "damaged");
+    stack.rehome("backup list").exits(0).says("its BLAKE3 is another");
+
+    // It is read again when nothing is named, and never restored by itself.
+    stack.rehome("backup verify").exits(3);
+    let dry = stack
+        .rehome("backup restore --latest --no-safety-backup --dry-run")
+        .exits(0)
+        .out;
+    assert!(
+        dry.contains(&format!("from backup {good}")) && dry.contains("is passed over"),
+        "{dry}"
+    );
+    // The good one is older than `last: 1` allows, and stays.
+    stack
+        .rehome("backup prune --dry-run")
+        .exits(0)
+        .says("it is the last good one");
+    stack.rehome("backup prune -y");
+    assert!(
+        places(&stack)
+            .iter()
+            .all(|place| directory(&stack, place, &good).exists())
+    );
+
+    let [one, two] = places(&stack);
+    flip(std::slice::from_ref(&one));
+    let said = stack.rehome("backup verify").exits(3);
+    said.says(&format!("the copy in {} is whole", one.display()));
+    assert_eq!(state(), "complete", "one of its copies is");
+    flip(&[two]);
+    stack.rehome("backup verify").exits(0).says(&damaged);
+    let listed = stack.rehome("backup list").exits(0).out;
+    assert!(!listed.contains("damaged"), "{listed}");
+}

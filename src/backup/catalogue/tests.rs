@@ -151,7 +151,7 @@ fn what_a_place_has_is_told_apart() {
         .map(|found| match &found.state {
             State::Complete(_) => "complete".to_owned(),
             State::Incomplete => "incomplete".to_owned(),
-            State::Unreadable(failure) => failure.causes[0].clone(),
+            State::Unreadable(failure) | State::Damaged(failure) => failure.causes[0].clone(),
         })
         .collect();
     assert_eq!(
@@ -188,6 +188,33 @@ fn what_is_said_about_a_backup_is_found_again() {
     put(&store, 1, VERIFIED, b"{}");
     assert_eq!(one(&store, &project(), &id(1)).unwrap().unwrap().verified, None);
     assert!(pin(&store, &project(), &id(9)).is_err());
+}
+
+#[test]
+fn what_was_found_damaged_counts_for_nothing_until_it_is_found_whole() {
+    let store = Memory::default();
+    backup(&store, 1);
+    let state = || one(&store, &project(), &id(1)).unwrap().unwrap();
+    let verified = Verified::by_hashes(id(2).began(), 1);
+    write_verified(&store, &project(), &id(1), &verified).unwrap();
+
+    let why = Failure::refused("x.zst is not what was written").cause("its BLAKE3 is another");
+    write_damaged(&store, &project(), &id(1), (id(3).began(), &why)).unwrap();
+    let State::Damaged(failure) = state().state else {
+        panic!("{:?}", state().state);
+    };
+    assert!(
+        failure.causes[0].starts_with("found on 2026-11-03T02:00:00Z: x.zst is not"),
+        "{failure:?}"
+    );
+    assert_eq!((state().manifest(), state().verified), (None, None));
+
+    // What cannot be read was said all the same.
+    put(&store, 1, DAMAGED, b"{");
+    assert!(matches!(state().state, State::Damaged(_)));
+
+    write_verified(&store, &project(), &id(1), &verified).unwrap();
+    assert!(matches!(state().state, State::Complete(_)));
 }
 
 #[test]

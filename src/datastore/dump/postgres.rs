@@ -122,9 +122,8 @@ pub fn database(user: &str, database: &str) -> Part {
 pub fn make_room(database: &str) -> String {
     let (literal, name) = (quoted(database, '\''), quoted(database, '"'));
     format!(
-        "UPDATE pg_database SET datistemplate = false WHERE datname = {literal};\n\
-         SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {literal} \\g /dev/null\n\
-         DROP DATABASE IF EXISTS {name};\n"
+        "UPDATE pg_database SET datistemplate = false WHERE datname = {literal};\n{}DROP DATABASE IF EXISTS {name};\n",
+        leave(&[database])
     )
 }
 
@@ -184,7 +183,7 @@ pub fn made_like(database: &str) -> String {
         "SELECT json_build_object('encoding', pg_encoding_to_char(encoding), 'collation', datcollate, 'ctype', datctype, \
          'owner', pg_get_userbyid(datdba), 'provider', to_jsonb(d) ->> 'datlocprovider', \
          'locale', coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale')) \
-         FROM pg_database d WHERE datname = {};\n",
+         FROM pg_database d WHERE datname = {}",
         quoted(database, '\'')
     )
 }
@@ -227,16 +226,6 @@ pub fn inherit(from: &str, to: &str) -> String {
     )
 }
 
-/// Removes a database that is Rehome's own, if it is there.
-#[must_use]
-pub fn drop_quietly(database: &str) -> String {
-    format!(
-        "{}DROP DATABASE IF EXISTS {};\n",
-        leave(&[database]),
-        quoted(database, '"')
-    )
-}
-
 /// Has two databases change their names in one transaction; or `other` take `name`, if that is not there.
 #[must_use]
 pub fn exchange(name: &str, other: &str, there: bool) -> String {
@@ -254,8 +243,7 @@ pub fn exchange(name: &str, other: &str, there: bool) -> String {
 fn leave(databases: &[&str]) -> String {
     let names: Vec<String> = databases.iter().map(|name| quoted(name, '\'')).collect();
     format!(
-        "SET client_min_messages = warning;\n\
-         SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN ({}) \\g /dev/null\n",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN ({}) \\g /dev/null\n",
         names.join(", ")
     )
 }

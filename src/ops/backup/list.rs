@@ -60,7 +60,7 @@ pub struct Listed {
 pub struct Copied {
     /// Where.
     pub place: String,
-    /// `complete`, `incomplete` or `unreadable`.
+    /// `complete`, `incomplete`, `damaged` or `unreadable`.
     pub state: &'static str,
     /// Why it is unreadable.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -153,10 +153,11 @@ fn listed(project: ProjectName, id: BackupId, copies: Vec<(String, Found)>) -> L
                 State::Complete(_) => "complete",
                 State::Incomplete => "incomplete",
                 State::Unreadable(_) => "unreadable",
+                State::Damaged(_) => "damaged",
             },
             why: match &found.state {
-                State::Unreadable(failure) => Some(failure.to_string()),
-                _ => None,
+                State::Unreadable(failure) | State::Damaged(failure) => Some(failure.to_string()),
+                State::Complete(_) | State::Incomplete => None,
             },
             bytes: found.bytes,
             pinned: found.pinned,
@@ -164,7 +165,7 @@ fn listed(project: ProjectName, id: BackupId, copies: Vec<(String, Found)>) -> L
         })
         .collect();
     let best = |state: &&str| {
-        ["complete", "incomplete", "unreadable"]
+        ["complete", "incomplete", "damaged", "unreadable"]
             .iter()
             .position(|s| s == state)
     };

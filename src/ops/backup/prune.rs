@@ -111,7 +111,7 @@ fn known(found: &Found, ours: &BTreeSet<String>, now: Timestamp) -> Known {
     let old = |at: Timestamp| now.duration_since(at) > ABANDONED;
     let worth = match &found.state {
         State::Complete(_) => Worth::Good,
-        State::Unreadable(_) => Worth::Unreadable,
+        State::Unreadable(_) | State::Damaged(_) => Worth::Unreadable,
         State::Incomplete if ours.contains(found.id.run()) => Worth::Failed,
         State::Incomplete if found.modified.is_some_and(old) && old(found.id.began()) => Worth::Failed,
         State::Incomplete => Worth::Writing,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::create::plan_of;
 use super::vault::{Lender, vault_of};
-use super::verify::{Which, which};
+use super::verify::{Counts, Which, first_of, which};
 use super::{CreateRequest, RestoreFrom, RestoreRequest};
 use crate::model::config::{Consistency, Place};
 use crate::model::{Failure, Result};
@@ -16,7 +16,7 @@ use crate::plan::backup::restore::{
     Origin, RestorePlan, RestoreSeen, RestoreWanted, nothing_is_there, restore_plan,
 };
 use crate::state::Lock;
-use crate::steps::backup::{Source, StrangeFile, Vault, manifest_of};
+use crate::steps::backup::{StrangeFile, Vault};
 
 /// A plan, ready to run. The project stays locked while it exists.
 pub struct PlannedRestore {
@@ -121,20 +121,18 @@ fn origin(app: &App, request: &RestoreRequest, vault: &Vault) -> Result<(Origin,
         having,
         lacking,
         worse,
-    } = which(app, vault, &app.project.name, (request.id.as_ref(), place))?;
+    } = which(
+        app,
+        vault,
+        &app.project.name,
+        (request.id.as_ref(), place),
+        Counts::Good,
+    )?;
     for why in lacking {
         app.options.events.warn(why);
     }
-    let place = having
-        .first()
-        .ok_or_else(|| Failure::bug("a backup without a place"))?;
-    let source = Source {
-        place: place.clone(),
-        project: app.project.name.clone(),
-        id,
-    };
-    let store = vault.of(&source.project).place(place)?;
-    let manifest = tokio::task::block_in_place(|| manifest_of(&*store, &source.project, &source.id))?;
+    let (source, manifest) = first_of(vault, &app.project.name, &id, having)?;
+    let place = source.place.clone();
     let manifest = Box::new(manifest);
     Ok((
         Origin::Backup {
@@ -142,7 +140,7 @@ fn origin(app: &App, request: &RestoreRequest, vault: &Vault) -> Result<(Origin,
             source,
             worse,
         },
-        Some(place.clone()),
+        Some(place),
     ))
 }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::VerifyRequest;
 use super::vault::vault_of;
 use crate::backup::catalogue::{self, State, Verified};
-use crate::backup::format::BackupId;
+use crate::backup::format::{BackupId, Manifest};
 use crate::backup::store::Store;
 use crate::event::Outcome;
 use crate::model::config::Place;
@@ -17,7 +17,7 @@ use crate::ops::execute::{About, BackupAbout, Finish, RunFacts, Running};
 use crate::plan::backup::drill::{DrillPlan, drill_plan};
 use crate::plan::backup::restore::{PassedOver, passed_over};
 use crate::state::{BackupLine, Lock};
-use crate::steps::backup::{Source, Vault, check_snapshots, manifest_of, read_back};
+use crate::steps::backup::{Source, Vault, check_snapshots, has_snapshots, manifest_of, read_back};
 
 /// What was found.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -54,8 +54,10 @@ pub fn verify(app: &App, request: &VerifyRequest) -> Result<VerifyReport> {
     } = which(
         app,
         &vault,
-        &app.project.name,
+        project,
         (request.id.as_ref(), request.from.as_ref()),
+        // Reading it once more is how it comes to be trusted again.
+        Counts::DamagedToo,
     )?;
     if let Some(warning) = passed_over(&worse) {
         app.options.events.warn(warning);
@@ -66,40 +68,27 @@ pub fn verify(app: &App, request: &VerifyRequest) -> Result<VerifyReport> {
             .hint("to verify it where it is: --from PLACE");
         return Err(lacking.into_iter().fold(failure, Failure::cause));
     }
-    let mut said = Vec::new();
+    let (mut said, mut bad) = (Vec::new(), Vec::new());
     for place in &having {
-        let store = vault.place(place)?;
-        let (manifest, snapshots) = tokio::task::block_in_place(|| {
-            let manifest = manifest_of(&*store, project, &id)?;
-            let whole = read_back(&app.options.interrupt, &*store, &manifest)
-                .and_then(|()| check_snapshots(&vault, &store, &manifest));
-            let snapshots = match whole {
-                Ok(snapshots) => snapshots,
-                Err(failure) if failure.kind != Kind::Refused => {
-                    return Err(failure.data("nothing was changed"));
-                }
-                Err(failure) => {
-                    // No list shall go on calling it verified.
-                    if let Err(why) = catalogue::remove_verified(&*store, project, &id) {
-                        app.options.events.warn(why.to_string());
-                    }
-                    return Err(failure.data("the backup is as it was; it cannot be relied on"));
-                }
-            };
-            let verified = Verified::by_hashes(Timestamp::now(), manifest.entries.len());
-            catalogue::write_verified(&*store, project, &id, &verified)?;
-            Ok::<_, Failure>((manifest, snapshots))
-        })?;
-        let bytes: u64 = manifest.entries.iter().map(|e| e.sealed.stored_bytes).sum();
-        said.push((
-            place.to_string(),
-            format!(
-                "{}, {} read back: every hash (BLAKE3) as it was written{}",
-                count(manifest.entries.len() as u64, "entry"),
-                ByteSize(bytes),
-                snapshots.map_or_else(String::new, |said| format!("; {said}"))
-            ),
-        ));
+        match tokio::task::block_in_place(|| verify_in(app, &vault, place, &id)) {
+            Ok(line) => said.push((place.to_string(), line)),
+            // Whether another copy is whole is what is asked next.
+            Err(failure) if failure.kind == Kind::Refused => bad.push(failure),
+            Err(failure) => return Err(failure),
+        }
+    }
+    if !bad.is_empty() {
+        let mut bad = bad.into_iter();
+        let first = bad
+            .next()
+            .ok_or_else(|| Failure::bug("no failure among failures"))?;
+        let first = bad.fold(first, |all, other| all.cause(other.to_string()));
+        return Err(match said.first() {
+            Some((place, _)) => first.hint(format!(
+                "the copy in {place} is whole: rehome backup restore {id} --from {place}"
+            )),
+            None => first,
+        });
     }
     note(app, &id, false);
     Ok(VerifyReport {
@@ -107,6 +96,41 @@ pub fn verify(app: &App, request: &VerifyRequest) -> Result<VerifyReport> {
         project: project.clone(),
         places: said,
     })
+}
+
+/// Reads the copy in one place, and notes there what was found. Says what was compared.
+fn verify_in(app: &App, vault: &Vault, place: &Place, id: &BackupId) -> Result<String> {
+    let (store, project) = (vault.place(place)?, &app.project.name);
+    let manifest = manifest_of(&*store, project, id)?;
+    let repository = has_snapshots(&manifest).then(|| vault.repository(&store, project));
+    let repository = repository.transpose()?;
+    let whole = read_back(&app.options.interrupt, &*store, &manifest);
+    let whole = whole.and_then(|()| {
+        let checked = repository.map(|repository| check_snapshots(&repository, &manifest));
+        checked.transpose()
+    });
+    let snapshots = match whole {
+        Ok(snapshots) => snapshots,
+        Err(failure) if failure.kind != Kind::Refused => {
+            return Err(failure.data("nothing was changed"));
+        }
+        Err(failure) => {
+            let found = (Timestamp::now(), &failure);
+            if let Err(why) = catalogue::write_damaged(&*store, project, id, found) {
+                app.options.events.warn(why.to_string());
+            }
+            return Err(failure.data("the backup is as it was; it cannot be relied on"));
+        }
+    };
+    let verified = Verified::by_hashes(Timestamp::now(), manifest.entries.len());
+    catalogue::write_verified(&*store, project, id, &verified)?;
+    let bytes: u64 = manifest.entries.iter().map(|e| e.sealed.stored_bytes).sum();
+    Ok(format!(
+        "{}, {} read back: every hash (BLAKE3) as it was written{}",
+        count(manifest.entries.len() as u64, "entry"),
+        ByteSize(bytes),
+        snapshots.map_or_else(String::new, |said| format!("; {said}"))
+    ))
 }
 
 /// Plans a drill, for a backup whose hashes were compared.
@@ -118,17 +142,9 @@ pub async fn plan_drill(app: &App, request: &VerifyRequest, id: &BackupId) -> Re
     app.no_unfinished_run()?;
     app.engine.remove_left_helpers(&app.project.name).await?;
     let vault = vault_of(app, &request.identities, None)?;
-    let Which { having, .. } = which(app, &vault, &app.project.name, (Some(id), request.from.as_ref()))?;
-    let place = having
-        .first()
-        .ok_or_else(|| Failure::bug("a backup without a place"))?;
-    let source = Source {
-        place: place.clone(),
-        project: app.project.name.clone(),
-        id: id.clone(),
-    };
-    let store = vault.place(place)?;
-    let manifest = tokio::task::block_in_place(|| manifest_of(&*store, &source.project, id))?;
+    let named = (Some(id), request.from.as_ref());
+    let Which { having, .. } = which(app, &vault, &app.project.name, named, Counts::Good)?;
+    let (source, manifest) = first_of(&vault, &app.project.name, id, having)?;
     let depth = Depth {
         scan: Some(Vec::new()),
         docker_disk: true,
@@ -199,6 +215,15 @@ pub(super) struct Which {
     pub worse: Vec<PassedOver>,
 }
 
+/// Which backups count where none is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counts {
+    /// Those that nothing is known against.
+    Good,
+    /// Those too that were found damaged when they were last read back.
+    DamagedToo,
+}
+
 /// Which backup is meant, and the places that have it: that which was named, or the newest complete one.
 ///
 /// # Errors
@@ -208,6 +233,7 @@ pub(super) fn which(
     vault: &Vault,
     project: &ProjectName,
     (id, from): (Option<&BackupId>, Option<&Place>),
+    counts: Counts,
 ) -> Result<Which> {
     let places = match from {
         Some(place) => vec![place.clone()],
@@ -227,7 +253,7 @@ pub(super) fn which(
         let store = vault.place(place)?;
         let has = tokio::task::block_in_place(|| match id {
             Some(id) => manifest_of(&*store, project, id).map(|manifest| Some(manifest.id)),
-            None => newest_good(&*store, place, project, &mut worse),
+            None => newest_good(&*store, place, project, counts, &mut worse),
         });
         match has {
             Ok(Some(id)) => found.push((id, place.clone())),
@@ -269,11 +295,35 @@ pub(super) fn which(
     }
 }
 
+/// A backup in the first of the places that have it.
+///
+/// # Errors
+/// When it cannot be read there.
+pub(super) fn first_of(
+    vault: &Vault,
+    project: &ProjectName,
+    id: &BackupId,
+    having: Vec<Place>,
+) -> Result<(Source, Manifest)> {
+    let source = Source {
+        place: having
+            .into_iter()
+            .next()
+            .ok_or_else(|| Failure::bug("a backup without a place"))?,
+        project: project.clone(),
+        id: id.clone(),
+    };
+    let store = vault.of(project).place(&source.place)?;
+    let manifest = tokio::task::block_in_place(|| manifest_of(&*store, project, id))?;
+    Ok((source, manifest))
+}
+
 /// The newest complete backup of a place; those that are not complete are noted.
 fn newest_good(
     store: &dyn Store,
     place: &Place,
     project: &ProjectName,
+    counts: Counts,
     worse: &mut Vec<PassedOver>,
 ) -> Result<Option<BackupId>> {
     let mut good = None;
@@ -283,8 +333,12 @@ fn newest_good(
                 good = Some(found.id);
                 continue;
             }
+            State::Damaged(_) if counts == Counts::DamagedToo => {
+                good = Some(found.id);
+                continue;
+            }
             State::Incomplete => "it was never finished, or is being written".to_owned(),
-            State::Unreadable(failure) => failure.to_string(),
+            State::Unreadable(failure) | State::Damaged(failure) => failure.to_string(),
         };
         worse.push(PassedOver {
             id: found.id,

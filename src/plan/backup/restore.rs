@@ -175,7 +175,9 @@ fn in_their_places(
         Some(path) if !has_database_below(seen, path, &keys) => Stack::untouched(world),
         _ => order::stack_of(world, &keys),
     };
-    if stack.stop.is_empty() && wanted.path.is_some() {
+    // A path is exchanged below services that go on.
+    let goes_on = stack.stop.is_empty() && wanted.path.is_some();
+    if goes_on {
         plan.facts.warnings.push(
             "services go on meanwhile: who has a file of it open goes on with the one that is replaced"
                 .to_owned(),
@@ -209,9 +211,7 @@ fn in_their_places(
             home: moving.clone(),
         }));
     }
-    // A path is exchanged below services that go on.
-    let exchange_below = wanted.path.is_some();
-    if !(exchange_below && stack.stop.is_empty()) {
+    if !goes_on {
         plan.steps
             .push(BackupStep::Stop(stop(world, &stack, &starting, &volumes, wanted)));
     }

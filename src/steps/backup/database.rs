@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::fill::Reading;
 use super::input::Input;
 use super::part::Part;
+use super::refill::said_in;
 use crate::backup::format::{DumpNote, What};
 use crate::datastore::Kind;
 use crate::model::{Failure, Result, ServiceName};
@@ -111,10 +112,7 @@ impl Step for RefillDatabase {
     }
 
     async fn verify(&self, cx: &Cx, (): &()) -> Result<Option<String>> {
-        let path = self.file(cx);
-        let said = std::fs::read_to_string(&path)
-            .map_err(|e| Failure::environment(format!("cannot read {}", path.display())).because(&e))?;
-        Ok(Some(said))
+        said_in(&self.file(cx)).map(Some)
     }
 
     async fn undo(&self, cx: &Cx, (): &()) -> Result<()> {

@@ -27,7 +27,7 @@ pub use publish::{Publish, read_back};
 pub use refill::Refill;
 pub use rehearse::Rehearse;
 pub use save::{Save, Saving, lost_places, saved_bytes};
-pub use snapshot::check_snapshots;
+pub use snapshot::{check_snapshots, has_snapshots};
 pub use unstarted::Unstarted;
 pub use vault::{Vault, manifest_of, path_in, read_entry};
 

@@ -1,5 +1,7 @@
 //! Restores parts of a backup, or files that Rehome did not write, into homes that were made for them, beside those that the stack runs on.
 
+use std::path::{Path, PathBuf};
+
 use serde::{Deserialize, Serialize};
 
 use super::fill::{Reading, Tar, compared, twin_of, unpack};
@@ -45,10 +47,7 @@ impl Step for Refill {
     }
 
     async fn verify(&self, cx: &Cx, (): &()) -> Result<Option<String>> {
-        let path = self.file(cx);
-        let said = std::fs::read_to_string(&path)
-            .map_err(|e| Failure::environment(format!("cannot read {}", path.display())).because(&e))?;
-        Ok(Some(said))
+        said_in(&self.file(cx)).map(Some)
     }
 
     async fn undo(&self, cx: &Cx, (): &()) -> Result<()> {
@@ -57,6 +56,12 @@ impl Step for Refill {
         sweep(cx).await?;
         cx.engine.remove_helpers(&cx.run).await.map(|_| ())
     }
+}
+
+/// What was compared, as it was written down when it was: another process may ask.
+pub(super) fn said_in(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path)
+        .map_err(|e| Failure::environment(format!("cannot read {}", path.display())).because(&e))
 }
 
 impl Refill {
@@ -114,7 +119,7 @@ impl Refill {
         }
     }
 
-    fn file(&self, cx: &Cx) -> std::path::PathBuf {
+    fn file(&self, cx: &Cx) -> PathBuf {
         cx.run_dir.join(format!("refilled-{}.txt", self.home.key))
     }
 }

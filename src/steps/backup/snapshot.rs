@@ -79,24 +79,30 @@ fn serve(repository: &Repository, ask: Ask, body: &[u8]) -> Result<Vec<u8>> {
     }
 }
 
-/// Reads everything that the snapshots of a backup need, and compares it; says what, if there are any.
-///
-/// # Errors
-/// When anything is missing or different, naming it; when there is no password.
-pub fn check_snapshots(vault: &Vault, store: &Arc<dyn Store>, manifest: &Manifest) -> Result<Option<String>> {
-    let notes = manifest.entries.iter().filter_map(|entry| match &entry.what {
+/// Whether volumes are in it as snapshots.
+#[must_use]
+pub fn has_snapshots(manifest: &Manifest) -> bool {
+    notes(manifest).next().is_some()
+}
+
+fn notes(manifest: &Manifest) -> impl Iterator<Item = &SnapshotNote> {
+    manifest.entries.iter().filter_map(|entry| match &entry.what {
         What::Snapshot(note) => Some(note),
         What::Dump(_) | What::Volume(_) | What::File { .. } => None,
-    });
-    let notes: Vec<&SnapshotNote> = notes.collect();
-    if notes.is_empty() {
-        return Ok(None);
-    }
-    vault.repository(store, &manifest.project)?.check(&notes)?;
+    })
+}
+
+/// Reads every pack and blob that the snapshots of a backup need. Says what was compared.
+///
+/// # Errors
+/// When anything is missing or different, naming it.
+pub fn check_snapshots(repository: &Repository, manifest: &Manifest) -> Result<String> {
+    let notes: Vec<&SnapshotNote> = notes(manifest).collect();
+    repository.check(&notes)?;
     let snapshots = count(notes.len() as u64, "snapshot");
-    Ok(Some(format!(
+    Ok(format!(
         "every pack and blob of {snapshots} read and compared (SHA-256)"
-    )))
+    ))
 }
 
 /// A snapshot as a tar archive, with every piece of it compared with its hash. Reading fails at its end if anything was

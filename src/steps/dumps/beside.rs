@@ -5,10 +5,14 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
+use serde::de::DeserializeOwned;
+
 use super::postgres::same_as_noted;
-use super::{Foreign, Server, load, postgres};
+use super::{Foreign, Server, load};
 use crate::backup::format::DumpNote;
-use crate::datastore::dump::postgres::{MadeLike, NUMBERS, drop_quietly, exchange, inherit, make, question};
+use crate::datastore::dump::postgres::{
+    MadeLike, NUMBERS, exchange, inherit, made_like, make, question, session,
+};
 use crate::model::{Failure, Result};
 
 /// Whoever connects again between the end of his connection and the lock is ended once more; each time the server itself
@@ -24,9 +28,14 @@ impl Server<'_> {
     /// # Errors
     /// When it does not answer.
     pub async fn databases(&self) -> Result<BTreeMap<String, Number>> {
+        self.told(NUMBERS).await
+    }
+
+    /// An answer in JSON.
+    async fn told<T: DeserializeOwned>(&self, query: &str) -> Result<T> {
         let said = self
             .link
-            .ask(&question(&self.link.what.user, "template1", NUMBERS))
+            .ask(&question(&self.link.what.user, "template1", query))
             .await?;
         serde_json::from_str(&said).map_err(|e| {
             Failure::environment("PostgreSQL says of its databases what is not understood").because(&e)
@@ -46,23 +55,19 @@ impl Server<'_> {
         from: Box<dyn Read + Send>,
     ) -> Result<Vec<String>> {
         let link = &self.link;
-        let user = &link.what.user;
-        let template = postgres_session(user);
-        link.tell(&template, link.stdin(drop_quietly(beside))).await?;
-        let was_there = self.databases().await?.contains_key(now);
-        let like = match was_there {
-            true => {
-                let mut session = postgres::open(link, "template1").await?;
-                Some(postgres::made_like(&mut session, now).await?)
-            }
+        load::make_room(link, beside).await?;
+        let like = match self.databases().await?.contains_key(now) {
+            true => Some(self.told(&made_like(now)).await?),
             false => None,
         };
+        let was_there = like.is_some();
         let like = note
             .map_or_else(MadeLike::default, |note| MadeLike::noted(&note.facts))
             .or(like);
-        link.tell(&template, link.stdin(make(beside, &like))).await?;
+        let session = session(&link.what.user, "template1");
+        link.tell(&session, link.stdin(make(beside, &like))).await?;
         if was_there {
-            link.tell(&template, link.stdin(inherit(now, beside))).await?;
+            link.tell(&session, link.stdin(inherit(now, beside))).await?;
         }
         load::into_database(link, format, beside, from).await?;
         match note {
@@ -78,11 +83,7 @@ impl Server<'_> {
     /// # Errors
     /// When it cannot be removed.
     pub async fn drop_database(&self, name: &str) -> Result<()> {
-        let template = postgres_session(&self.link.what.user);
-        self.link
-            .tell(&template, self.link.stdin(drop_quietly(name)))
-            .await
-            .map(|_| ())
+        load::make_room(&self.link, name).await
     }
 
     /// Has two databases change their names at once, or one take the name that is free; who is connected to them is
@@ -104,8 +105,8 @@ impl Server<'_> {
                     .failed(&format!("database {number} is neither {name} nor {other}"), ""));
             }
             let script = exchange(name, other, now.contains_key(name));
-            let template = postgres_session(&self.link.what.user);
-            match self.link.tell(&template, self.link.stdin(script)).await {
+            let session = session(&self.link.what.user, "template1");
+            match self.link.tell(&session, self.link.stdin(script)).await {
                 Ok(_) => return Ok(()),
                 Err(failure) => last = Some(failure),
             }
@@ -113,8 +114,4 @@ impl Server<'_> {
         let failure = last.unwrap_or_else(|| Failure::bug("no attempt was made"));
         Err(failure.inside(format!("database {other} cannot take the name {name}")))
     }
-}
-
-fn postgres_session(user: &str) -> Vec<String> {
-    crate::datastore::dump::postgres::session(user, "template1")
 }

@@ -140,7 +140,8 @@ async fn pour(link: &Link<'_>, command: &[String], from: Box<dyn Read + Send>) -
         .map_err(|failure| failure.inside("the dump could not be loaded"))
 }
 
-async fn make_room(link: &Link<'_>, database: &str) -> Result<()> {
+/// Removes a database that another one shall take the place of, or that was only half loaded.
+pub(super) async fn make_room(link: &Link<'_>, database: &str) -> Result<()> {
     let session = postgres::session(&link.what.user, "template1");
     let room = postgres::make_room(database);
     link.tell(&session, link.stdin(room)).await.map(|_| ())

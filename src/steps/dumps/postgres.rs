@@ -6,9 +6,8 @@ use super::link::{ASK_LIMIT, LIMIT, Link};
 use super::twin::{counted as counted_rows, same_rows};
 use super::{Noted, Part};
 use crate::backup::format::DumpNote;
-use crate::datastore::dump::postgres as words;
 use crate::datastore::dump::postgres::{
-    COUNT, FACTS, MadeLike, PATIENT, SNAPSHOT, VERSION, counted, end_all_of, question, session,
+    COUNT, FACTS, PATIENT, SNAPSHOT, VERSION, counted, end_all_of, question, session,
 };
 use crate::engine::{Conversation, Stdin};
 use crate::model::{Failure, Result};
@@ -84,13 +83,6 @@ pub(super) async fn count(session: &mut Conversation) -> Result<BTreeMap<String,
     counted(&said).ok_or_else(|| {
         Failure::environment("PostgreSQL does not say how many rows its tables have").cause(session.said())
     })
-}
-
-/// What a database was made with.
-pub(super) async fn made_like(session: &mut Conversation, database: &str) -> Result<MadeLike> {
-    let said = ask(session, &words::made_like(database)).await?;
-    serde_json::from_str(&said.concat())
-        .map_err(|e| Failure::environment("PostgreSQL says of a database what is not understood").because(&e))
 }
 
 /// Compares a database with what was noted when it was dumped. Says what was compared.

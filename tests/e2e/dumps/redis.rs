@@ -78,7 +78,7 @@ async fn a_plain_one() {
     let part = server.parts().await.unwrap().remove(0);
     let d = stack.dir.join("dumps");
     sh(&format!(
-        "cd {} && head -c -9 dump.rdb > cut && cp dump.rdb flipped && printf X | dd of=flipped bs=1 seek=3000 conv=notrunc status=none",
+        "cd {} && head -c -9 dump.rdb > cut && cp dump.rdb flipped && printf 0123456789 | dd of=flipped bs=1 seek=3000 conv=notrunc status=none",
         d.display()
     ));
     for name in ["cut", "flipped"] {
