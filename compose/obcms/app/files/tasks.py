@@ -7,8 +7,8 @@ from django.core.files.base import ContentFile
 from .models import Upload
 
 
-# A file may be out of reach for a while, when the storage is being changed under a running site.
-@shared_task(acks_late=True, autoretry_for=(OSError,), retry_backoff=1, retry_backoff_max=30, max_retries=20)
+# The storage may be out of reach for a while, or the file be in the other one: it is changed under a running site.
+@shared_task(acks_late=True, autoretry_for=(Exception,), retry_backoff=1, retry_backoff_max=30, max_retries=20)
 def derive(number):
     """Makes a file out of an upload, as a thumbnailer or a text recogniser would: all of it through the storage."""
     upload = Upload.objects.get(pk=number)
