@@ -7,7 +7,8 @@
 use std::io::{ErrorKind, Read};
 use std::time::Duration;
 
-use ureq::tls::{RootCerts, TlsConfig};
+use jiff::Timestamp;
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Error};
 
 /// More of an answer is not read.
@@ -36,7 +37,9 @@ pub enum Way {
 /// # Errors
 /// Why there is no answer, in words.
 pub fn get(url: &str, body: bool, limit: Duration) -> Result<Answer, String> {
-    let asked = agent(limit, Way::Straight).get(url).call();
+    let asked = agent(limit, Way::Straight, RootCerts::PlatformVerifier)
+        .get(url)
+        .call();
     let mut response = asked.map_err(|error| words(&error, limit))?;
     let status = response.status().as_u16();
     let mut bytes = Vec::new();
@@ -53,12 +56,41 @@ pub fn get(url: &str, body: bool, limit: Duration) -> Result<Answer, String> {
     })
 }
 
+/// What came back from where certificates are judged by authorities that are given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Brief {
+    /// Its status.
+    pub status: u16,
+    /// What time it is there, if that was said.
+    pub date: Option<Timestamp>,
+}
+
+/// GET, where this machine's authorities are not at hand: certificates are judged by these (PEM).
+///
+/// # Errors
+/// Why there is no answer, in words.
+pub fn brief(url: &str, authorities: &[u8], limit: Duration) -> Result<Brief, String> {
+    let certificates = parse_pem(authorities).filter_map(|item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(certificate),
+        Ok(_) | Err(_) => None,
+    });
+    let roots = RootCerts::Specific(std::sync::Arc::new(certificates.collect()));
+    let answer = agent(limit, Way::Straight, roots).get(url).call();
+    let answer = answer.map_err(|error| words(&error, limit))?;
+    let date = answer.headers().get("date").and_then(|date| date.to_str().ok());
+    let date = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
+    Ok(Brief {
+        status: answer.status().as_u16(),
+        date: date.map(|date| date.timestamp()),
+    })
+}
+
 /// POST; the answer's text is not wanted.
 ///
 /// # Errors
 /// Why there is no answer, in words.
 pub fn post(url: &str, headers: &[(&str, &str)], body: &str, limit: Duration) -> Result<u16, String> {
-    let request = agent(limit, Way::Out).post(url);
+    let request = agent(limit, Way::Out, RootCerts::PlatformVerifier).post(url);
     let request = headers
         .iter()
         .fold(request, |request, (name, value)| request.header(*name, *value));
@@ -68,18 +100,14 @@ pub fn post(url: &str, headers: &[(&str, &str)], body: &str, limit: Duration) ->
     }
 }
 
-fn agent(limit: Duration, way: Way) -> Agent {
+fn agent(limit: Duration, way: Way, roots: RootCerts) -> Agent {
     let config = Agent::config_builder()
         .timeout_global(Some(limit))
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
         .user_agent("rehome")
-        .tls_config(
-            TlsConfig::builder()
-                .root_certs(RootCerts::PlatformVerifier)
-                .build(),
-        );
+        .tls_config(TlsConfig::builder().root_certs(roots).build());
     match way {
         Way::Straight => config.proxy(None).build().into(),
         Way::Out => config.build().into(),

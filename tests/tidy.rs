@@ -29,7 +29,7 @@ const FLOORS: [&[&str]; 7] = [
 ];
 
 /// What may be used on the same floor: each pair in one direction only.
-const DOORS: [(&str, &str); 11] = [
+const DOORS: [(&str, &str); 12] = [
     // A backup says of which kind of database its dumps are, and files are replaced in one way.
     ("backup", "datastore"),
     ("backup", "state"),
@@ -40,6 +40,8 @@ const DOORS: [(&str, &str); 11] = [
     // What the helper found is named in the words of its protocol.
     ("datastore", "helper"),
     ("engine", "helper"),
+    // An address is asked without a signature, as anybody could.
+    ("s3", "http"),
     // Looking needs the paths inside of a helper; a plan is steps made from what was seen.
     ("observe", "steps"),
     ("plan", "observe"),

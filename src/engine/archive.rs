@@ -5,6 +5,7 @@
 //! is, it does not end before it is let go, and nothing is complete before both have come.
 
 mod snapshot;
+mod uploads;
 
 use std::io::{ErrorKind, Read, Write};
 use std::pin::Pin;

@@ -17,7 +17,7 @@ use super::image::PROGRAM;
 use super::{
     Engine, LABEL_PAGE, LABEL_PROCESS, LABEL_PROJECT, LABEL_RUN, LABEL_SPARE, LABEL_TWIN, Published, failed,
 };
-use crate::helper::protocol::{Answer, FailClass, Line, Request};
+use crate::helper::protocol::{Answer, FailClass, Line, Request, UploadsJob};
 use crate::model::{ContainerId, Failure, Owner, ProjectName, Result, RunId, VolumeName};
 
 /// A line of the helper is never longer.
@@ -48,8 +48,16 @@ const CAPABILITIES: [&str; 7] = [
 /// they would be lost without a word. <https://man7.org/linux/man-pages/man7/xattr.7.html>
 const SEES_TRUSTED: &str = "SYS_ADMIN";
 
-/// What a helper may do for a request.
+/// What a helper may do for a request. One that speaks with a storage of others gets what it needs and no more.
 fn capabilities(request: &Request) -> Vec<String> {
+    if let Request::Uploads(uploads) = request {
+        let needed: &[&str] = match uploads.job {
+            UploadsJob::Pull { .. } => &["CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID"],
+            UploadsJob::Sync(_) | UploadsJob::Verify { .. } => &["DAC_READ_SEARCH"],
+            UploadsJob::SetUp(_) | UploadsJob::Check { .. } => &[],
+        };
+        return needed.iter().map(|&one| one.to_owned()).collect();
+    }
     fn reads_attributes(request: &Request) -> bool {
         match request {
             Request::Copy(_)
@@ -106,6 +114,10 @@ pub enum Network {
     None,
     /// That of a running container: `localhost` is the container's.
     Of(ContainerId),
+    /// That of the engine with this name: whoever is in it can be asked, and it leads out.
+    Named(String),
+    /// The host's own.
+    Host,
     /// The engine's own, with ports of the host that all lead to one of its own.
     Published {
         /// Of the host.
@@ -217,7 +229,7 @@ impl Engine {
                 let bindings: Vec<_> = ports.iter().map(Published::binding).collect();
                 Some((format!("{to}/tcp"), bindings))
             }
-            Network::None | Network::Of(_) => None,
+            Network::None | Network::Of(_) | Network::Named(_) | Network::Host => None,
         };
         ContainerCreateBody {
             image: Some(image),
@@ -234,6 +246,8 @@ impl Engine {
                 network_mode: Some(match &job.network {
                     Network::None => "none".to_owned(),
                     Network::Of(id) => format!("container:{id}"),
+                    Network::Named(name) => name.clone(),
+                    Network::Host => "host".to_owned(),
                     Network::Published { .. } => "bridge".to_owned(),
                 }),
                 port_bindings: published

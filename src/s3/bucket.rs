@@ -13,12 +13,15 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Access, ETag, Limits, Md5Sum, Trust, client, code, told};
+use crate::http::{self, Brief};
 use crate::model::{Failure, Result};
 
 /// More pages of a thousand names than any bucket of uploads has.
 const MOST_PAGES: usize = 1_000_000;
 /// A body of this size or less has as much time as a request without one.
 const SMALL: usize = 1 << 20;
+/// How long anybody waits who asks without keys.
+const ANYBODY: Duration = Duration::from_secs(30);
 /// The date of an object as whoever wrote it had it, in seconds: as rclone writes and reads it.
 /// <https://rclone.org/s3/#modification-times-and-hashes>
 pub(super) const MTIME: &str = "mtime";
@@ -30,6 +33,8 @@ pub(super) const BLAKE3: &str = "rehome-blake3";
 pub struct Bucket {
     pub(super) client: Client,
     pub(super) name: String,
+    pub(super) region: Option<String>,
+    pub(super) authorities: Vec<u8>,
     limits: Limits,
 }
 
@@ -112,6 +117,8 @@ impl Bucket {
         Ok(Self {
             client,
             name: name.to_owned(),
+            region: access.settings.region.clone(),
+            authorities: access.authorities.clone(),
             limits,
         })
     }
@@ -441,6 +448,16 @@ impl Bucket {
             .await
             .map_err(|e| told(&cannot().what, &e))?;
         Ok(signed.uri().to_owned())
+    }
+
+    /// What anybody gets there without keys, or with an address that is signed.
+    ///
+    /// # Errors
+    /// Why there is no answer, in words.
+    pub async fn asked_by_anybody(&self, address: &str) -> Result<Brief, String> {
+        let (address, authorities) = (address.to_owned(), self.authorities.clone());
+        let asked = tokio::task::spawn_blocking(move || http::brief(&address, &authorities, ANYBODY));
+        asked.await.map_err(|e| e.to_string())?
     }
 
     /// What is said of an object that another content arrived of.

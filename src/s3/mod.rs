@@ -10,10 +10,13 @@
 
 mod access;
 mod bucket;
+mod canary;
+mod check;
 mod connect;
 mod etag;
 mod keys;
 mod settings;
+mod setup;
 mod words;
 
 use std::time::Duration;
@@ -22,10 +25,13 @@ use aws_sdk_s3::config::timeout::TimeoutConfig;
 
 pub use access::Access;
 pub use bucket::{About, Bucket, Checksum, Content, Headed, Listed, Part};
+pub use canary::canary;
+pub use check::{Examined, Finding, check};
 pub use connect::{Trust, client};
 pub use etag::{ETag, Md5Sum, md5};
 pub use keys::{Prefix, key_of, path_of};
 pub use settings::{S3Keys, S3Settings};
+pub use setup::{Done, Setting, SetupReport, SetupWanted, setup};
 pub use words::{code, told};
 
 /// How long is waited, and how often is asked again.

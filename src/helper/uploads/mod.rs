@@ -29,7 +29,7 @@ use super::context::Context;
 use super::fault::Fault;
 use super::frames::Frames;
 use crate::model::{Failure, Result};
-use crate::s3::{About, Access};
+use crate::s3::{About, Access, Examined, SetupReport, SetupWanted, check, setup};
 
 /// The access to a storage is never longer: most of it are the certificates of authorities.
 const ACCESS_LIMIT: u64 = 4 << 20;
@@ -72,6 +72,15 @@ pub enum UploadsJob {
         /// Read every object, whatever the storage says of its content.
         read: bool,
     },
+    /// The bucket is made, with its settings, and tried. No tree is needed. -> [`UploadsAnswer::SetUp`]
+    SetUp(SetupWanted),
+    /// What works, and who can read. No tree is needed. -> [`UploadsAnswer::Checked`]
+    Check {
+        /// What objects are written with.
+        about: About,
+        /// The origins whose pages shall be able to load from it.
+        cors: Vec<String>,
+    },
     /// The tree gets what the bucket has. -> [`UploadsAnswer::Pulled`]
     Pull {
         /// Say what would be written, and write nothing.
@@ -105,6 +114,10 @@ pub enum UploadsAnswer {
     Synced(SyncReport),
     /// See [`UploadsJob::Verify`].
     Verified(CompareReport),
+    /// See [`UploadsJob::SetUp`].
+    SetUp(SetupReport),
+    /// See [`UploadsJob::Check`].
+    Checked(Vec<Examined>),
     /// See [`UploadsJob::Pull`].
     Pulled(PullReport),
     /// It could not be done, or not all of it could be tried.
@@ -273,6 +286,18 @@ pub fn work(cx: &Context, request: &UploadsRequest, access: &Access) -> Result<U
     match &request.job {
         UploadsJob::Sync(job) => sync::sync(&store, request, job).map(UploadsAnswer::Synced),
         UploadsJob::Verify { read } => verify::verify(&store, request, *read).map(UploadsAnswer::Verified),
+        UploadsJob::SetUp(wanted) => {
+            let prefix = store.prefix.as_str();
+            store
+                .wait(setup(&store.bucket, prefix, wanted))
+                .map(UploadsAnswer::SetUp)
+        }
+        UploadsJob::Check { about, cors } => {
+            let prefix = store.prefix.as_str();
+            store
+                .wait(check(&store.bucket, prefix, about, cors))
+                .map(UploadsAnswer::Checked)
+        }
         UploadsJob::Pull {
             dry_run,
             only_missing,
