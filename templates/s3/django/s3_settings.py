@@ -30,6 +30,8 @@ def _endpoint(bucket, region):
         if minio and "://" not in minio:
             minio = ("https://" if _yes("MINIO_USE_SSL") else "http://") + minio
         endpoint = minio or endpoint
+    # The names of AWS's own programs, which boto3 knows too.
+    endpoint = endpoint or _said("AWS_ENDPOINT_URL_S3") or _said("AWS_ENDPOINT_URL")
     if endpoint is None and _yes("USE_DO_SPACES"):
         if region is None:
             raise ImproperlyConfigured("USE_DO_SPACES is on: AWS_S3_REGION_NAME says which Spaces, as fra1")

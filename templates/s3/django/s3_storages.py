@@ -40,6 +40,6 @@ class PublicMediaStorage(MediaStorage):
 def public_media():
     """For a field whose files are public: `FileField(storage=public_media)`.
 
-    Asked anew in each process, so that it is the local disk where USE_S3 is off.
+    Asked anew in each process, so that it is the local disk where {{switch}} is off.
     """
     return storages["public"]
