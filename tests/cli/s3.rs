@@ -8,7 +8,14 @@ use super::support::{Said, anywhere, event, rehome, said};
 
 /// The figures of the guide that people calculate by.
 const GUIDE: [&str; 8] = [
-    "--storage", "50GB", "--puts", "100000", "--gets", "1000000", "--egress", "100GB",
+    "--storage",
+    "50GB",
+    "--puts",
+    "100000",
+    "--gets",
+    "1000000",
+    "--egress",
+    "100GB",
 ];
 
 fn cost(options: &[&str]) -> Said {
@@ -38,7 +45,10 @@ fn the_costs_of_the_guides_example_are_side_by_side() {
     insta::assert_snapshot!(said.out);
     let all: Value = serde_json::from_str(&cost(&[&GUIDE[..], &["--json"]].concat()).out).unwrap();
     let aws = &all["offers"][0];
-    assert_eq!((&aws["region"], &aws["total"]), (&"us-east-1".into(), &"11.05".into()));
+    assert_eq!(
+        (&aws["region"], &aws["total"]),
+        (&"us-east-1".into(), &"11.05".into())
+    );
     let parts = ["storage", "puts", "gets", "egress"].map(|part| aws[part].as_str().unwrap());
     assert_eq!(parts, ["1.15", "0.50", "0.40", "9.00"]);
 }
@@ -61,22 +71,45 @@ fn a_mistake_in_a_file_of_prices_is_told_with_its_line() {
     let said = said(rehome(dir.path()).args(["s3", "cost", "--storage", "1GB", "--prices", "own.yml"]));
     assert_eq!((said.code, said.out.as_str()), (2, ""));
     let line = own.lines().position(|line| line.contains("five")).unwrap() + 1;
-    assert!(said.err.starts_with(&format!("error: cannot read own.yml:{line}\n")), "{}", said.err);
+    assert!(
+        said.err
+            .starts_with(&format!("error: cannot read own.yml:{line}\n")),
+        "{}",
+        said.err
+    );
     assert!(said.err.contains("\"five\" is no price"), "{}", said.err);
 }
 
 #[test]
 fn a_policy_is_that_of_the_projects_bucket_prefix_and_region() {
     let dir = project(&[
-        (".env", "AWS_STORAGE_BUCKET_NAME=obcms-media\nAWS_S3_REGION_NAME=cn-north-1\n"),
+        (
+            ".env",
+            "AWS_STORAGE_BUCKET_NAME=obcms-media\nAWS_S3_REGION_NAME=cn-north-1\n",
+        ),
         ("rehome.yml", "version: 1\ns3: { prefix: uploads }\n"),
     ]);
     let policy = json(dir.path(), &["s3", "policy"]);
-    assert_eq!(policy["Statement"][0]["Resource"], "arn:aws-cn:s3:::obcms-media/uploads/*");
-    assert_eq!(policy["Statement"][1]["Condition"]["StringLike"]["s3:prefix"], "uploads/*");
+    assert_eq!(
+        policy["Statement"][0]["Resource"],
+        "arn:aws-cn:s3:::obcms-media/uploads/*"
+    );
+    assert_eq!(
+        policy["Statement"][1]["Condition"]["StringLike"]["s3:prefix"],
+        "uploads/*"
+    );
     let other = json(
         dir.path(),
-        &["s3", "policy", "--bucket", "other", "--prefix", "", "--region", "us-gov-west-1"],
+        &[
+            "s3",
+            "policy",
+            "--bucket",
+            "other",
+            "--prefix",
+            "",
+            "--region",
+            "us-gov-west-1",
+        ],
     );
     assert_eq!(other["Statement"][0]["Resource"], "arn:aws-us-gov:s3:::other/*");
     let plain = said(rehome(dir.path()).args(["s3", "policy"]));
@@ -88,7 +121,11 @@ fn where_a_policy_has_no_effect_that_is_said() {
     let dir = project(&[(".env", "USE_DO_SPACES=1\nAWS_S3_REGION_NAME=fra1\n")]);
     let said = said(rehome(dir.path()).args(["s3", "policy", "--bucket", "media"]));
     assert_eq!(said.code, 0);
-    assert!(said.err.contains("DigitalOcean Spaces has no policies of users"), "{}", said.err);
+    assert!(
+        said.err.contains("DigitalOcean Spaces has no policies of users"),
+        "{}",
+        said.err
+    );
     assert!(serde_json::from_str::<Value>(&said.out).is_ok());
 }
 
@@ -110,7 +147,12 @@ fn settings_are_written_once_and_never_over_somebody_elses() {
     assert_eq!((dry.code, dry.out.matches("would write ").count()), (0, 4));
     assert!(!dir.path().join("s3_settings.py").exists());
     let done = call(&[]);
-    assert_eq!((done.code, done.out.matches("wrote ").count()), (0, 4), "{}", done.err);
+    assert_eq!(
+        (done.code, done.out.matches("wrote ").count()),
+        (0, 4),
+        "{}",
+        done.err
+    );
     let again = call(&[]);
     assert_eq!((again.code, again.out.matches("already so: ").count()), (0, 4));
     std::fs::write(dir.path().join("s3_storages.py"), "mine = True\n").unwrap();
@@ -118,7 +160,12 @@ fn settings_are_written_once_and_never_over_somebody_elses() {
     assert_eq!(refused.code, 3);
     let failure = &event(&refused.out)["failure"];
     assert_eq!(failure["data"], "nothing was written");
-    assert!(failure["causes"][0].as_str().unwrap().ends_with("/s3_storages.py"));
+    assert!(
+        failure["causes"][0]
+            .as_str()
+            .unwrap()
+            .ends_with("/s3_storages.py")
+    );
     let mine = std::fs::read_to_string(dir.path().join("s3_storages.py")).unwrap();
     assert_eq!(mine, "mine = True\n");
     // Without a project there is nothing that they could lie beside.
@@ -135,10 +182,36 @@ fn a_mistake_in_the_configuration_is_told_before_anything_else() {
 }
 
 #[test]
+fn no_secret_of_env_is_in_what_they_say() {
+    let env = "AWS_STORAGE_BUCKET_NAME=media\nAWS_ACCESS_KEY_ID=AKIA\nAWS_SECRET_ACCESS_KEY=hunter2\n";
+    let dir = project(&[(".env", env)]);
+    for words in [
+        &["s3", "policy", "--create-user-commands"][..],
+        &["s3", "settings", "--framework", "django"],
+    ] {
+        for more in [&[][..], &["--json"], &["-v"]] {
+            let said = said(rehome(dir.path()).args(words).args(more));
+            assert!(said.code == 0 && said.out.contains("media"), "{}", said.err);
+            for secret in ["AKIA", "hunter2"] {
+                assert!(
+                    !said.out.contains(secret) && !said.err.contains(secret),
+                    "{words:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn every_example_of_the_help_does_what_it_says() {
     let dir = project(&[("prices.yml", include_str!("../../templates/s3/prices.yml"))]);
     let mut ran = 0;
-    for words in [&["s3"][..], &["s3", "policy"], &["s3", "settings"], &["s3", "cost"]] {
+    for words in [
+        &["s3"][..],
+        &["s3", "policy"],
+        &["s3", "settings"],
+        &["s3", "cost"],
+    ] {
         let help = anywhere(&[words, &["--help"]].concat()).out;
         let examples = help.split_once("\nExamples:\n").unwrap().1;
         for line in examples.lines().filter_map(|line| line.strip_prefix("  rehome ")) {

@@ -149,7 +149,7 @@ Examples:
 /// Of `s3`.
 pub(super) const S3_EXAMPLES: &str = "\
 Examples:
-  rehome s3 settings --framework django --write     what the application needs, beside the Compose file
+  rehome s3 settings --framework django --write     what the application needs, in files
   rehome s3 policy --bucket obcms-media             the least that its keys must be allowed
   rehome s3 cost --storage 50GB --egress 100GB";
 
@@ -171,4 +171,4 @@ pub(super) const S3_COST_EXAMPLES: &str = "\
 Examples:
   rehome s3 cost --storage 50GB --puts 100000 --gets 1000000 --egress 100GB
   rehome s3 cost --storage 2TB --region eu-central-1
-  rehome s3 cost --storage 50GB --prices prices.yml     with your own, in the form of templates/s3/prices.yml";
+  rehome s3 cost --storage 50GB --prices prices.yml     your own, like templates/s3/prices.yml";

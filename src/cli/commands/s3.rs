@@ -132,11 +132,11 @@ fn compared(report: &CostReport, color: bool) -> String {
         "", "REGION", ">BASE", ">STORAGE", ">PUTS", ">GETS", ">EGRESS", ">A MONTH",
     ];
     head.extend(first.then_some(">FIRST UPLOAD"));
+    head.push("");
     let mut table = ui::Table::new(&head);
     let cell = |money: Option<Money>| money.map_or_else(|| "?".to_owned(), Money::cents);
     for offer in &report.offers {
         let cost = &offer.cost;
-        let more = if cost.complete { "" } else { "+ ?" };
         let mut row = vec![
             offer.name.clone(),
             offer.region.clone().unwrap_or_default(),
@@ -145,9 +145,10 @@ fn compared(report: &CostReport, color: bool) -> String {
             cell(cost.puts),
             cell(cost.gets),
             cell(cost.egress),
-            format!("{}{more}", cost.total.cents()),
+            cost.total.cents(),
         ];
         row.extend(first.then(|| cell(cost.first_upload)));
+        row.push(if cost.complete { "" } else { "and what is ?" }.to_owned());
         table.row(row);
     }
     out.push_str(&table.render(color));

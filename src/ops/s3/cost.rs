@@ -68,9 +68,7 @@ pub fn cost(request: &CostRequest) -> Result<CostReport> {
         return Err(Failure::usage(
             "what would be stored, and how often it is written and read, nobody said",
         )
-        .hint(
-            "rehome s3 cost --storage 50GB --puts 100000 --gets 1000000 --egress 100GB: what a month has",
-        ));
+        .hint("rehome s3 cost --storage 50GB --puts 100000 --gets 1000000 --egress 100GB"));
     }
     let prices = match &request.prices {
         Some(path) => read(path)?,
