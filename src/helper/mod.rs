@@ -9,6 +9,7 @@
 //! verify, compare ─ diff ─ same
 //! archive, unarchive ─ tar, frames; listed ─ listing    a tree as a stream, and out of it
 //! snapshot ─ remote ─ frames                  a tree as a snapshot in a repository of the host's
+//! uploads                                     the files of a volume as objects of a bucket
 //! scan, probe, pg_control, place, http, page, sqlite
 //!   └ walk ─ tree ─ packed ─ cursor ─ meta ─ attrs ─ content ─ hash ─ patch
 //!     known ─ moves ─ store ─ manifest ─ blocks ─ remove ─ mounts
@@ -68,6 +69,7 @@ pub mod tar;
 pub mod throttle;
 pub mod tree;
 pub mod unarchive;
+pub mod uploads;
 pub mod verify;
 pub mod walk;
 
@@ -145,6 +147,15 @@ pub fn run(request: &str, streams: Streams<'_>) -> ExitCode {
             end = End::Heard;
             let work = |cx: &Context| snapshot::snapshot(cx, &request, input, out).map(Answer::Snapshot);
             (one(err, work), err)
+        }
+        Ok(Request::Uploads(request)) => {
+            end = End::Heard;
+            (
+                one(out, |cx| {
+                    uploads::uploads(cx, &request, input).map(Answer::Uploads)
+                }),
+                out,
+            )
         }
         Ok(Request::SqliteLoad(request)) => (Ok(sqlite::load(&request, input).map(Answer::Sqlite)), out),
         Ok(request) => {
@@ -322,9 +333,11 @@ pub fn answer(cx: &Context, request: &Request) -> Result<Answer> {
             "a page is not opened here",
             "it stays open, and no other request could follow",
         )),
-        Request::Archive { .. } | Request::Unarchive { .. } | Request::Snapshot(_) => Err(Fault::refused(
-            "no archive is written or read here",
-            "it needs a stream for itself, and no other request could follow",
-        )),
+        Request::Archive { .. } | Request::Unarchive { .. } | Request::Snapshot(_) | Request::Uploads(_) => {
+            Err(Fault::refused(
+                "no archive is written or read here, and nothing is uploaded",
+                "it needs a stream for itself, and no other request could follow",
+            ))
+        }
     }
 }

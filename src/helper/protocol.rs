@@ -10,6 +10,10 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use super::remote::{SnapshotReport, SnapshotRequest};
+pub use super::uploads::{
+    CompareReport as UploadsCompared, Compared, PullReport, SyncJob, SyncReport, Trouble, Troubles,
+    UploadsAnswer, UploadsJob, UploadsRequest,
+};
 use crate::model::Owner;
 
 /// What the helper shall do.
@@ -120,6 +124,9 @@ pub enum Request {
     /// answered over stdin ([`super::remote`]). Lines go to stderr. It does not end before stdin is closed.
     /// -> [`Answer::Snapshot`]
     Snapshot(SnapshotRequest),
+    /// Brings files of a tree into a bucket, or back, or compares them; the access to the storage comes through stdin in
+    /// frames ([`super::frames`]). It does not end before stdin is closed. -> [`Answer::Uploads`]
+    Uploads(Box<UploadsRequest>),
     /// May the user that the helper runs as write into these directories? -> [`Answer::Access`]
     Access {
         /// The directories.
@@ -327,6 +334,8 @@ pub enum Answer {
     Unarchive(UnarchiveReport),
     /// To [`Request::Snapshot`].
     Snapshot(SnapshotReport),
+    /// To [`Request::Uploads`].
+    Uploads(UploadsAnswer),
     /// To [`Request::Several`]: one a request.
     Several {
         /// The answers, in the order of the requests.

@@ -2,9 +2,9 @@
 
 use std::io::Write as _;
 
-use rehome::backup::store::s3::Limits;
 use rehome::backup::store::{Store, open};
 use rehome::model::config::Place;
+use rehome::s3::Limits;
 
 use crate::support::{Bucket, get, in_a_process, listed, noise, part, path, put, runtime, server, sha256};
 

@@ -4,8 +4,9 @@ use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use rehome::backup::store::Store as _;
-use rehome::backup::store::s3::{Limits, S3Store};
+use rehome::backup::store::s3::S3Store;
 use rehome::model::Kind;
+use rehome::s3::Limits;
 
 use crate::proxy::{ALWAYS, Faults, Proxy};
 use crate::support::{Bucket, get, noise, path, put, runtime, server, sha256, told};

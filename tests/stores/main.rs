@@ -15,3 +15,4 @@ mod memory;
 mod proxy;
 mod sealing;
 mod support;
+mod uploads;

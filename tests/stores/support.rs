@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rehome::backup::format::StorePath;
 use rehome::backup::store::Store;
-use rehome::backup::store::s3::{Limits, S3Settings, S3Store};
+use rehome::backup::store::s3::S3Store;
 use rehome::model::{Failure, Result};
+use rehome::s3::{Limits, S3Settings};
 
 /// Whether there is time for everything.
 pub fn full() -> bool {

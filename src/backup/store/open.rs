@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::Store;
 use super::dir::DirStore;
-use super::s3::{Limits, S3Settings, S3Store};
+use super::s3::S3Store;
 use crate::backup::format::StorePath;
 use crate::model::config::Place;
 use crate::model::{Failure, Result};
+use crate::s3::{Limits, S3Settings};
 
 /// Opens a place. `names` looks up a variable of the project, in its `.env` and then in the environment; S3 takes its keys
 /// and its address from there. Call it where blocking is allowed, in a runtime of several threads.

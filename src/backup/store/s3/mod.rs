@@ -1,79 +1,28 @@
-//! Backups on S3-compatible storage. What providers differ in, and what is done about it:
-//!
-//! - Bodies are sent from memory with a `Content-MD5`, the one checksum that nearly all of them check; the checksums that
-//!   the client would add as a trailer are refused by some, and stored as data by others.
-//! - What was written is asked for afterwards, by size and by a name of its own: some answer with an empty ETag, and an
-//!   answer may be lost although the file arrived.
-//! - `If-None-Match` locks nothing on some; nothing here relies on it.
+//! Backups on S3-compatible storage; what providers differ in is said in [`crate::s3`].
 //!
 //! The client is asynchronous. The store keeps the runtime it was opened in, and waits in it.
 
-mod connect;
 mod read;
-mod settings;
 mod upload;
-mod words;
 
 use std::collections::HashSet;
 use std::future::Future;
 use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::timeout::TimeoutConfig;
 use jiff::Timestamp;
 use tokio::runtime::Handle;
 
 use self::read::S3Reader;
 use self::upload::S3Upload;
-use self::words::told;
 use super::{Store, Stored, Upload};
 use crate::backup::format::StorePath;
 use crate::model::{Failure, Result};
-
-pub use settings::{S3Keys, S3Settings};
+use crate::s3::{Limits, S3Settings, Trust, client, code, told};
 
 /// More pages of a thousand names than any place for backups has.
 const MOST_PAGES: usize = 1_000;
-
-/// How long is waited, and how often is asked again.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// For a connection.
-    pub connect: Duration,
-    /// For an answer, and for more of one that has begun.
-    pub answer: Duration,
-    /// What a line must carry at least, in bytes a second: a large part has more time.
-    pub slowest: u64,
-    /// How often a request is sent before it has failed.
-    pub attempts: u32,
-    /// The first parts of an upload, in bytes; shorter files go in one request. At least 5 MiB, or no storage takes it.
-    pub part: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(10),
-            answer: Duration::from_secs(60),
-            slowest: 64 << 10,
-            attempts: 5,
-            part: 32 << 20,
-        }
-    }
-}
-
-impl Limits {
-    /// The limits of a request that carries so many bytes.
-    fn of(&self, bytes: usize) -> TimeoutConfig {
-        let carried = Duration::from_secs(bytes as u64 / self.slowest.max(1));
-        TimeoutConfig::builder()
-            .connect_timeout(self.connect)
-            .operation_attempt_timeout(self.answer + carried)
-            .build()
-    }
-}
 
 /// A bucket as a place for backups.
 pub struct S3Store {
@@ -101,7 +50,7 @@ impl S3Store {
     pub fn open(bucket: &str, prefix: &StorePath, settings: &S3Settings, limits: Limits) -> Result<Self> {
         let runtime = Handle::try_current()
             .map_err(|e| Failure::bug("S3 storage was opened outside of a runtime").because(&e))?;
-        let client = runtime.block_on(connect::client(settings, &limits))?;
+        let client = runtime.block_on(client(settings, Trust::Machine, &limits))?;
         Ok(Self {
             shared: Arc::new(Shared {
                 client,
@@ -270,7 +219,7 @@ impl Store for S3Store {
             .key(shared.key(path));
         match shared.wait(request.send()) {
             Ok(_) => Ok(()),
-            Err(e) if upload::code(&e) == Some("NoSuchKey") => Ok(()),
+            Err(e) if code(&e) == Some("NoSuchKey") => Ok(()),
             Err(e) => Err(told(&format!("cannot remove {}", shared.shown(path)), &e)),
         }
     }

@@ -7,11 +7,10 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::Shared;
-use super::upload::code;
-use super::words::told;
 use crate::backup::carry;
 use crate::backup::format::StorePath;
 use crate::model::{Failure, Result};
+use crate::s3::{code, told};
 
 /// How often in a row a connection may break without so much more having come.
 const BREAKS: u32 = 5;

@@ -5,7 +5,6 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use aws_sdk_s3::Config;
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use base64::Engine as _;
@@ -13,11 +12,11 @@ use base64::prelude::BASE64_STANDARD;
 use md5::{Digest as _, Md5};
 use tokio::task::JoinHandle;
 
-use super::words::told;
-use super::{Limits, Shared};
+use super::Shared;
 use crate::backup::carry;
 use crate::backup::format::StorePath;
 use crate::model::{Failure, Result};
+use crate::s3::{Limits, code, told};
 
 /// How many parts are sent at once.
 const AT_ONCE: usize = 2;
@@ -31,20 +30,6 @@ const GROWTH: usize = 168 << 10;
 const ABORTS: usize = 5;
 /// What an object is told apart by.
 const NAME: &str = "rehome-upload";
-
-/// The code of what a storage answered.
-pub(super) fn code<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Option<&str> {
-    error
-        .as_service_error()
-        .and_then(|answer| answer.meta().code())
-        .or_else(|| {
-            // Not all of them put it into words.
-            match error.raw_response()?.status().as_u16() {
-                412 => Some("PreconditionFailed"),
-                _ => None,
-            }
-        })
-}
 
 /// How large a part is. Memory holds three of the first ones; later, when a part alone is that large, only one.
 fn part_size(limits: &Limits, number: i32) -> usize {

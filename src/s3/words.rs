@@ -7,8 +7,23 @@ use crate::model::{Failure, Kind};
 /// A server's own words are cut after this.
 const SAID_LIMIT: usize = 300;
 
+/// The code of what a storage answered.
+pub fn code<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Option<&str> {
+    error
+        .as_service_error()
+        .and_then(|answer| answer.meta().code())
+        .or_else(|| {
+            // Not all of them put it into words.
+            match error.raw_response()?.status().as_u16() {
+                404 => Some("NotFound"),
+                412 => Some("PreconditionFailed"),
+                _ => None,
+            }
+        })
+}
+
 /// What went wrong. Of the request nothing is told: it is signed.
-pub(super) fn told<E>(what: &str, error: &SdkError<E>) -> Failure
+pub fn told<E>(what: &str, error: &SdkError<E>) -> Failure
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
@@ -82,11 +97,11 @@ fn answered(what: &str, code: Option<&str>, said: Option<&str>, status: u16) -> 
         "ExpiredToken" | "TokenRefreshRequired" => refused("the keys have expired", "get new ones"),
         "AccessDenied" | "Forbidden" | "AllAccessDisabled" => refused(
             "these keys may not do that",
-            "the keys for backups need to list, read, write and delete below the prefix, and to abort uploads",
+            "the keys need to list, read, write and delete below the prefix, and to abort uploads",
         ),
         "NoSuchBucket" => refused(
             "there is no such bucket",
-            "make it first, or check backup.to and the region",
+            "make it first, or check its name and the region",
         ),
         "RequestTimeTooSkewed" | "RequestExpired" => refused(
             "this machine's clock and the storage's differ too much",
@@ -106,7 +121,7 @@ fn answered(what: &str, code: Option<&str>, said: Option<&str>, status: u16) -> 
         "QuotaExceeded" | "InsufficientCapacity" | "EntityTooLarge" | "XMinioStorageFull" => failure(
             Kind::Environment,
             "the storage has no room for it",
-            "make room there, or let old backups go: rehome backup prune",
+            "make room there; old backups go with: rehome backup prune",
         ),
         _ if status >= 500 || status == 429 => failure(
             Kind::Environment,

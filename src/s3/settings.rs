@@ -28,6 +28,14 @@ pub struct S3Keys {
 }
 
 impl S3Settings {
+    /// Whether nothing on the way there is encrypted, so that no certificate is looked at.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.endpoint
+            .as_deref()
+            .is_some_and(|address| address.starts_with("http://"))
+    }
+
     /// From the variables of a project. `names` looks one up in its `.env`, then in the environment.
     ///
     /// # Errors

@@ -1,0 +1,292 @@
+//! Uploads: the files of a volume as objects of a bucket. This is the only work of a helper that goes over the network; what
+//! it reaches the storage with comes through its stdin, so that no container's environment or arguments have it.
+//!
+//! ```text
+//! files      the files of the tree, and which objects they are
+//! store      the bucket, asked with patience
+//! same       whether an object has the content of a file
+//! send       one file becomes an object
+//! sync, verify, pull    all of them
+//! ```
+
+mod fetch;
+mod files;
+mod pull;
+mod same;
+mod send;
+mod store;
+mod sync;
+mod verify;
+
+use std::io::Read;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use self::store::Store;
+use super::context::Context;
+use super::fault::Fault;
+use super::frames::Frames;
+use crate::model::{Failure, Result};
+use crate::s3::{About, Access};
+
+/// The access to a storage is never longer: most of it are the certificates of authorities.
+const ACCESS_LIMIT: u64 = 4 << 20;
+/// So many troubles are told one by one; what is beyond is counted.
+const TOLD: usize = 1_000;
+
+/// See [`super::protocol::Request::Uploads`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadsRequest {
+    /// The tree.
+    pub dir: PathBuf,
+    /// The bucket.
+    pub bucket: String,
+    /// What the keys of all objects begin with: `media`, `media/`.
+    pub prefix: String,
+    /// Only paths that one of these patterns matches, unless there are none.
+    #[serde(default)]
+    pub include: Vec<String>,
+    /// No path that one of these patterns matches.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// How many files at once; 0 lets the helper choose.
+    #[serde(default)]
+    pub jobs: usize,
+    /// Bytes a second at most, over all of them; 0 is no limit.
+    #[serde(default)]
+    pub bandwidth: u64,
+    /// What shall be done.
+    pub job: UploadsJob,
+}
+
+/// What is done with the files and the objects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum UploadsJob {
+    /// The bucket gets what the tree has. -> [`UploadsAnswer::Synced`]
+    Sync(SyncJob),
+    /// Every file is compared with its object, and nothing is written. -> [`UploadsAnswer::Verified`]
+    Verify {
+        /// Read every object, whatever the storage says of its content.
+        read: bool,
+    },
+    /// The tree gets what the bucket has. -> [`UploadsAnswer::Pulled`]
+    Pull {
+        /// Say what would be written, and write nothing.
+        dry_run: bool,
+        /// What is there already stays, whatever the bucket has in its place.
+        only_missing: bool,
+    },
+}
+
+/// See [`UploadsJob::Sync`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncJob {
+    /// What each object is written with; type, date and hash are each file's own.
+    pub about: About,
+    /// Say what would be written, and write nothing.
+    pub dry_run: bool,
+    /// Delete objects that no file belongs to.
+    pub delete: bool,
+    /// Also when that is more than a tenth of them.
+    pub shrink: bool,
+    /// Objects that were written after this stay as they are: they are newer than the tree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_over: Option<Timestamp>,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "ended", rename_all = "snake_case")]
+pub enum UploadsAnswer {
+    /// See [`UploadsJob::Sync`].
+    Synced(SyncReport),
+    /// See [`UploadsJob::Verify`].
+    Verified(CompareReport),
+    /// See [`UploadsJob::Pull`].
+    Pulled(PullReport),
+    /// It could not be done, or not all of it could be tried.
+    Failed(Failure),
+}
+
+/// What was done to a bucket.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncReport {
+    /// Files of the tree that belong there.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What was compared, and was the same.
+    pub same: Compared,
+    /// Objects that were not there, and are now.
+    pub added: u64,
+    /// Objects that were another, and are right now.
+    pub replaced: u64,
+    /// The bytes of both.
+    pub sent_bytes: u64,
+    /// Objects that are newer than the tree, and were left as they are.
+    pub newer: u64,
+    /// Objects that no file belongs to.
+    pub extra: u64,
+    /// Of those, the ones that were deleted.
+    pub deleted: u64,
+    /// Entries of the tree that are no files: symlinks and the like.
+    pub left_out: u64,
+    /// Files that went away while they were about to be read.
+    pub gone: u64,
+    /// Files that did not become objects.
+    pub failed: Troubles,
+    /// Lists that were asked for.
+    pub pages: u64,
+}
+
+/// How it was found that files and objects have the same content.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compared {
+    /// By the MD5 that the storage made of the object, or of its parts.
+    pub by_etag: u64,
+    /// By the BLAKE3 that was noted when the object was written.
+    pub by_note: u64,
+    /// By reading the object.
+    pub by_reading: u64,
+}
+
+impl Compared {
+    /// All of them.
+    #[must_use]
+    pub fn total(self) -> u64 {
+        self.by_etag + self.by_note + self.by_reading
+    }
+}
+
+/// What a comparison found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompareReport {
+    /// Files of the tree that belong there.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Files whose object has the same content.
+    pub same: Compared,
+    /// Files without an object.
+    pub missing: Troubles,
+    /// Files whose object has another content.
+    pub different: Troubles,
+    /// Objects without a file.
+    pub extra: Troubles,
+    /// Files and objects that could not be compared.
+    pub failed: Troubles,
+    /// Entries of the tree that are no files.
+    pub left_out: u64,
+}
+
+/// What was done to a tree.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PullReport {
+    /// Objects that belong there.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What was compared, and was the same.
+    pub same: Compared,
+    /// Files that were not there, and are now.
+    pub added: u64,
+    /// Files that were another, and are right now.
+    pub replaced: u64,
+    /// Files that are another, and were left as they are.
+    pub kept: u64,
+    /// The bytes that came.
+    pub got_bytes: u64,
+    /// Keys that are no paths of files, such as the markers of directories.
+    pub left_out: u64,
+    /// Objects that did not become files.
+    pub failed: Troubles,
+}
+
+/// What is wrong with single files or objects.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Troubles {
+    /// How many.
+    pub count: u64,
+    /// The first of them, by their paths.
+    pub first: Vec<Trouble>,
+}
+
+/// What is wrong with a file or an object.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Trouble {
+    /// Which.
+    pub path: String,
+    /// What.
+    pub why: String,
+}
+
+impl Troubles {
+    fn add(&mut self, path: String, why: impl Into<String>) {
+        self.count += 1;
+        if self.first.len() < TOLD {
+            let why = why.into();
+            self.first.push(Trouble { path, why });
+        }
+    }
+
+    fn append(&mut self, other: Self) {
+        self.count += other.count;
+        self.first.extend(other.first);
+        self.first.sort_unstable();
+        self.first.truncate(TOLD);
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+/// Does what is asked for; the access to the storage is read from `input`, in frames.
+///
+/// # Errors
+/// Only when the access did not come; everything else is [`UploadsAnswer::Failed`].
+pub fn uploads(
+    cx: &Context,
+    request: &UploadsRequest,
+    input: &mut (dyn Read + Send),
+) -> super::fault::Result<UploadsAnswer> {
+    let mut bytes = Vec::new();
+    Frames::new(input)
+        .take(ACCESS_LIMIT)
+        .read_to_end(&mut bytes)
+        .map_err(|e| Fault::refused("the access to the storage did not come", e.to_string()))?;
+    let done = Access::from_wire(&bytes).and_then(|access| work(cx, request, &access));
+    Ok(done.unwrap_or_else(UploadsAnswer::Failed))
+}
+
+/// The same, with the access at hand.
+///
+/// # Errors
+/// When it could not be done, or not all of it could be tried. Troubles with single files are in the reports.
+pub fn work(cx: &Context, request: &UploadsRequest, access: &Access) -> Result<UploadsAnswer> {
+    let store = Store::open(cx, request, access)?;
+    match &request.job {
+        UploadsJob::Sync(job) => sync::sync(&store, request, job).map(UploadsAnswer::Synced),
+        UploadsJob::Verify { read } => verify::verify(&store, request, *read).map(UploadsAnswer::Verified),
+        UploadsJob::Pull {
+            dry_run,
+            only_missing,
+        } => {
+            let how = pull::How {
+                dry_run: *dry_run,
+                only_missing: *only_missing,
+            };
+            pull::pull(&store, request, how).map(UploadsAnswer::Pulled)
+        }
+    }
+}
+
+/// A fault of the copier's own parts, in the words of the rest.
+fn told(fault: Fault) -> Failure {
+    Failure::environment(fault.what).cause(fault.because)
+}

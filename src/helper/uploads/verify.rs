@@ -1,0 +1,120 @@
+//! Every file against its object, by content. Nothing is written.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use super::files::{Local, Remote, find, shown};
+use super::same::{By, Digest, cannot, settled};
+use super::store::Store;
+use super::{CompareReport, UploadsRequest, fetch, told};
+use crate::helper::content::open_file;
+use crate::helper::cursor::Cursor;
+use crate::helper::fault::{Fault, Side};
+use crate::helper::meta::Meta;
+use crate::helper::tree::EntryId;
+use crate::model::{Failure, Result, count};
+use crate::s3::path_of;
+
+/// How often a file is read anew that somebody writes to.
+const ATTEMPTS: usize = 4;
+
+/// Does it.
+pub(super) fn verify(store: &Store<'_>, request: &UploadsRequest, read: bool) -> Result<CompareReport> {
+    let local = Local::read(store, request)?;
+    let found = find(store, request, &local)?;
+    store.cx.expect(local.bytes, local.files.len() as u64);
+    let mut report = CompareReport {
+        files: local.files.len() as u64,
+        bytes: local.bytes,
+        left_out: local.left_out,
+        ..CompareReport::default()
+    };
+    for key in &found.extra {
+        let path = path_of(&store.prefix, key).unwrap_or(key);
+        report.extra.add(path.to_owned(), "no file belongs to it");
+    }
+    // They are files, and no object is theirs.
+    report.missing.append(local.impossible.clone());
+    let items: Vec<(EntryId, Option<Remote>)> =
+        local.files.iter().copied().zip(found.remotes).rev().collect();
+    let hands = store.each(
+        items,
+        || {
+            (
+                Cursor::new(local.root.as_fd(), local.tree.root.dev),
+                CompareReport::default(),
+            )
+        },
+        |(cursor, report), (id, remote)| {
+            let path = local.tree.path(*id);
+            let size = local.tree.entry(*id).meta.size;
+            let compared = match remote {
+                None => Ok(None),
+                Some(remote) => {
+                    let node = local.tree.node(id.dir);
+                    let failed = |errno| told(Fault::io(Side::Source, "open", &path, errno));
+                    let dir = cursor.enter(node).map_err(failed)?;
+                    let name = local.tree.name(*id);
+                    let compared = one(store, (dir, &name, &path), (&local.key(store, *id), remote), read);
+                    compared.map(Some)
+                }
+            };
+            store.cx.did_files(1);
+            store.cx.did_bytes(2 * size);
+            match compared? {
+                None => report
+                    .missing
+                    .add(shown(&path), format!("it has {}", count(size, "byte"))),
+                Some(Ok(by)) => report.same.count(by),
+                Some(Err(why)) => report.different.add(shown(&path), why),
+            }
+            Ok(())
+        },
+        |(_, report), (id, _), failure| {
+            report
+                .failed
+                .add(shown(&local.tree.path(*id)), failure.to_string());
+        },
+    )?;
+    for (_, hand) in hands {
+        report.same.append(hand.same);
+        report.missing.append(hand.missing);
+        report.different.append(hand.different);
+        report.failed.append(hand.failed);
+    }
+    Ok(report)
+}
+
+/// How they were found to be the same, or in words what is different.
+fn one(
+    store: &Store<'_>,
+    (dir, name, path): (BorrowedFd<'_>, &[u8], &[u8]),
+    (key, remote): (&str, &Remote),
+    read: bool,
+) -> Result<Result<By, String>> {
+    for _ in 0..ATTEMPTS {
+        let failed = |errno| told(Fault::io(Side::Source, "read", path, errno));
+        let file: OwnedFd = open_file(dir, name).map_err(failed)?;
+        let meta = Meta::of_fd(file.as_fd()).map_err(failed)?;
+        if meta.size != remote.bytes {
+            return Ok(Err(format!(
+                "the file has {}, the object {}",
+                count(meta.size, "byte"),
+                remote.bytes
+            )));
+        }
+        let Some(digest) = Digest::read(store, file.as_fd(), (&meta, path), Some(remote))? else {
+            continue;
+        };
+        let same = match read {
+            true => {
+                let there = fetch::hash(store, key)?;
+                (there == Some((digest.bytes, digest.blake3))).then_some(By::Reading)
+            }
+            false => settled(store, key, &digest, remote)?,
+        };
+        return Ok(same.ok_or_else(|| "the object has another content of the same size".to_owned()));
+    }
+    Err(Failure::environment(cannot("compare", path)).cause(format!(
+        "somebody wrote to it each of the {ATTEMPTS} times that it was read"
+    )))
+}
