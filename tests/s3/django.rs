@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use rehome::backup::store::s3::S3Settings;
+use rehome::s3::S3Settings;
 use serde_json::Value;
 
 use super::support::{asked, project, python, rehome, said, server};

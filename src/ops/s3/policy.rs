@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::Uploads;
-use crate::backup::store::s3::S3Settings;
 use crate::model::config::{Bucket, Prefix};
 use crate::model::{Failure, Result, shell_word};
+use crate::s3::S3Settings;
 
 /// The version of IAM's language, which never changes.
 const LANGUAGE: &str = "2012-10-17";
