@@ -4,6 +4,7 @@ mod backup;
 mod examples;
 mod moving;
 mod passes;
+mod s3;
 mod values;
 
 use std::ffi::OsString;
@@ -21,6 +22,7 @@ use self::examples::{
 };
 pub use self::moving::Move;
 pub use self::passes::{Loss, Pass, Restart};
+pub use self::s3::{Framework, S3, S3Command, S3Common, S3Cost, S3Policy, S3Settings};
 pub use self::values::{BlockDelta, Destination, Pair, RestoreInto, Threads, Verification};
 use crate::model::config::absolute_dir;
 use crate::model::{ByteSize, Failure, RunId, ServiceName};
@@ -174,6 +176,8 @@ pub enum Command {
     Deploy(Deploy),
     /// Backups that restore: dumps of databases and archives of volumes, to a directory or S3, verified
     Backup(Backup),
+    /// Uploads in S3-compatible storage: what the keys may do, what the application needs, what it costs
+    S3(S3),
     /// Finish an interrupted run
     Resume(Resume),
     /// Undo an interrupted run

@@ -59,6 +59,71 @@ impl FromStr for ByteSize {
     }
 }
 
+/// Bytes as providers of storage bill them: their GB has 2^30 bytes, and their TB 2^40.
+/// <https://aws.amazon.com/s3/faqs/#Billing>, <https://docs.digitalocean.com/products/spaces/details/pricing/>
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct BilledSize(pub u64);
+
+impl BilledSize {
+    /// Bytes of a GB.
+    pub const GB: u64 = 1 << 30;
+}
+
+impl FromStr for BilledSize {
+    type Err = ParseSizeError;
+
+    fn from_str(text: &str) -> Result<Self, ParseSizeError> {
+        let lower = text.trim().to_ascii_lowercase();
+        let decimal = ["kb", "mb", "gb", "tb"].iter().any(|unit| lower.ends_with(unit));
+        let binary = match lower.strip_suffix('b') {
+            Some(stem) if decimal => format!("{stem}ib"),
+            _ => lower,
+        };
+        let size = binary.parse().map_err(|_| ParseSizeError(text.to_owned()))?;
+        let ByteSize(bytes) = size;
+        Ok(Self(bytes))
+    }
+}
+
+impl fmt::Display for BilledSize {
+    /// `812 B`, `50 GB`, `1.5 TB`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [("TB", 40), ("GB", 30), ("MB", 20), ("kB", 10)];
+        let text = match units.iter().find(|(_, shift)| self.0 >> shift > 0) {
+            None => format!("{} B", self.0),
+            Some((unit, shift)) => {
+                let tenths = (u128::from(self.0) * 10) >> shift;
+                match tenths % 10 {
+                    0 => format!("{} {unit}", tenths / 10),
+                    tenth => format!("{}.{tenth} {unit}", tenths / 10),
+                }
+            }
+        };
+        f.pad(&text)
+    }
+}
+
+/// Bytes a second: `50MB` and `50MB/s` are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate(pub ByteSize);
+
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let size: ByteSize = text
+            .strip_suffix("/s")
+            .unwrap_or(text)
+            .parse()
+            .map_err(|e: ParseSizeError| e.to_string())?;
+        match size.0 {
+            0 => Err("a rate of nothing would never end".to_owned()),
+            _ => Ok(Self(size)),
+        }
+    }
+}
+
 impl fmt::Display for ByteSize {
     /// Decimal units, as disks and cloud volumes are sold: `812 B`, `4.1 MB`, `50 GB`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -117,6 +182,25 @@ mod tests {
             "20000000TB",
         ] {
             assert!(text.parse::<ByteSize>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bill_counts_in_powers_of_two() {
+        for (text, bytes, shown) in [
+            ("50GB", 50 << 30, "50 GB"),
+            ("50 gib", 50 << 30, "50 GB"),
+            ("1.5TB", 3 << 39, "1.5 TB"),
+            ("1024MB", 1 << 30, "1 GB"),
+            ("2G", 2 << 30, "2 GB"),
+            ("500", 500, "500 B"),
+            ("0", 0, "0 B"),
+        ] {
+            let size: BilledSize = text.parse().unwrap();
+            assert_eq!((size.0, size.to_string().as_str()), (bytes, shown), "{text}");
+        }
+        for text in ["", "GB", "b", "many"] {
+            assert!(text.parse::<BilledSize>().is_err(), "{text}");
         }
     }
 

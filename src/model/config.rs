@@ -9,7 +9,9 @@ mod hook;
 mod lines;
 mod notify;
 mod place;
+mod prices;
 mod read;
+mod s3;
 mod scalar;
 mod subdir;
 mod variant;
@@ -31,7 +33,9 @@ pub use hook::{Hook, Hooks, How, OnFailure};
 pub use lines::line_of;
 pub use notify::{Format, Moment, Notify, host};
 pub use place::{Destination, ParsePlaceError, Place, Volumes};
-pub use read::{ConfigError, parse};
+pub use prices::{Cost, Offer, Prices, Tier, Usage};
+pub use read::{ConfigError, parse, read_yaml};
+pub use s3::{Acl, Bucket, CONCURRENCY, Concurrency, ParseS3Error, Prefix, S3};
 pub use subdir::{ParseSubdirError, Subdir, absolute_dir, default_subdir, meeting};
 pub use variant::{Variant, When};
 pub use write::write_commented;
@@ -83,9 +87,9 @@ pub struct Config {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notify: Vec<Notify>,
 
-    /// The move of uploads to S3-compatible storage.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub s3: Option<serde_json::Value>,
+    /// Uploads in S3-compatible storage.
+    #[serde(default, skip_serializing_if = "S3::is_default")]
+    pub s3: S3,
 
     /// Backups: where to, how long, when.
     #[serde(default, skip_serializing_if = "Backup::is_default")]
@@ -103,7 +107,7 @@ impl Default for Config {
             deploy: Deploy::default(),
             variants: Vec::new(),
             notify: Vec::new(),
-            s3: None,
+            s3: S3::default(),
             backup: Backup::default(),
         }
     }

@@ -8,6 +8,7 @@ mod count;
 mod failure;
 pub mod guard;
 mod home;
+mod money;
 mod names;
 mod owner;
 mod secret;
@@ -15,10 +16,11 @@ mod shell;
 mod time;
 mod weekly;
 
-pub use bytes::{ByteSize, ParseSizeError};
+pub use bytes::{BilledSize, ByteSize, ParseSizeError, Rate};
 pub use count::count;
 pub use failure::{Failure, Kind, Result};
 pub use home::Home;
+pub use money::{Money, ParseMoneyError};
 pub use names::{
     ContainerId, ImageId, ParseNameError, ProjectName, RunId, ServiceName, VolumeKey, VolumeName, file_name,
     nearest,

@@ -20,6 +20,7 @@ mod page;
 mod passes;
 mod recover;
 mod restart;
+pub mod s3;
 mod settings;
 mod size;
 mod status;

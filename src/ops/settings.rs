@@ -47,6 +47,8 @@ pub struct Settings {
     pub variants: Vec<VariantSeen>,
     /// Who is told of deployments and backups.
     pub notify: Vec<config::Notify>,
+    /// Uploads in S3-compatible storage.
+    pub s3: config::S3,
     /// Where backups are kept, what of, how long.
     pub backup: config::Backup,
     wanted_variants: Vec<config::Variant>,
@@ -115,6 +117,7 @@ impl Settings {
             wanted_variants: config.variants,
             variants: Vec::new(),
             notify: config.notify,
+            s3: config.s3,
             backup: config.backup,
         }
     }

@@ -8,5 +8,6 @@
 mod errors;
 mod help;
 mod packaging;
+mod s3;
 mod streams;
 mod support;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// The commands of the contract, the words that reach each.
-pub const COMMANDS: [&[&str]; 38] = [
+pub const COMMANDS: [&[&str]; 42] = [
     &["init"],
     &["status"],
     &["doctor"],
@@ -25,6 +25,10 @@ pub const COMMANDS: [&[&str]; 38] = [
     &["backup", "pin"],
     &["backup", "unpin"],
     &["backup", "freeze"],
+    &["s3"],
+    &["s3", "policy"],
+    &["s3", "settings"],
+    &["s3", "cost"],
     &["resume"],
     &["rollback"],
     &["history"],
@@ -46,7 +50,7 @@ pub const COMMANDS: [&[&str]; 38] = [
 ];
 
 /// Those of them that people see at the top.
-pub const VISIBLE: [&str; 25] = [
+pub const VISIBLE: [&str; 26] = [
     "init",
     "status",
     "doctor",
@@ -58,6 +62,7 @@ pub const VISIBLE: [&str; 25] = [
     "move",
     "deploy",
     "backup",
+    "s3",
     "resume",
     "rollback",
     "history",

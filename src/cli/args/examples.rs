@@ -145,3 +145,30 @@ Examples:
   rehome backup freeze -- doctl compute volume snapshot VOLUME-ID --snapshot-name kms
   rehome backup freeze --limit 10s -- aws ec2 create-snapshot --volume-id vol-0123
   rehome backup freeze -- true           what would stand still, and for how long";
+
+/// Of `s3`.
+pub(super) const S3_EXAMPLES: &str = "\
+Examples:
+  rehome s3 settings --framework django --write     what the application needs, in files
+  rehome s3 policy --bucket obcms-media             the least that its keys must be allowed
+  rehome s3 cost --storage 50GB --egress 100GB";
+
+/// Of `s3 policy`.
+pub(super) const S3_POLICY_EXAMPLES: &str = "\
+Examples:
+  rehome s3 policy --bucket obcms-media --prefix media/
+  rehome s3 policy --bucket obcms-media --create-user-commands     a user with it, and a key
+  rehome s3 policy --bucket obcms-media --setup                    for whoever makes the bucket";
+
+/// Of `s3 settings`.
+pub(super) const S3_SETTINGS_EXAMPLES: &str = "\
+Examples:
+  rehome s3 settings --framework django             print them
+  rehome s3 settings --framework django --write     into files beside the Compose file";
+
+/// Of `s3 cost`.
+pub(super) const S3_COST_EXAMPLES: &str = "\
+Examples:
+  rehome s3 cost --storage 50GB --puts 100000 --gets 1000000 --egress 100GB
+  rehome s3 cost --storage 2TB --region eu-central-1
+  rehome s3 cost --storage 50GB --prices prices.yml     your own, like templates/s3/prices.yml";

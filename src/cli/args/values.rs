@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::ValueEnum;
 
 use crate::model::config::absolute_dir;
-use crate::model::{ByteSize, MOST_THREADS, VolumeKey, VolumeName};
+use crate::model::{ByteSize, MOST_THREADS, Rate, VolumeKey, VolumeName};
 
 /// Where a move goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,15 +143,7 @@ where
     }
 }
 
-/// Reads bytes a second: `50MB` and `50MB/s` are the same.
+/// Reads bytes a second.
 pub(super) fn rate(text: &str) -> Result<ByteSize, String> {
-    let size: ByteSize = text
-        .strip_suffix("/s")
-        .unwrap_or(text)
-        .parse()
-        .map_err(|e: crate::model::ParseSizeError| e.to_string())?;
-    if size.0 == 0 {
-        return Err("a rate of nothing would never end".to_owned());
-    }
-    Ok(size)
+    text.parse().map(|Rate(bytes)| bytes)
 }

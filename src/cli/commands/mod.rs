@@ -14,6 +14,7 @@ mod move_;
 mod override_;
 mod recover;
 mod restart;
+mod s3;
 mod size;
 mod status;
 
@@ -49,6 +50,7 @@ pub(super) async fn dispatch(cx: &Cx, command: Command) -> Result<Ending> {
         Command::Move(args) => move_::run(cx, args).await,
         Command::Deploy(args) => deploy::run(cx, args).await,
         Command::Backup(args) => backup::run(cx, args).await,
+        Command::S3(args) => s3::run(cx, args).await,
         Command::Resume(args) => recover::run(cx, &args, false).await,
         Command::Rollback(args) => recover::run(cx, &args, true).await,
         Command::History => history::list(cx).await,

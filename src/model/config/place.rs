@@ -24,6 +24,12 @@ pub enum Place {
     },
 }
 
+/// Whether a bucket may be called so; the storage may be stricter.
+pub(super) fn is_bucket(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    (3..=63).contains(&name.len()) && name.chars().all(plain) && !name.starts_with('.')
+}
+
 /// A text that is no place for backups.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -37,8 +43,7 @@ impl Place {
             return no("is no bucket: write it as s3://bucket/prefix");
         };
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        let of_bucket = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        if !(3..=63).contains(&bucket.len()) || !bucket.chars().all(of_bucket) || bucket.starts_with('.') {
+        if !is_bucket(bucket) {
             return no("names no bucket: write it as s3://bucket/prefix");
         }
         let prefix = prefix.strip_suffix('/').unwrap_or(prefix);

@@ -53,6 +53,15 @@ impl ConfigError {
     }
 }
 
+/// Reads another file of settings, with the same errors.
+///
+/// # Errors
+/// When it is no YAML, when a key is unknown or twice there, or when a value cannot be meant.
+pub fn read_yaml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, ConfigError> {
+    serde_yaml::from_str::<Value>(text).map_err(|error| told(&error))?;
+    serde_yaml::from_str(text).map_err(|error| told(&error))
+}
+
 /// Reads the text of a rehome.yml.
 ///
 /// # Errors
@@ -150,12 +159,14 @@ fn sound(config: &Config, text: &str) -> Result<(), ConfigError> {
             return Err(mistake(text, "variants", place, found));
         }
     }
-    if let Some((keys, what)) = config.backup.mistake() {
-        let keys: Vec<&str> = std::iter::once("backup")
-            .chain(keys.iter().map(String::as_str))
-            .collect();
-        let within = keys.join(".");
-        return Err(ConfigError::new(format!("{within}: {what}")).on(line_of(text, &keys)));
+    for (section, found) in [("s3", config.s3.mistake()), ("backup", config.backup.mistake())] {
+        if let Some((keys, what)) = found {
+            let keys: Vec<&str> = std::iter::once(section)
+                .chain(keys.iter().map(String::as_str))
+                .collect();
+            let within = keys.join(".");
+            return Err(ConfigError::new(format!("{within}: {what}")).on(line_of(text, &keys)));
+        }
     }
     for (place, notify) in config.notify.iter().enumerate() {
         if let Some(found) = notify.mistake() {

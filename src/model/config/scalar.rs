@@ -44,6 +44,15 @@ where
     Ok(Option::<Text<T>>::deserialize(deserializer)?.map(|Text(value)| value))
 }
 
+/// A value that is written as text.
+pub(super) fn one<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: fmt::Display>,
+{
+    Text::deserialize(deserializer).map(|Text(value)| value)
+}
+
 /// A list of such values.
 pub(super) fn list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
 where

@@ -91,7 +91,7 @@ fn a_whole_file_is_read() {
     );
     assert_eq!(config.checks[1].limit(), Duration::from_secs(60));
     assert_eq!(config.stop_timeout, Some(Duration::from_secs(120)));
-    assert_eq!(config.s3.unwrap()["switch"]["USE_S3"], "1");
+    assert_eq!(config.s3.switch["USE_S3"], "1");
     assert_eq!(parse("version: 1").unwrap(), Config::default());
     assert_eq!(
         parse("version: 1\nhooks: {}").unwrap().hooks,

@@ -33,12 +33,8 @@ pub fn write_commented(findings: &Config) -> String {
         "Who is told of deployments and backups.",
         notify,
     );
-    opaque(
-        &mut out,
-        "s3",
-        "Uploads in S3-compatible storage.",
-        findings.s3.as_ref(),
-    );
+    let s3 = (!findings.s3.is_default()).then_some(&findings.s3);
+    plain(&mut out, "s3", "Uploads in S3-compatible storage.", s3);
     let backup = (!findings.backup.is_default()).then_some(&findings.backup);
     plain(&mut out, "backup", "Backups: where to, how long, when.", backup);
     out
@@ -204,11 +200,7 @@ fn words(words: &[String]) -> String {
 /// What has no comments of its own, as it is written by the library.
 fn plain<T: serde::Serialize>(out: &mut String, key: &str, why: &str, value: Option<&T>) {
     let value = value.and_then(|value| serde_json::to_value(value).ok());
-    opaque(out, key, why, value.as_ref());
-}
-
-fn opaque(out: &mut String, key: &str, why: &str, value: Option<&serde_json::Value>) {
-    let Some(text) = value.and_then(|value| serde_yaml::to_string(value).ok()) else {
+    let Some(text) = value.and_then(|value| serde_yaml::to_string(&value).ok()) else {
         return;
     };
     line(out, 0, &format!("\n# {why}\n{key}:"));

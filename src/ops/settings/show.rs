@@ -209,6 +209,24 @@ impl Settings {
         for (place, notify) in self.notify.iter().enumerate() {
             settings.push(setting(&["notify", &place.to_string()], json!(notify.shown())));
         }
+        let s3 = &self.s3;
+        settings.extend([
+            setting(&["s3", "volume"], json!(s3.volume)),
+            setting(&["s3", "bucket"], json!(s3.bucket)),
+            setting(&["s3", "prefix"], json!(s3.prefix)),
+            setting(&["s3", "switch"], json!(s3.switch)),
+            setting(&["s3", "acl"], json!(s3.acl)),
+            setting(&["s3", "cache_control"], json!(s3.cache_control)),
+            setting(&["s3", "storage_class"], json!(s3.storage_class)),
+            setting(&["s3", "cors"], json!(s3.cors)),
+            setting(&["s3", "versioning"], json!(s3.versioning)),
+            setting(&["s3", "encryption"], json!(s3.encryption)),
+            setting(&["s3", "concurrency"], json!(s3.concurrency)),
+            setting(
+                &["s3", "bandwidth"],
+                json!(s3.bandwidth.map(|rate| format!("{rate}/s"))),
+            ),
+        ]);
         let backup = &self.backup;
         let places: Vec<String> = backup.to.iter().map(ToString::to_string).collect();
         settings.extend([
