@@ -22,7 +22,10 @@ use self::examples::{
 };
 pub use self::moving::Move;
 pub use self::passes::{Loss, Pass, Restart};
-pub use self::s3::{Framework, S3, S3Command, S3Common, S3Cost, S3Policy, S3Settings};
+pub use self::s3::{
+    Framework, S3, S3Check, S3Command, S3Common, S3Cost, S3Policy, S3Pull, S3Settings, S3Setup, S3Sync,
+    S3Transfer, S3Verify,
+};
 pub use self::values::{BlockDelta, Destination, Pair, RestoreInto, Threads, Verification};
 use crate::model::config::absolute_dir;
 use crate::model::{ByteSize, Failure, RunId, ServiceName};

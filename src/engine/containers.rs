@@ -13,7 +13,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use super::describe::describe;
-use super::{Engine, Published, failed, is_missing};
+use super::{Engine, Network, Published, failed, is_missing};
 use crate::model::{ContainerId, Failure, ImageId, ProjectName, Result, Secret, ServiceName, VolumeName};
 
 /// A database is not killed for being slow; the engine wants a number all the same.
@@ -168,6 +168,40 @@ pub enum MountKind {
 }
 
 impl Engine {
+    /// A network of a container that leads out of the engine; `None` if all that it has are closed.
+    ///
+    /// # Errors
+    /// When the engine does not answer, or the container is gone.
+    pub async fn way_out_of(&self, id: &ContainerId) -> Result<Option<Network>> {
+        let cannot = "cannot see the networks of a container";
+        let found = self
+            .docker
+            .inspect_container(id.as_str(), None)
+            .await
+            .map_err(failed(cannot))?;
+        let mode = found.host_config.and_then(|host| host.network_mode);
+        if mode.as_deref() == Some("host") {
+            return Ok(Some(Network::Host));
+        }
+        let networks = found
+            .network_settings
+            .and_then(|settings| settings.networks)
+            .unwrap_or_default();
+        let mut names: Vec<String> = networks.into_keys().collect();
+        names.sort_unstable();
+        for name in names {
+            let network = self
+                .docker
+                .inspect_network(&name, None)
+                .await
+                .map_err(failed(cannot))?;
+            if network.internal != Some(true) && network.driver.as_deref() != Some("null") {
+                return Ok(Some(Network::Named(name)));
+            }
+        }
+        Ok(None)
+    }
+
     /// Every container of a project, one-off containers included, running or not.
     ///
     /// # Errors

@@ -1,39 +1,11 @@
 //! Paths of files as keys of objects, and back. A key is the prefix and the path, with `/` between names.
 
-use std::fmt;
+use crate::model::config::Prefix;
 
 /// No storage takes a longer key. <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>
 const LONGEST_KEY: usize = 1024;
 /// No Linux file system takes a longer name.
 const LONGEST_NAME: usize = 255;
-
-/// What the keys of all objects begin with: empty, or ending with `/`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Prefix(String);
-
-impl Prefix {
-    /// From what a person writes: `media`, `media/`, `/media`.
-    #[must_use]
-    pub fn new(text: &str) -> Self {
-        let text = text.trim_matches('/');
-        match text.is_empty() {
-            true => Self::default(),
-            false => Self(format!("{text}/")),
-        }
-    }
-
-    /// As keys begin with it.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Prefix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// The key of a path.
 ///
@@ -67,9 +39,13 @@ pub fn path_of<'a>(prefix: &Prefix, key: &'a str) -> Option<&'a str> {
 mod tests {
     use super::*;
 
+    fn prefix(text: &str) -> Prefix {
+        text.parse().unwrap()
+    }
+
     #[test]
     fn a_path_becomes_a_key_and_a_path_again() {
-        let media = Prefix::new("/media");
+        let media = prefix("/media");
         for path in ["a", "a b/c+d%20.jpg", "ä/a\u{308}", "x/..y/.z"] {
             let key = key_of(&media, path.as_bytes()).unwrap();
             assert_eq!(
@@ -77,13 +53,13 @@ mod tests {
                 (&*format!("media/{path}"), Some(path))
             );
         }
-        assert_eq!(key_of(&Prefix::new(""), b"a").unwrap(), "a");
-        assert_eq!(path_of(&Prefix::new("/"), "a/b"), Some("a/b"));
+        assert_eq!(key_of(&prefix(""), b"a").unwrap(), "a");
+        assert_eq!(path_of(&prefix("/"), "a/b"), Some("a/b"));
     }
 
     #[test]
     fn what_cannot_be_a_key_is_told() {
-        let media = Prefix::new("media");
+        let media = prefix("media");
         let long = [b'a'; LONGEST_KEY - 6];
         assert!(key_of(&media, &long).is_ok());
         for (bad, why) in [
@@ -97,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_key_leads_nowhere_else() {
-        let media = Prefix::new("media");
+        let media = prefix("media");
         let long = format!("media/{}", "a".repeat(256));
         for key in [
             "media/",

@@ -29,7 +29,7 @@ pub use canary::canary;
 pub use check::{Examined, Finding, check};
 pub use connect::{Trust, client};
 pub use etag::{ETag, Md5Sum, md5};
-pub use keys::{Prefix, key_of, path_of};
+pub use keys::{key_of, path_of};
 pub use settings::{S3Keys, S3Settings};
 pub use setup::{Done, Setting, SetupReport, SetupWanted, setup};
 pub use words::{code, told};

@@ -36,6 +36,27 @@ impl S3Settings {
             .is_some_and(|address| address.starts_with("http://"))
     }
 
+    /// Whether it answers at an address that only this machine has.
+    #[must_use]
+    pub fn is_of_this_machine(&self) -> bool {
+        let Some((_, rest)) = self
+            .endpoint
+            .as_deref()
+            .and_then(|address| address.split_once("://"))
+        else {
+            return false;
+        };
+        let host = rest.split('/').next().unwrap_or_default();
+        let host = match host.strip_prefix('[') {
+            Some(host) => host.split(']').next().unwrap_or_default(),
+            None => host.split(':').next().unwrap_or_default(),
+        };
+        let address: Option<std::net::IpAddr> = host.parse().ok();
+        host == "localhost"
+            || host.ends_with(".localhost")
+            || address.is_some_and(|address| address.is_loopback())
+    }
+
     /// From the variables of a project. `names` looks one up in its `.env`, then in the environment.
     ///
     /// # Errors
@@ -201,6 +222,32 @@ mod tests {
                 ..S3Settings::default()
             }
         );
+    }
+
+    #[test]
+    fn addresses_of_the_machine_itself_are_known() {
+        let of = |address: &str| {
+            from(&[("AWS_S3_ENDPOINT_URL", address)])
+                .unwrap()
+                .is_of_this_machine()
+        };
+        for here in [
+            "http://127.0.0.1:9000",
+            "http://localhost",
+            "https://[::1]:9000",
+            "http://s3.localhost:1",
+        ] {
+            assert!(of(here), "{here}");
+        }
+        for there in [
+            "http://minio:9000",
+            "https://fra1.digitaloceanspaces.com",
+            "http://172.17.0.1:9900",
+            "http://[fd00::1]",
+        ] {
+            assert!(!of(there), "{there}");
+        }
+        assert!(!from(&[("AWS_REGION", "eu-west-1")]).unwrap().is_of_this_machine());
     }
 
     #[test]

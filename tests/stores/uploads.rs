@@ -62,7 +62,7 @@ impl Bench {
         UploadsRequest {
             dir: dir.to_owned(),
             bucket: self.bucket.name.clone(),
-            prefix: "media".to_owned(),
+            prefix: "media".parse().unwrap(),
             include: Vec::new(),
             exclude: Vec::new(),
             jobs: 0,

@@ -149,9 +149,27 @@ Examples:
 /// Of `s3`.
 pub(super) const S3_EXAMPLES: &str = "\
 Examples:
+  rehome s3 setup                                   the bucket, its settings, and whether it works
+  rehome s3 sync                                    the files of the volume into the bucket
+  rehome s3 verify                                  every file against its object, by content
+  rehome s3 pull --to /srv/media                    the other way round
   rehome s3 settings --framework django --write     what the application needs, in files
   rehome s3 policy --bucket obcms-media             the least that its keys must be allowed
   rehome s3 cost --storage 50GB --egress 100GB";
+
+/// Of `s3 sync`.
+pub(super) const S3_SYNC_EXAMPLES: &str = "\
+Examples:
+  rehome s3 sync --dry-run                          what would be sent
+  rehome s3 sync --exclude cache/ --bandwidth 20MB  without what can be made again, and gently
+  rehome s3 sync --delete                           and objects go whose files went";
+
+/// Of `s3 pull`.
+pub(super) const S3_PULL_EXAMPLES: &str = "\
+Examples:
+  rehome s3 pull --dry-run                          what is only in the bucket, or another there
+  rehome s3 pull --only-missing                     into the volume, over nothing
+  rehome s3 pull --to /srv/media --include docs/    a part of it, into a directory";
 
 /// Of `s3 policy`.
 pub(super) const S3_POLICY_EXAMPLES: &str = "\

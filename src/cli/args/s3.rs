@@ -4,9 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::examples::{S3_COST_EXAMPLES, S3_EXAMPLES, S3_POLICY_EXAMPLES, S3_SETTINGS_EXAMPLES};
-use crate::model::config::{Bucket, Prefix};
-use crate::model::{BilledSize, VolumeKey};
+use super::examples::{
+    S3_COST_EXAMPLES, S3_EXAMPLES, S3_POLICY_EXAMPLES, S3_PULL_EXAMPLES, S3_SETTINGS_EXAMPLES,
+    S3_SYNC_EXAMPLES,
+};
+use crate::model::config::{Bucket, Concurrency, Prefix, absolute_dir};
+use crate::model::{BilledSize, ByteSize, VolumeKey};
 
 /// `rehome s3`.
 #[derive(Debug, Clone, Args)]
@@ -20,6 +23,23 @@ pub struct S3 {
 /// What `rehome s3` does.
 #[derive(Debug, Clone, Subcommand)]
 pub enum S3Command {
+    /// Make the bucket if it is not there, see to its settings, and try it with an object of its own
+    ///
+    /// Public access blocked, overwritten objects kept, encryption, a rule that takes back incomplete uploads, CORS if
+    /// rehome.yml wants it. What this storage does not do is said and gone around; what keeps uploads from arriving is taken
+    /// back. What was already so is left alone.
+    Setup(S3Setup),
+    /// Say what works with these keys and what does not, one thing after the other, and who else can read
+    Check(S3Check),
+    /// Bring the files of the volume into the bucket: what is missing there or has another content
+    ///
+    /// Compares with the bucket itself, never with the application. The volume is only read, and services run on. A file
+    /// that does not arrive makes it a failure, with a list; the same command goes on where it was.
+    Sync(S3Sync),
+    /// Compare every file of the volume with its object, by content; exit 3 on any difference
+    Verify(S3Verify),
+    /// Bring the objects into the volume, or into a directory
+    Pull(S3Pull),
     /// Print the least IAM policy for the keys of this bucket and prefix
     ///
     /// Objects below the prefix may be read, written and deleted, and listed; nothing else of the account.
@@ -48,6 +68,112 @@ pub struct S3Common {
     /// What every key begins with [default: s3.prefix of rehome.yml, then media/]
     #[arg(long, value_name = "PREFIX")]
     pub prefix: Option<Prefix>,
+}
+
+/// How files are brought from one place to the other.
+#[derive(Debug, Clone, Default, Args)]
+pub struct S3Transfer {
+    /// Only these paths: *.jpg, docs/, /avatars/*.png
+    #[arg(long, value_name = "PATTERN")]
+    pub include: Vec<String>,
+
+    /// Not these paths
+    #[arg(long, value_name = "PATTERN")]
+    pub exclude: Vec<String>,
+
+    /// How many at once: auto, or a number up to 256 [default: s3.concurrency of rehome.yml, then auto]
+    #[arg(long, value_name = "N")]
+    pub concurrency: Option<Concurrency>,
+
+    /// Bytes a second at most, as 20MB [default: s3.bandwidth of rehome.yml, then no limit]
+    #[arg(long, value_name = "RATE")]
+    pub bandwidth: Option<ByteSize>,
+}
+
+/// `rehome s3 setup`.
+#[derive(Debug, Clone, Args)]
+pub struct S3Setup {
+    /// Which uploads.
+    #[command(flatten)]
+    pub common: S3Common,
+
+    /// Say what would be set, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `rehome s3 check`.
+#[derive(Debug, Clone, Args)]
+pub struct S3Check {
+    /// Which uploads.
+    #[command(flatten)]
+    pub common: S3Common,
+}
+
+/// `rehome s3 sync`.
+#[derive(Debug, Clone, Args)]
+#[command(after_long_help = S3_SYNC_EXAMPLES)]
+pub struct S3Sync {
+    /// Which uploads.
+    #[command(flatten)]
+    pub common: S3Common,
+
+    /// How.
+    #[command(flatten)]
+    pub transfer: S3Transfer,
+
+    /// Say what would be sent, and send nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Delete objects that no file belongs to: never all of them, and more than a tenth only with --allow-shrink
+    #[arg(long)]
+    pub delete: bool,
+
+    /// With --delete: also when that is more than a tenth of the objects
+    #[arg(long, requires = "delete")]
+    pub allow_shrink: bool,
+}
+
+/// `rehome s3 verify`.
+#[derive(Debug, Clone, Args)]
+pub struct S3Verify {
+    /// Which uploads.
+    #[command(flatten)]
+    pub common: S3Common,
+
+    /// How.
+    #[command(flatten)]
+    pub transfer: S3Transfer,
+
+    /// Download and hash every object, whatever the storage says of its content
+    #[arg(long)]
+    pub read: bool,
+}
+
+/// `rehome s3 pull`.
+#[derive(Debug, Clone, Args)]
+#[command(after_long_help = S3_PULL_EXAMPLES)]
+pub struct S3Pull {
+    /// Which uploads.
+    #[command(flatten)]
+    pub common: S3Common,
+
+    /// How.
+    #[command(flatten)]
+    pub transfer: S3Transfer,
+
+    /// Into this directory of the engine's machine, instead of the volume
+    #[arg(long, value_name = "DIR", value_parser = absolute_dir)]
+    pub to: Option<PathBuf>,
+
+    /// Leave alone what is there, whatever the bucket has in its place
+    #[arg(long)]
+    pub only_missing: bool,
+
+    /// Say what would be written, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// `rehome s3 policy`.

@@ -1,4 +1,6 @@
-//! `rehome s3`.
+//! `rehome s3`: what needs neither an engine nor a bucket is here, the rest below.
+
+mod uploads;
 
 use super::super::args::{Framework, S3, S3Command, S3Common, S3Cost, S3Policy, S3Settings};
 use super::super::{Cx, Ending};
@@ -9,6 +11,11 @@ use crate::ui;
 
 pub(super) async fn run(cx: &Cx, args: S3) -> Result<Ending> {
     match args.command {
+        S3Command::Setup(args) => uploads::set_up(cx, args).await,
+        S3Command::Check(args) => uploads::check(cx, args).await,
+        S3Command::Sync(args) => uploads::sync(cx, args).await,
+        S3Command::Verify(args) => uploads::verify(cx, args).await,
+        S3Command::Pull(args) => uploads::pull(cx, args).await,
         S3Command::Policy(args) => policy(cx, args),
         S3Command::Settings(args) => settings(cx, args),
         S3Command::Cost(args) => cost(cx, args),
@@ -17,12 +24,16 @@ pub(super) async fn run(cx: &Cx, args: S3) -> Result<Ending> {
 
 /// What the project's files say of its uploads, without an engine.
 fn uploads(cx: &Cx, common: S3Common) -> Result<Uploads> {
-    let wanted = Wanted {
+    Uploads::find(&cx.options()?, wanted(common))
+}
+
+/// What the command line says of them.
+fn wanted(common: S3Common) -> Wanted {
+    Wanted {
         volume: common.volume,
         bucket: common.bucket,
         prefix: common.prefix,
-    };
-    Uploads::find(&cx.options()?, wanted)
+    }
 }
 
 fn policy(cx: &Cx, args: S3Policy) -> Result<Ending> {

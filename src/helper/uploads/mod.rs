@@ -28,6 +28,7 @@ use self::store::Store;
 use super::context::Context;
 use super::fault::Fault;
 use super::frames::Frames;
+use crate::model::config::Prefix;
 use crate::model::{Failure, Result};
 use crate::s3::{About, Access, Examined, SetupReport, SetupWanted, check, setup};
 
@@ -43,8 +44,8 @@ pub struct UploadsRequest {
     pub dir: PathBuf,
     /// The bucket.
     pub bucket: String,
-    /// What the keys of all objects begin with: `media`, `media/`.
-    pub prefix: String,
+    /// What the keys of all objects begin with.
+    pub prefix: Prefix,
     /// Only paths that one of these patterns matches, unless there are none.
     #[serde(default)]
     pub include: Vec<String>,

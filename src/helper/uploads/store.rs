@@ -14,8 +14,9 @@ use crate::helper::crew::{jobs, work_off};
 use crate::helper::fault::Fault;
 use crate::helper::protocol::FailClass;
 use crate::helper::throttle::Throttle;
+use crate::model::config::Prefix;
 use crate::model::{Failure, Kind, Result};
-use crate::s3::{Access, Bucket, Limits, Prefix};
+use crate::s3::{Access, Bucket, Limits};
 
 /// How long a storage that went away is waited for.
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -25,6 +26,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 const ROUNDS: u32 = 4;
 /// So many refusals in a row, without anything that worked between them, are one of everything.
 const REFUSALS: u32 = 20;
+/// More threads only wait for each other.
+const MOST_JOBS: usize = 256;
 /// What is read and not yet sent, in MiB, over all threads.
 const MEMORY: usize = 48;
 /// The unit of [`MEMORY`].
@@ -64,9 +67,12 @@ impl<'a> Store<'a> {
         Ok(Self {
             cx,
             bucket,
-            prefix: Prefix::new(&request.prefix),
+            prefix: request.prefix.clone(),
             throttle: Throttle::new(request.bandwidth),
-            jobs: jobs(request.jobs),
+            jobs: match request.jobs {
+                0 => jobs(0),
+                asked => asked.min(MOST_JOBS),
+            },
             memory: Arc::new(Semaphore::new(MEMORY)),
             runtime,
             refused: AtomicU32::new(0),

@@ -1,5 +1,6 @@
 //! Uploads in S3-compatible storage.
 
+mod bucket;
 mod cost;
 mod policy;
 mod settings;
@@ -11,7 +12,9 @@ use super::{Options, Settings};
 use crate::compose;
 use crate::model::config::{self, Bucket, Prefix};
 use crate::model::{Failure, Result, VolumeKey};
+use crate::s3::S3Settings;
 
+pub use bucket::{PullRequest, Reach, SyncRequest, Transfer};
 pub use cost::{CostReport, CostRequest, Priced, cost};
 pub use policy::{Policy, PolicyRequest, Statement, UserCommands, policy, user_commands};
 pub use settings::{Framework, Rendered, State, framework_settings, write_settings};
@@ -78,6 +81,14 @@ impl Uploads {
     pub fn variable(&self, name: &str) -> Option<&str> {
         let value = self.variables.get(name).map(|value| value.trim());
         value.filter(|value| !value.is_empty())
+    }
+
+    /// How the storage is reached, as far as variables say it.
+    ///
+    /// # Errors
+    /// When nobody names a bucket, or the variables contradict each other.
+    pub fn storage(&self) -> Result<S3Settings> {
+        S3Settings::from_names(self.bucket()?.as_str(), &|name| self.variables.get(name).cloned())
     }
 
     fn bucket_of_env(&self) -> Result<Option<Bucket>> {
