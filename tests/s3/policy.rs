@@ -67,6 +67,81 @@ fn the_linter_would_find_what_could_be_wrong() {
     }
 }
 
+/// Which action AWS wants for each operation.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html>
+const ACTIONS: [(&str, &str); 28] = [
+    ("abort_multipart_upload", "s3:AbortMultipartUpload"),
+    ("complete_multipart_upload", "s3:PutObject"),
+    ("create_bucket", "s3:CreateBucket"),
+    ("create_multipart_upload", "s3:PutObject"),
+    ("delete_bucket_encryption", "s3:PutEncryptionConfiguration"),
+    ("delete_object", "s3:DeleteObject"),
+    ("delete_public_access_block", "s3:PutBucketPublicAccessBlock"),
+    ("get_bucket_acl", "s3:GetBucketAcl"),
+    ("get_bucket_cors", "s3:GetBucketCORS"),
+    ("get_bucket_encryption", "s3:GetEncryptionConfiguration"),
+    (
+        "get_bucket_lifecycle_configuration",
+        "s3:GetLifecycleConfiguration",
+    ),
+    ("get_bucket_location", "s3:GetBucketLocation"),
+    ("get_bucket_policy_status", "s3:GetBucketPolicyStatus"),
+    ("get_bucket_versioning", "s3:GetBucketVersioning"),
+    ("get_object", "s3:GetObject"),
+    ("get_public_access_block", "s3:GetBucketPublicAccessBlock"),
+    ("head_bucket", "s3:ListBucket"),
+    ("head_object", "s3:GetObject"),
+    ("list_multipart_uploads", "s3:ListBucketMultipartUploads"),
+    ("list_objects_v2", "s3:ListBucket"),
+    ("list_parts", "s3:ListMultipartUploadParts"),
+    ("put_bucket_cors", "s3:PutBucketCORS"),
+    ("put_bucket_encryption", "s3:PutEncryptionConfiguration"),
+    (
+        "put_bucket_lifecycle_configuration",
+        "s3:PutLifecycleConfiguration",
+    ),
+    ("put_bucket_versioning", "s3:PutBucketVersioning"),
+    ("put_object", "s3:PutObject"),
+    ("put_public_access_block", "s3:PutBucketPublicAccessBlock"),
+    ("upload_part", "s3:PutObject"),
+];
+
+/// The operations that a file of `src/s3` sends: calls that are given a bucket.
+fn operations(file: &str) -> Vec<String> {
+    let path = format!("{}/src/s3/{file}.rs", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let code: String = text.split_whitespace().collect();
+    let calls = code.match_indices("().bucket(");
+    calls
+        .map(|(end, _)| code[..end].rsplit('.').next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn everything_that_is_asked_of_a_bucket_is_allowed() {
+    for (files, options) in [(&["bucket"][..], &[][..]), (&["setup", "check"], &["--setup"])] {
+        let policy = policy(MEDIA, options);
+        for file in files {
+            let operations = operations(file);
+            assert!(operations.len() > 4, "{file}: {operations:?}");
+            for operation in operations {
+                let action = ACTIONS.iter().find(|(name, _)| *name == operation);
+                let (_, action) = action.unwrap_or_else(|| panic!("{file}: which action is {operation}?"));
+                let allows = |statement: &Value| {
+                    // Only lists have a prefix that a condition could be about.
+                    (statement.get("Condition").is_none() || operation == "list_objects_v2")
+                        && statement["Action"].as_array().unwrap().contains(&json!(action))
+                };
+                let statements = policy["Statement"].as_array().unwrap();
+                assert!(
+                    statements.iter().any(allows),
+                    "{file}: {operation} wants {action}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn with_json_the_commands_are_told_with_the_policy() {
     let told = policy(MEDIA, &["--create-user-commands", "--user", "obcms", "--json"]);

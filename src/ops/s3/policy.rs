@@ -28,8 +28,10 @@ const OBJECTS: [&str; 5] = [
 /// Where an ACL is sent with each object.
 const ACLS: [&str; 2] = ["s3:GetObjectAcl", "s3:PutObjectAcl"];
 const BUCKET: [&str; 2] = ["s3:ListBucketMultipartUploads", "s3:GetBucketLocation"];
-const SETUP: [&str; 11] = [
+const SETUP: [&str; 14] = [
     "s3:CreateBucket",
+    // Whether it is there is asked without a prefix: https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadBucket.html
+    "s3:ListBucket",
     "s3:GetBucketPublicAccessBlock",
     "s3:PutBucketPublicAccessBlock",
     "s3:GetBucketVersioning",
@@ -40,6 +42,9 @@ const SETUP: [&str; 11] = [
     "s3:PutLifecycleConfiguration",
     "s3:GetBucketCORS",
     "s3:PutBucketCORS",
+    // Who else can read.
+    "s3:GetBucketAcl",
+    "s3:GetBucketPolicyStatus",
 ];
 
 /// What is asked.
