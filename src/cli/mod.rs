@@ -57,6 +57,7 @@ pub fn main() -> ExitCode {
             input: &mut std::io::stdin(),
             out: &mut std::io::stdout(),
             err: &mut std::io::stderr(),
+            hung_up: &crate::helper::stdin_hung_up,
         };
         return crate::helper::run(request, streams);
     }

@@ -87,6 +87,9 @@ pub struct Streams<'a> {
     pub out: &'a mut (dyn Write + Send),
     /// Lines beside an archive.
     pub err: &'a mut (dyn Write + Send),
+    /// Whether the host let go of what is read from. An engine that loses its client goes on taking what a container
+    /// writes: nobody notices by that.
+    pub hung_up: &'a dyn Fn() -> bool,
 }
 
 /// When a helper ends.
@@ -106,7 +109,12 @@ enum End {
 pub fn run(request: &str, streams: Streams<'_>) -> ExitCode {
     // Files get the modes of the source, at once.
     rustix::process::umask(rustix::fs::Mode::empty());
-    let Streams { input, out, err } = streams;
+    let Streams {
+        input,
+        out,
+        err,
+        hung_up,
+    } = streams;
     let mut end = End::Told;
     let mut copied = None;
     let (ended, lines): (_, &mut dyn Write) = match serde_json::from_str::<Request>(request) {
@@ -150,12 +158,8 @@ pub fn run(request: &str, streams: Streams<'_>) -> ExitCode {
         }
         Ok(Request::Uploads(request)) => {
             end = End::Heard;
-            (
-                one(out, |cx| {
-                    uploads::uploads(cx, &request, input).map(Answer::Uploads)
-                }),
-                out,
-            )
+            let work = |cx: &Context| uploads::uploads(cx, &request, input).map(Answer::Uploads);
+            (while_heard(out, hung_up, work), out)
         }
         Ok(Request::SqliteLoad(request)) => (Ok(sqlite::load(&request, input).map(Answer::Sqlite)), out),
         Ok(request) => {
@@ -190,6 +194,20 @@ pub fn run(request: &str, streams: Streams<'_>) -> ExitCode {
     code
 }
 
+/// Whether the other end of stdin is closed.
+#[must_use]
+pub fn stdin_hung_up() -> bool {
+    let stdin = std::io::stdin();
+    let mut polled = [rustix::event::PollFd::new(
+        &stdin,
+        rustix::event::PollFlags::empty(),
+    )];
+    let now = rustix::time::Timespec::default();
+    // What cannot be asked is not taken for an end.
+    rustix::event::poll(&mut polled, Some(&now)).is_ok_and(|n| n > 0)
+        && polled[0].revents().contains(rustix::event::PollFlags::HUP)
+}
+
 /// Waits until the host closes what this helper reads from. Where nobody does, the process ends anyway.
 fn linger(input: &mut dyn Read) {
     let (open, closed) = bounded::<()>(0);
@@ -220,8 +238,17 @@ fn one(
     lines: &mut dyn Write,
     work: impl FnOnce(&Context) -> Result<Answer> + Send,
 ) -> std::io::Result<Result<Answer>> {
+    while_heard(lines, &|| false, work)
+}
+
+/// The same, stopped when the host hangs up.
+fn while_heard(
+    lines: &mut dyn Write,
+    hung_up: &dyn Fn() -> bool,
+    work: impl FnOnce(&Context) -> Result<Answer> + Send,
+) -> std::io::Result<Result<Answer>> {
     let cx = Context::new();
-    let answer = attend(&cx, lines, work)?;
+    let answer = attend(&cx, lines, hung_up, work)?;
     flush_notes(&cx, lines)?;
     if let Some(text) = cx.notes_beyond() {
         tell(lines, &Line::Note { text })?;
@@ -233,6 +260,7 @@ fn one(
 fn attend(
     cx: &Context,
     out: &mut dyn Write,
+    hung_up: &dyn Fn() -> bool,
     work: impl FnOnce(&Context) -> Result<Answer> + Send,
 ) -> std::io::Result<Result<Answer>> {
     std::thread::scope(|scope| {
@@ -246,7 +274,7 @@ fn attend(
         while end.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
             if told.is_ok() {
                 told = flush_notes(cx, out).and_then(|()| tell(out, &cx.progress()));
-                if told.is_err() {
+                if told.is_err() || hung_up() {
                     cx.stop();
                 }
             }

@@ -177,21 +177,16 @@ impl Bucket {
         Err(Failure::environment(what()).cause(format!("the list has more than {MOST_PAGES} pages")))
     }
 
-    /// Whether it answers at all: one short list.
+    /// Whether it answers at all: one short list, below a prefix that these keys may list.
     ///
     /// # Errors
     /// When it does not, or refuses.
-    pub async fn answers(&self) -> Result<()> {
-        let asked = self
-            .client
-            .list_objects_v2()
-            .bucket(&self.name)
-            .max_keys(1)
-            .send()
-            .await;
+    pub async fn answers(&self, prefix: &str) -> Result<()> {
+        let request = self.client.list_objects_v2().bucket(&self.name).prefix(prefix);
+        let asked = request.max_keys(1).send().await;
         asked
             .map(drop)
-            .map_err(|e| told(&format!("cannot list {}", self.shown("")), &e))
+            .map_err(|e| told(&format!("cannot list {}", self.shown(prefix)), &e))
     }
 
     /// What is known of an object; `None` if it is not there.

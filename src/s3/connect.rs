@@ -20,6 +20,8 @@ use crate::model::{Failure, Result, Secret};
 
 /// What is signed for where the storage has no regions.
 const ANY_REGION: &str = "us-east-1";
+/// Between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Looking for keys may ask a server of the cloud.
 const SEARCH: Duration = Duration::from_secs(30);
 
@@ -50,7 +52,11 @@ pub async fn client(settings: &S3Settings, trust: Trust<'_>, limits: &Limits) ->
         .force_path_style(endpoint.is_some())
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
-        .retry_config(RetryConfig::standard().with_max_attempts(limits.attempts))
+        .retry_config(
+            RetryConfig::standard()
+                .with_max_attempts(limits.attempts)
+                .with_max_backoff(LONGEST_PAUSE),
+        )
         .timeout_config(limits.of(0))
         // Parts are handed over in one piece, which it takes for a stall; reading has a limit of its own.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());

@@ -57,7 +57,7 @@ impl ETag {
 
 fn sum_of(hex: &str) -> Option<Md5Sum> {
     let mut sum = [0; 16];
-    if hex.len() != 32 || !hex.is_ascii() {
+    if hex.len() != 32 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
         return None;
     }
     for (byte, digits) in sum.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {

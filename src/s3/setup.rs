@@ -3,6 +3,11 @@
 
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::get_bucket_cors::GetBucketCorsOutput;
+use aws_sdk_s3::operation::get_bucket_encryption::GetBucketEncryptionOutput;
+use aws_sdk_s3::operation::get_bucket_lifecycle_configuration::GetBucketLifecycleConfigurationOutput;
+use aws_sdk_s3::operation::get_bucket_versioning::GetBucketVersioningOutput;
+use aws_sdk_s3::operation::get_public_access_block::GetPublicAccessBlockOutput;
 use aws_sdk_s3::types::{
     AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, BucketLocationConstraint,
     BucketVersioningStatus, CorsConfiguration, CorsRule, CreateBucketConfiguration, ExpirationStatus,
@@ -85,7 +90,7 @@ pub enum Done {
 pub async fn setup(bucket: &Bucket, prefix: &str, wanted: &SetupWanted) -> Result<SetupReport> {
     let one = Setup { bucket, wanted };
     let mut report = SetupReport::default();
-    let made = one.exists_or_make().await?;
+    let made = one.exists_or_make(prefix).await?;
     let would_be_made = wanted.dry_run && made.done == Done::Set;
     report.settings.push(made);
     if would_be_made {
@@ -122,6 +127,8 @@ enum Said<T> {
     Is(T),
     /// There is no such setting on the bucket yet.
     Nothing,
+    /// An answer that says yes and cannot be understood.
+    Unclear,
     Cannot(Done, String),
 }
 
@@ -143,9 +150,8 @@ where
         Err(error) => error,
     };
     let status = error.raw_response().map(|response| response.status().as_u16());
-    // Some answer with an empty document where nothing was ever set.
     if status.is_some_and(|status| (200..300).contains(&status)) {
-        return Ok(Said::Nothing);
+        return Ok(Said::Unclear);
     }
     let code = code(&error).unwrap_or_default().to_owned();
     if code.starts_with("NoSuch") && code.ends_with("Configuration")
@@ -171,7 +177,7 @@ where
 }
 
 impl Setup<'_> {
-    async fn exists_or_make(&self) -> Result<Setting> {
+    async fn exists_or_make(&self, prefix: &str) -> Result<Setting> {
         const NAME: &str = "the bucket is there";
         let Bucket {
             client, name, region, ..
@@ -182,13 +188,23 @@ impl Setup<'_> {
             Err(error) => error,
         };
         let status = error.raw_response().map(|response| response.status().as_u16());
+        // Keys with no more rights than they need may list below the prefix, and not look at the bucket.
+        if status == Some(403) {
+            let listed = client
+                .list_objects_v2()
+                .bucket(name)
+                .prefix(prefix)
+                .max_keys(1)
+                .send()
+                .await;
+            return match listed {
+                Ok(_) => Ok(setting(NAME, Done::Already, None)),
+                Err(error) => Err(told(&format!("cannot look at bucket {name}"), &error)
+                    .hint("a bucket of this name may be somebody else's: names are given once in the world")),
+            };
+        }
         if status != Some(404) {
-            let failure = told(&format!("cannot look at bucket {name}"), &error);
-            return Err(match status {
-                Some(403) => failure
-                    .hint("a bucket of this name may be somebody else's: names are given once in the world"),
-                _ => failure,
-            });
+            return Err(told(&format!("cannot look at bucket {name}"), &error));
         }
         if self.wanted.dry_run {
             return Ok(setting(NAME, Done::Set, None));
@@ -252,10 +268,69 @@ impl Setup<'_> {
             .map(drop)
     }
 
+    /// Asks for a setting, sets it where it is another, and reads it back.
+    async fn see_to<T>(
+        &self,
+        name: &str,
+        get: impl AsyncFn() -> Result<Said<T>>,
+        holds: impl Fn(&T) -> bool,
+        put: impl AsyncFnOnce(Option<T>) -> Result<Said<()>>,
+    ) -> Result<Setting> {
+        let found = match get().await? {
+            Said::Is(found) if holds(&found) => return Ok(setting(name, Done::Already, None)),
+            Said::Is(found) => Some(found),
+            Said::Nothing | Said::Unclear => None,
+            Said::Cannot(done, why) => return Ok(setting(name, done, Some(why))),
+        };
+        if self.wanted.dry_run {
+            return Ok(setting(name, Done::Set, None));
+        }
+        if let Said::Cannot(done, why) = put(found).await? {
+            return Ok(setting(name, done, Some(why)));
+        }
+        let (done, why) = match get().await? {
+            Said::Is(found) if holds(&found) => (Done::Set, None),
+            Said::Unclear => (
+                Done::Set,
+                Some("what the storage says of it cannot be understood"),
+            ),
+            Said::Is(_) | Said::Nothing | Said::Cannot(..) => {
+                (Done::Forgotten, Some("the storage took it, and does not have it"))
+            }
+        };
+        Ok(setting(name, done, why.map(str::to_owned)))
+    }
+
     async fn block_public_access(&self) -> Result<Setting> {
         let Bucket { client, name, .. } = self.bucket;
-        let all = |found: Option<&PublicAccessBlockConfiguration>| {
-            found.is_some_and(|block| {
+        // Objects that shall be public cannot be while this is set.
+        if self
+            .wanted
+            .about
+            .acl
+            .as_deref()
+            .is_some_and(|acl| acl.starts_with("public-"))
+        {
+            let why = "`s3.acl` of rehome.yml makes objects public";
+            return Ok(setting(PUBLIC, Done::Unsupported, Some(why.to_owned())));
+        }
+        let get = async || {
+            let found = client.get_public_access_block().bucket(name).send().await;
+            sorted("cannot see whether public access is blocked", found)
+        };
+        let put = async |_| {
+            let block = PublicAccessBlockConfiguration::builder()
+                .block_public_acls(true)
+                .ignore_public_acls(true)
+                .block_public_policy(true)
+                .restrict_public_buckets(true)
+                .build();
+            let request = client.put_public_access_block().bucket(name);
+            let put = request.public_access_block_configuration(block).send().await;
+            sorted("cannot block public access", put.map(drop))
+        };
+        let holds = |found: &GetPublicAccessBlockOutput| {
+            found.public_access_block_configuration().is_some_and(|block| {
                 [
                     block.block_public_acls(),
                     block.ignore_public_acls(),
@@ -266,154 +341,69 @@ impl Setup<'_> {
                 .all(|one| *one == Some(true))
             })
         };
-        // Objects that shall be public cannot be while this is set.
-        if self
-            .wanted
-            .about
-            .acl
-            .as_deref()
-            .is_some_and(|acl| acl.starts_with("public-"))
-        {
-            return Ok(setting(
-                PUBLIC,
-                Done::Unsupported,
-                Some("`s3.acl` of rehome.yml makes objects public".to_owned()),
-            ));
-        }
-        let get = || async {
-            let found = client.get_public_access_block().bucket(name).send().await;
-            sorted("cannot see whether public access is blocked", found)
-        };
-        match get().await? {
-            Said::Is(found) if all(found.public_access_block_configuration()) => {
-                return Ok(setting(PUBLIC, Done::Already, None));
-            }
-            Said::Cannot(done, why) => return Ok(setting(PUBLIC, done, Some(why))),
-            Said::Is(_) | Said::Nothing => {}
-        }
-        if self.wanted.dry_run {
-            return Ok(setting(PUBLIC, Done::Set, None));
-        }
-        let block = PublicAccessBlockConfiguration::builder()
-            .block_public_acls(true)
-            .ignore_public_acls(true)
-            .block_public_policy(true)
-            .restrict_public_buckets(true)
-            .build();
-        let put = client
-            .put_public_access_block()
-            .bucket(name)
-            .public_access_block_configuration(block)
-            .send()
-            .await;
-        if let Said::Cannot(done, why) = sorted("cannot block public access", put)? {
-            return Ok(setting(PUBLIC, done, Some(why)));
-        }
-        Ok(match get().await? {
-            Said::Is(found) if all(found.public_access_block_configuration()) => {
-                setting(PUBLIC, Done::Set, None)
-            }
-            _ => forgotten(PUBLIC),
-        })
+        self.see_to(PUBLIC, get, holds, put).await
     }
 
     async fn versioning(&self) -> Result<Setting> {
-        const NAME: &str = "what is overwritten or deleted is kept (versioning)";
         let Bucket { client, name, .. } = self.bucket;
-        let get = || async {
+        let get = async || {
             let found = client.get_bucket_versioning().bucket(name).send().await;
             sorted("cannot see whether there is versioning", found)
         };
-        match get().await? {
-            Said::Is(found) if found.status() == Some(&BucketVersioningStatus::Enabled) => {
-                return Ok(setting(NAME, Done::Already, None));
-            }
-            Said::Cannot(done, why) => return Ok(setting(NAME, done, Some(why))),
-            Said::Is(_) | Said::Nothing => {}
-        }
-        if self.wanted.dry_run {
-            return Ok(setting(NAME, Done::Set, None));
-        }
-        let on = VersioningConfiguration::builder()
-            .status(BucketVersioningStatus::Enabled)
-            .build();
-        let put = client
-            .put_bucket_versioning()
-            .bucket(name)
-            .versioning_configuration(on)
-            .send()
-            .await;
-        if let Said::Cannot(done, why) = sorted("cannot enable versioning", put)? {
-            return Ok(setting(NAME, done, Some(why)));
-        }
-        Ok(match get().await? {
-            Said::Is(found) if found.status() == Some(&BucketVersioningStatus::Enabled) => {
-                setting(NAME, Done::Set, None)
-            }
-            _ => forgotten(NAME),
-        })
+        let put = async |_| {
+            let on = VersioningConfiguration::builder()
+                .status(BucketVersioningStatus::Enabled)
+                .build();
+            let request = client.put_bucket_versioning().bucket(name);
+            let put = request.versioning_configuration(on).send().await;
+            sorted("cannot enable versioning", put.map(drop))
+        };
+        let holds =
+            |found: &GetBucketVersioningOutput| found.status() == Some(&BucketVersioningStatus::Enabled);
+        self.see_to(
+            "what is overwritten or deleted is kept (versioning)",
+            get,
+            holds,
+            put,
+        )
+        .await
     }
 
     async fn encryption(&self) -> Result<Setting> {
         let Bucket { client, name, .. } = self.bucket;
-        let get = || async {
+        let get = async || {
             let found = client.get_bucket_encryption().bucket(name).send().await;
             sorted("cannot see whether objects are encrypted", found)
         };
-        let is_on = |found: &aws_sdk_s3::operation::get_bucket_encryption::GetBucketEncryptionOutput| {
-            let rules = found.server_side_encryption_configuration();
-            rules.is_some_and(|all| {
-                all.rules()
-                    .iter()
-                    .any(|rule| rule.apply_server_side_encryption_by_default().is_some())
-            })
+        let put = async |_| {
+            let by_default = ServerSideEncryptionByDefault::builder()
+                .sse_algorithm(ServerSideEncryption::Aes256)
+                .build()
+                .map_err(broken)?;
+            let rule = ServerSideEncryptionRule::builder()
+                .apply_server_side_encryption_by_default(by_default)
+                .build();
+            let rules = ServerSideEncryptionConfiguration::builder()
+                .rules(rule)
+                .build()
+                .map_err(broken)?;
+            let request = client.put_bucket_encryption().bucket(name);
+            let put = request.server_side_encryption_configuration(rules).send().await;
+            sorted("cannot set the encryption", put.map(drop))
         };
-        match get().await? {
-            Said::Is(found) if is_on(&found) => return Ok(setting(ENCRYPTED, Done::Already, None)),
-            Said::Cannot(done, why) => return Ok(setting(ENCRYPTED, done, Some(why))),
-            Said::Is(_) | Said::Nothing => {}
-        }
-        if self.wanted.dry_run {
-            return Ok(setting(ENCRYPTED, Done::Set, None));
-        }
-        let broken = |e: aws_sdk_s3::error::BuildError| Failure::bug("a setting cannot be built").because(&e);
-        let by_default = ServerSideEncryptionByDefault::builder()
-            .sse_algorithm(ServerSideEncryption::Aes256)
-            .build()
-            .map_err(broken)?;
-        let rule = ServerSideEncryptionRule::builder()
-            .apply_server_side_encryption_by_default(by_default)
-            .build();
-        let rules = ServerSideEncryptionConfiguration::builder()
-            .rules(rule)
-            .build()
-            .map_err(broken)?;
-        let put = client
-            .put_bucket_encryption()
-            .bucket(name)
-            .server_side_encryption_configuration(rules)
-            .send()
-            .await;
-        if let Said::Cannot(done, why) = sorted("cannot set the encryption", put)? {
-            return Ok(setting(ENCRYPTED, done, Some(why)));
-        }
-        Ok(match get().await? {
-            Said::Is(found) if is_on(&found) => setting(ENCRYPTED, Done::Set, None),
-            _ => forgotten(ENCRYPTED),
-        })
+        let holds = |found: &GetBucketEncryptionOutput| {
+            let rules = found
+                .server_side_encryption_configuration()
+                .map(|all| all.rules());
+            let is_on =
+                |rule: &ServerSideEncryptionRule| rule.apply_server_side_encryption_by_default().is_some();
+            rules.unwrap_or_default().iter().any(is_on)
+        };
+        self.see_to(ENCRYPTED, get, holds, put).await
     }
 
     async fn lifecycle(&self) -> Result<Setting> {
-        let text = format!("uploads that are not completed go after {ABORT_DAYS} days");
         let Bucket { client, name, .. } = self.bucket;
-        let get = || async {
-            let found = client
-                .get_bucket_lifecycle_configuration()
-                .bucket(name)
-                .send()
-                .await;
-            sorted("cannot see the lifecycle rules", found)
-        };
         let does_it = |rule: &LifecycleRule| {
             let of_all = rule
                 .filter()
@@ -426,105 +416,81 @@ impl Setup<'_> {
                 && of_all
                 && days.is_some_and(|days| days <= ABORT_DAYS)
         };
-        let mut rules = match get().await? {
-            Said::Is(found) if found.rules().iter().any(does_it) => {
-                return Ok(setting(&text, Done::Already, None));
-            }
-            Said::Is(found) => found.rules().to_vec(),
-            Said::Nothing => Vec::new(),
-            Said::Cannot(done, why) => return Ok(setting(&text, done, Some(why))),
+        let get = async || {
+            let found = client
+                .get_bucket_lifecycle_configuration()
+                .bucket(name)
+                .send()
+                .await;
+            sorted("cannot see the lifecycle rules", found)
         };
-        if self.wanted.dry_run {
-            return Ok(setting(&text, Done::Set, None));
-        }
-        let broken = |e: aws_sdk_s3::error::BuildError| Failure::bug("a rule cannot be built").because(&e);
-        rules.retain(|rule| rule.id() != Some(RULE));
-        rules.push(
-            LifecycleRule::builder()
+        let put = async |found: Option<GetBucketLifecycleConfigurationOutput>| {
+            let filter = LifecycleRuleFilter::builder().prefix("").build();
+            let abort = AbortIncompleteMultipartUpload::builder()
+                .days_after_initiation(ABORT_DAYS)
+                .build();
+            let rule = LifecycleRule::builder()
                 .id(RULE)
                 .status(ExpirationStatus::Enabled)
-                .filter(LifecycleRuleFilter::builder().prefix("").build())
-                .abort_incomplete_multipart_upload(
-                    AbortIncompleteMultipartUpload::builder()
-                        .days_after_initiation(ABORT_DAYS)
-                        .build(),
-                )
+                .filter(filter)
+                .abort_incomplete_multipart_upload(abort)
                 .build()
-                .map_err(broken)?,
-        );
-        // All of them at once, or those of others would be gone.
-        let all = BucketLifecycleConfiguration::builder()
-            .set_rules(Some(rules))
-            .build()
-            .map_err(broken)?;
-        let put = client
-            .put_bucket_lifecycle_configuration()
-            .bucket(name)
-            .lifecycle_configuration(all)
-            .send()
-            .await;
-        if let Said::Cannot(done, why) = sorted("cannot write the lifecycle rules", put)? {
-            return Ok(setting(&text, done, Some(why)));
-        }
-        Ok(match get().await? {
-            Said::Is(found) if found.rules().iter().any(does_it) => setting(&text, Done::Set, None),
-            _ => forgotten(&text),
-        })
+                .map_err(broken)?;
+            // All of them at once, or those of others would be gone.
+            let mut rules = found.map(|found| found.rules().to_vec()).unwrap_or_default();
+            rules.retain(|rule| rule.id() != Some(RULE));
+            rules.push(rule);
+            let all = BucketLifecycleConfiguration::builder()
+                .set_rules(Some(rules))
+                .build()
+                .map_err(broken)?;
+            let request = client.put_bucket_lifecycle_configuration().bucket(name);
+            let put = request.lifecycle_configuration(all).send().await;
+            sorted("cannot write the lifecycle rules", put.map(drop))
+        };
+        let text = format!("uploads that are not completed go after {ABORT_DAYS} days");
+        let holds = |found: &GetBucketLifecycleConfigurationOutput| found.rules().iter().any(does_it);
+        self.see_to(&text, get, holds, put).await
     }
 
     async fn cors(&self) -> Result<Setting> {
-        let text = format!("pages of {} may load from it", self.wanted.cors.join(", "));
         let Bucket { client, name, .. } = self.bucket;
-        let get = || async {
-            let found = client.get_bucket_cors().bucket(name).send().await;
-            sorted("cannot see the CORS rules", found)
-        };
         let does_it = |rule: &CorsRule| {
-            self.wanted
-                .cors
+            let origins = &self.wanted.cors;
+            origins
                 .iter()
                 .all(|origin| rule.allowed_origins().contains(origin))
                 && rule.allowed_methods().iter().any(|method| method == "GET")
         };
-        let mut rules = match get().await? {
-            Said::Is(found) if found.cors_rules().iter().any(does_it) => {
-                return Ok(setting(&text, Done::Already, None));
-            }
-            Said::Is(found) => found.cors_rules().to_vec(),
-            Said::Nothing => Vec::new(),
-            Said::Cannot(done, why) => return Ok(setting(&text, done, Some(why))),
+        let get = async || {
+            let found = client.get_bucket_cors().bucket(name).send().await;
+            sorted("cannot see the CORS rules", found)
         };
-        if self.wanted.dry_run {
-            return Ok(setting(&text, Done::Set, None));
-        }
-        let broken = |e: aws_sdk_s3::error::BuildError| Failure::bug("a rule cannot be built").because(&e);
-        rules.retain(|rule| rule.id() != Some(CORS_RULE));
-        let rule = CorsRule::builder()
-            .id(CORS_RULE)
-            .set_allowed_origins(Some(self.wanted.cors.clone()))
-            .allowed_methods("GET")
-            .allowed_methods("HEAD")
-            .allowed_headers("*")
-            .expose_headers("ETag")
-            .max_age_seconds(CORS_AGE);
-        rules.push(rule.build().map_err(broken)?);
-        let all = CorsConfiguration::builder()
-            .set_cors_rules(Some(rules))
-            .build()
-            .map_err(broken)?;
-        let put = client
-            .put_bucket_cors()
-            .bucket(name)
-            .cors_configuration(all)
-            .send()
-            .await;
-        if let Said::Cannot(done, why) = sorted("cannot write the CORS rules", put)? {
-            return Ok(setting(&text, done, Some(why)));
-        }
-        Ok(match get().await? {
-            Said::Is(found) if found.cors_rules().iter().any(does_it) => setting(&text, Done::Set, None),
-            _ => forgotten(&text),
-        })
+        let put = async |found: Option<GetBucketCorsOutput>| {
+            let rule = CorsRule::builder()
+                .id(CORS_RULE)
+                .set_allowed_origins(Some(self.wanted.cors.clone()))
+                .allowed_methods("GET")
+                .allowed_methods("HEAD")
+                .allowed_headers("*")
+                .expose_headers("ETag")
+                .max_age_seconds(CORS_AGE)
+                .build()
+                .map_err(broken)?;
+            let mut rules = found.map(|found| found.cors_rules().to_vec()).unwrap_or_default();
+            rules.retain(|rule| rule.id() != Some(CORS_RULE));
+            rules.push(rule);
+            let all = CorsConfiguration::builder()
+                .set_cors_rules(Some(rules))
+                .build()
+                .map_err(broken)?;
+            let request = client.put_bucket_cors().bucket(name);
+            let put = request.cors_configuration(all).send().await;
+            sorted("cannot write the CORS rules", put.map(drop))
+        };
+        let text = format!("pages of {} may load from it", self.wanted.cors.join(", "));
+        let holds = |found: &GetBucketCorsOutput| found.cors_rules().iter().any(does_it);
+        self.see_to(&text, get, holds, put).await
     }
 
     /// The canary; where it does not come back, what was set now is taken back, one after the other, until it does.
@@ -586,10 +552,6 @@ impl Setup<'_> {
     }
 }
 
-fn forgotten(name: &str) -> Setting {
-    setting(
-        name,
-        Done::Forgotten,
-        Some("the storage took it, and does not have it".to_owned()),
-    )
+fn broken(error: aws_sdk_s3::error::BuildError) -> Failure {
+    Failure::bug("a setting cannot be built").because(&error)
 }

@@ -41,12 +41,17 @@ where
             .hint("is the network slow, or the storage down? It was tried again several times"),
         SdkError::DispatchFailure(failure) => {
             let why = failure.as_connector_error().map(|e| innermost(e));
-            Failure::environment(what)
-                .cause(format!(
-                    "the storage cannot be reached: {}",
-                    why.unwrap_or_else(|| "no connection".to_owned())
-                ))
-                .hint("check AWS_S3_ENDPOINT_URL, the network and the name server")
+            let why = why.unwrap_or_else(|| "no connection".to_owned());
+            let told = format!("the storage cannot be reached: {why}");
+            // To ask again changes nothing about whom this machine trusts.
+            match why.contains("certificate") {
+                true => Failure::refused(what)
+                    .cause(told)
+                    .hint("if it is signed by an authority of your own: SSL_CERT_FILE=/path/to/ca.pem, also for its name"),
+                false => Failure::environment(what)
+                    .cause(told)
+                    .hint("check AWS_S3_ENDPOINT_URL, the network and the name server"),
+            }
         }
         other => Failure::environment(what).cause(innermost(other)),
     }

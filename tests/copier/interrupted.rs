@@ -40,6 +40,7 @@ fn streams(out: &mut (dyn Write + Send)) -> Streams<'_> {
         input: Box::leak(Box::new(std::io::empty())),
         out,
         err: Box::leak(Box::new(std::io::sink())),
+        hung_up: &|| false,
     }
 }
 

@@ -31,5 +31,6 @@ mod snapshots;
 mod stacks;
 mod support;
 mod traps;
+mod uploads;
 mod volume;
 mod watched;

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
             input: &mut std::io::stdin(),
             out: &mut std::io::stdout(),
             err: &mut std::io::stderr(),
+            hung_up: &rehome::helper::stdin_hung_up,
         };
         return rehome::helper::run(&request, streams);
     }

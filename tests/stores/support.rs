@@ -228,6 +228,9 @@ impl Drop for Bucket {
     fn drop(&mut self) {
         let empty = "for page in s3.get_paginator('list_objects_v2').paginate(Bucket=bucket):\n\
             \x20 for o in page.get('Contents', []): s3.delete_object(Bucket=bucket, Key=o['Key'])\n\
+            old = s3.list_object_versions(Bucket=bucket)\n\
+            for o in old.get('Versions', []) + old.get('DeleteMarkers', []):\n\
+            \x20 s3.delete_object(Bucket=bucket, Key=o['Key'], VersionId=o['VersionId'])\n\
             s3.delete_bucket(Bucket=bucket)";
         // What stays is forgotten with the server; a test that failed shall say why itself.
         self.python(empty).output().map(drop).unwrap_or_default();

@@ -1,7 +1,13 @@
 //! Files of a tree as objects of a bucket, and back: against real servers, and looked at with boto3.
 
+// long because: one bench, and all that happens to files on their way there and back.
+
+mod settings;
+
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rehome::helper::context::Context;
 use rehome::helper::protocol::{
@@ -9,7 +15,7 @@ use rehome::helper::protocol::{
 };
 use rehome::helper::uploads::work;
 use rehome::model::{Failure, Kind, Result};
-use rehome::s3::{About, Access, Done, Examined, Finding, S3Settings, SetupReport, SetupWanted};
+use rehome::s3::{About, Access, Examined, S3Settings, SetupReport, SetupWanted};
 
 use crate::proxy::{ALWAYS, Faults, Proxy};
 use crate::support::{Bucket, bash, noise, server, sha256, told};
@@ -115,7 +121,7 @@ impl Bench {
         let cors = cors.iter().map(|&one| one.to_owned()).collect();
         let request = self.request(Path::new("/"), UploadsJob::Check { about, cors });
         match work(&Context::new(), &request, &self.access()).unwrap() {
-            UploadsAnswer::Checked(found) => found,
+            UploadsAnswer::Checked { found } => found,
             other => panic!("{other:?}"),
         }
     }
@@ -480,7 +486,7 @@ fn a_network_that_fails_is_waited_for() {
     bench.address = proxy.address();
     for faults in [
         Faults {
-            errors: 12,
+            errors: 4,
             ..Faults::default()
         },
         Faults {
@@ -504,20 +510,36 @@ fn a_network_that_fails_is_waited_for() {
         bench.bucket.boto("for n in range(1, 40): s3.delete_object(Bucket=bucket, Key=f'media/f{n}')\ns3.delete_object(Bucket=bucket, Key='media/large')");
     }
     assert_eq!(bench.bucket.unfinished(), "[]");
-    // Gone for longer than any single request is tried.
-    proxy.set(Faults {
-        errors: ALWAYS,
-        ..Faults::default()
-    });
+}
+
+#[test]
+fn a_network_that_is_gone_for_longer_than_a_request_is_tried_is_waited_for() {
+    let mut bench = Bench::on("SEAWEEDFS");
+    bench.fill("for n in $(seq 40); do head -c 500000 /dev/urandom > f$n; done");
+    let proxy = Proxy::before(bench.bucket.address(), Faults::default());
+    bench.address = proxy.address();
+    let request = UploadsRequest {
+        bandwidth: 2_000_000,
+        ..bench.request(&bench.path("tree"), UploadsJob::Sync(SyncJob::default()))
+    };
     std::thread::scope(|scope| {
-        let sync = scope.spawn(|| bench.sync());
-        let enough = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let sync = scope.spawn(|| work(&Context::new(), &request, &bench.access()).unwrap());
+        while bench.objects().is_empty() {
+            assert!(!sync.is_finished(), "it ended before anything arrived");
+        }
+        proxy.set(Faults {
+            cuts_up: ALWAYS,
+            ..Faults::default()
+        });
+        let enough = std::time::Instant::now() + std::time::Duration::from_secs(15);
         while std::time::Instant::now() < enough {
             assert!(!sync.is_finished(), "it gave up");
             std::thread::sleep(std::time::Duration::from_millis(100));
         }
         proxy.set(Faults::default());
-        let report = sync.join().unwrap();
+        let UploadsAnswer::Synced(report) = sync.join().unwrap() else {
+            panic!("no report");
+        };
         assert!(report.failed.is_empty(), "{report:?}");
     });
     assert_eq!(sorted(&bench.objects()), sorted(&bench.files("tree")));
@@ -559,20 +581,25 @@ fn a_file_that_is_written_to_all_the_time_is_told_and_the_others_arrive() {
     bench.fill("echo 1 > a");
     let busy = bench.path("tree").join("busy");
     std::fs::write(&busy, noise(1, 30_000_000)).unwrap();
-    let stop = std::sync::atomic::AtomicBool::new(false);
+    let stop = AtomicBool::new(false);
+    /// Also when something panics: nobody waits for ever.
+    struct Stop<'a>(&'a AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
     let report = std::thread::scope(|scope| {
+        let _stop = Stop(&stop);
         scope.spawn(|| {
-            use std::os::unix::fs::FileExt as _;
             let file = std::fs::File::options().write(true).open(&busy).unwrap();
             let mut n = 0u64;
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+            while !stop.load(Ordering::Relaxed) {
                 n += 1;
                 file.write_all_at(&n.to_le_bytes(), n % 1000).unwrap();
             }
         });
-        let report = bench.sync();
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        report
+        bench.sync()
     });
     assert_eq!((report.added, report.failed.count), (1, 1), "{report:?}");
     assert!(
@@ -599,166 +626,4 @@ fn a_pull_follows_no_link_and_writes_over_no_directory() {
         bash(bench.dir.path(), "ls outside; ls -A back; ls"),
         "d\ndir\nfine\nback\noutside\ntree\n"
     );
-}
-
-fn all() -> SetupWanted {
-    SetupWanted {
-        versioning: true,
-        encryption: true,
-        cors: vec!["https://www.example.org".to_owned()],
-        about: About {
-            acl: Some("private".into()),
-            ..About::default()
-        },
-        dry_run: false,
-    }
-}
-
-fn of(report: &SetupReport, word: &str) -> Done {
-    let found = report.settings.iter().find(|one| one.name.contains(word));
-    found.unwrap_or_else(|| panic!("{word}: {report:?}")).done
-}
-
-#[test]
-fn a_bucket_is_made_set_up_and_left_alone_the_second_time() {
-    let mut bench = Bench::on("MOTO");
-    bench.bucket.name.push_str("-new");
-    let dry = bench
-        .try_setup(SetupWanted {
-            dry_run: true,
-            ..all()
-        })
-        .unwrap();
-    assert_eq!((dry.settings.len(), dry.settings[0].done), (1, Done::Set));
-    let there = "print(bucket in [b['Name'] for b in s3.list_buckets()['Buckets']])";
-    assert_eq!(bench.bucket.boto(there), "False\n");
-    let report = bench.try_setup(all()).unwrap();
-    assert!(
-        report.settings.iter().all(|one| one.done == Done::Set),
-        "{report:?}"
-    );
-    assert_eq!(report.settings.len(), 6);
-    // As another client sees it.
-    let said = bench.bucket.boto(
-        "print(all(s3.get_public_access_block(Bucket=bucket)['PublicAccessBlockConfiguration'].values()))\n\
-         print(s3.get_bucket_versioning(Bucket=bucket)['Status'])\n\
-         r = s3.get_bucket_lifecycle_configuration(Bucket=bucket)['Rules']\n\
-         print(len(r), r[0]['AbortIncompleteMultipartUpload']['DaysAfterInitiation'])\n\
-         print(s3.get_bucket_cors(Bucket=bucket)['CORSRules'][0]['AllowedOrigins'])\n\
-         e = s3.get_bucket_encryption(Bucket=bucket)['ServerSideEncryptionConfiguration']['Rules'][0]\n\
-         print(e['ApplyServerSideEncryptionByDefault']['SSEAlgorithm'])\n\
-         print(len(s3.list_objects_v2(Bucket=bucket).get('Contents', [])))",
-    );
-    assert_eq!(
-        said,
-        "True\nEnabled\n1 7\n['https://www.example.org']\nAES256\n0\n"
-    );
-    let again = bench.try_setup(all()).unwrap();
-    assert!(
-        again.settings.iter().all(|one| one.done == Done::Already),
-        "{again:?}"
-    );
-}
-
-#[test]
-fn rules_of_others_stay() {
-    let bench = Bench::on("SEAWEEDFS");
-    bench.bucket.boto(
-        "s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={'Rules': [\n\
-         \x20 {'ID': 'theirs', 'Status': 'Enabled', 'Filter': {'Prefix': 'tmp/'}, 'Expiration': {'Days': 3}}]})",
-    );
-    let report = bench.try_setup(all()).unwrap();
-    assert!(
-        report.canary.iter().any(|line| line.contains("read back")),
-        "{report:?}"
-    );
-    let rules = "s3.get_bucket_lifecycle_configuration(Bucket=bucket)['Rules']";
-    let said = bench
-        .bucket
-        .boto(&format!("print(sorted(r['ID'] for r in {rules}))"));
-    assert_eq!(said, "['rehome-incomplete-uploads', 'theirs']\n");
-}
-
-#[test]
-fn what_a_storage_does_not_do_is_gone_around() {
-    // This one has no public access block, and refuses every upload once it shall encrypt.
-    let bench = Bench::on("SEAWEEDFS");
-    let report = bench.try_setup(all()).unwrap();
-    assert_eq!(of(&report, "bucket is there"), Done::Already);
-    assert_eq!(of(&report, "public access"), Done::Unsupported, "{report:?}");
-    assert_eq!(of(&report, "encrypted"), Done::TakenBack, "{report:?}");
-    assert_eq!(of(&report, "not completed"), Done::Set);
-    assert_eq!(of(&report, "versioning"), Done::Set);
-    bench.fill("echo 1 > a");
-    assert_eq!(bench.sync().added, 1);
-    let encrypted = report
-        .settings
-        .iter()
-        .find(|one| one.name.contains("encrypted"))
-        .unwrap();
-    assert!(
-        encrypted
-            .why
-            .as_deref()
-            .unwrap()
-            .starts_with("with it no upload arrives"),
-        "{report:?}"
-    );
-}
-
-#[test]
-fn keys_and_their_rights_are_looked_at_one_by_one() {
-    let mut bench = Bench::on("SEAWEEDFS");
-    bench.fill("echo 1 > a");
-    bench.sync();
-    let found = bench.check(About::default(), &[]);
-    assert!(found.iter().all(|one| one.finding == Finding::Good), "{found:#?}");
-    assert!(found.iter().any(|one| one.said.contains("/s up, ")), "{found:#?}");
-    assert_eq!(bench.objects().lines().count(), 1, "nothing is left of it");
-    assert_eq!(bench.bucket.unfinished(), "[]");
-    let found = bench.check(About::default(), &["https://www.example.org"]);
-    let cors = found.iter().find(|one| one.name.contains("CORS")).unwrap();
-    assert_eq!(cors.finding, Finding::Error, "{found:#?}");
-
-    bench.keys = server("READER");
-    let found = bench.check(About::default(), &[]);
-    let wrong: Vec<&str> = found
-        .iter()
-        .filter(|one| one.finding == Finding::Error)
-        .map(|one| one.name.as_str())
-        .collect();
-    assert_eq!(wrong, ["write objects (s3:PutObject)"], "{found:#?}");
-    bench.keys = "nobody:at-all-of-them";
-    let found = bench.check(About::default(), &[]);
-    assert_eq!(
-        found[0].said, "the storage does not know this access key",
-        "{found:#?}"
-    );
-    bench.keys = "rehome-tests:wrong";
-    assert_eq!(
-        bench.check(About::default(), &[])[0].said,
-        "the secret key is wrong"
-    );
-    bench.address = "http://127.0.0.1:9".to_owned();
-    assert!(
-        bench.check(About::default(), &[])[0]
-            .said
-            .contains("cannot be reached")
-    );
-}
-
-#[test]
-fn what_anybody_can_read_is_found() {
-    let bench = Bench::on("MOTO");
-    bench.bucket.boto(
-        "s3.put_object(Bucket=bucket, Key='media/open', Body=b'x', ACL='public-read')\n\
-         s3.put_bucket_acl(Bucket=bucket, ACL='public-read')",
-    );
-    let found = bench.check(About::default(), &[]);
-    let wrong: Vec<&str> = found
-        .iter()
-        .filter(|one| one.finding == Finding::Error)
-        .map(|one| one.name.as_str())
-        .collect();
-    assert!(wrong.contains(&"the bucket's ACL"), "{found:#?}");
 }

@@ -118,7 +118,10 @@ pub enum UploadsAnswer {
     /// See [`UploadsJob::SetUp`].
     SetUp(SetupReport),
     /// See [`UploadsJob::Check`].
-    Checked(Vec<Examined>),
+    Checked {
+        /// Each thing that was looked at.
+        found: Vec<Examined>,
+    },
     /// See [`UploadsJob::Pull`].
     Pulled(PullReport),
     /// It could not be done, or not all of it could be tried.
@@ -284,6 +287,10 @@ pub fn uploads(
 /// When it could not be done, or not all of it could be tried. Troubles with single files are in the reports.
 pub fn work(cx: &Context, request: &UploadsRequest, access: &Access) -> Result<UploadsAnswer> {
     let store = Store::open(cx, request, access)?;
+    if !matches!(request.job, UploadsJob::SetUp(_) | UploadsJob::Check { .. }) {
+        // Later it is waited for; what does not answer from the beginning is more often the wrong address.
+        store.wait(store.bucket.answers(store.prefix.as_str()))?;
+    }
     match &request.job {
         UploadsJob::Sync(job) => sync::sync(&store, request, job).map(UploadsAnswer::Synced),
         UploadsJob::Verify { read } => verify::verify(&store, request, *read).map(UploadsAnswer::Verified),
@@ -295,9 +302,8 @@ pub fn work(cx: &Context, request: &UploadsRequest, access: &Access) -> Result<U
         }
         UploadsJob::Check { about, cors } => {
             let prefix = store.prefix.as_str();
-            store
-                .wait(check(&store.bucket, prefix, about, cors))
-                .map(UploadsAnswer::Checked)
+            let found = store.wait(check(&store.bucket, prefix, about, cors))?;
+            Ok(UploadsAnswer::Checked { found })
         }
         UploadsJob::Pull {
             dry_run,

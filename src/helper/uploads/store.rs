@@ -115,7 +115,7 @@ impl<'a> Store<'a> {
         let began = Instant::now();
         loop {
             self.cx.go_on().map_err(told)?;
-            match self.wait(self.bucket.answers()) {
+            match self.wait(self.bucket.answers(self.prefix.as_str())) {
                 Err(failure) if failure.kind == Kind::Environment && began.elapsed() < PATIENCE => {
                     std::thread::sleep(PAUSE);
                 }

@@ -135,7 +135,7 @@ impl Reach {
         };
         let request = self.request(job, &Transfer::default());
         match self.ask(request, Vec::new(), None).await? {
-            UploadsAnswer::Checked(found) => Ok(found),
+            UploadsAnswer::Checked { found } => Ok(found),
             other => Err(something_else(&other)),
         }
     }

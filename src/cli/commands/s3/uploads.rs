@@ -6,7 +6,7 @@ use crate::cli::{Cx, Ending, exit};
 use crate::helper::protocol::{Compared, PullReport, SyncReport, Troubles, UploadsCompared};
 use crate::model::{ByteSize, Kind, Result, count};
 use crate::ops::s3::{PullRequest, Reach, SyncRequest, Transfer};
-use crate::s3::{Done, Examined, Finding, SetupReport};
+use crate::s3::{Done, Examined, Finding, Setting, SetupReport};
 use crate::ui;
 
 /// So many of a kind are shown; `--json` has a thousand.
@@ -36,7 +36,7 @@ pub(super) async fn set_up(cx: &Cx, args: S3Setup) -> Result<Ending> {
 }
 
 fn settings_told(report: &SetupReport, place: &str, dry_run: bool, color: bool) -> String {
-    let mut table = ui::Table::new(&[place, "", ""]);
+    let mut table = ui::Table::new(&[place, ""]);
     for one in &report.settings {
         let done = match (one.done, dry_run) {
             (Done::Already, _) => "already so",
@@ -47,13 +47,16 @@ fn settings_told(report: &SetupReport, place: &str, dry_run: bool, color: bool) 
             (Done::Denied, _) => "not allowed",
             (Done::TakenBack, _) => "taken back",
         };
-        table.row([
-            one.name.clone(),
-            done.to_owned(),
-            one.why.clone().unwrap_or_default(),
-        ]);
+        table.row([one.name.clone(), done.to_owned()]);
     }
     let mut out = table.render(color);
+    // That a storage does not have something is no news worth its own words.
+    let worth = |one: &&Setting| matches!(one.done, Done::Forgotten | Done::Denied | Done::TakenBack);
+    for one in report.settings.iter().filter(worth) {
+        if let Some(why) = &one.why {
+            out.push_str(&format!("\n! {}: {}\n", one.name, ui::clean(why)));
+        }
+    }
     if !report.canary.is_empty() {
         out.push_str(&format!(
             "\nTried with an object of its own: {}.\n",
