@@ -23,8 +23,8 @@ use self::examples::{
 pub use self::moving::Move;
 pub use self::passes::{Loss, Pass, Restart};
 pub use self::s3::{
-    Framework, S3, S3Check, S3Command, S3Common, S3Cost, S3Policy, S3Pull, S3Settings, S3Setup, S3Sync,
-    S3Transfer, S3Verify,
+    Framework, S3, S3Check, S3Command, S3Common, S3Cost, S3Policy, S3Pull, S3Settings, S3Setup, S3Switch,
+    S3Sync, S3Transfer, S3Verify,
 };
 pub use self::values::{BlockDelta, Destination, Pair, RestoreInto, Threads, Verification};
 use crate::model::config::absolute_dir;
@@ -278,6 +278,8 @@ impl Command {
                 BackupCommand::Freeze(_) => WhenInterrupted::IsHandedOn,
                 _ => WhenInterrupted::GoesOn,
             },
+            Self::S3(S3 { command }) if command.switches().is_some() => WhenInterrupted::GoesBack,
+            Self::S3(_) => WhenInterrupted::StopsAtTheNextStep,
             Self::Compose(_) | Self::Up(_) | Self::Down(_) | Self::Ps(_) | Self::Logs(_) | Self::Exec(_) => {
                 WhenInterrupted::IsHandedOn
             }
@@ -294,12 +296,8 @@ impl Command {
             Self::Deploy(args) => !args.dry_run,
             Self::Resume(args) | Self::Rollback(args) => !args.dry_run,
             Self::Restart(args) => !args.dry_run,
-            Self::Backup(Backup { command }) => match command {
-                BackupCommand::Create(args) => !args.dry_run,
-                BackupCommand::Restore(args) => !args.dry_run,
-                BackupCommand::Verify(args) => args.drill,
-                _ => false,
-            },
+            Self::Backup(Backup { command }) => command.tells_events(),
+            Self::S3(S3 { command }) => command.switches().is_some_and(|args| !args.dry_run),
             Self::Mount(args) => !args.dry_run,
             _ => false,
         }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::describe::describe;
 use super::{Engine, Network, Published, failed, is_missing};
 use crate::model::{ContainerId, Failure, ImageId, ProjectName, Result, Secret, ServiceName, VolumeName};
+use crate::s3::S3Settings;
 
 /// A database is not killed for being slow; the engine wants a number all the same.
 const NEVER: Duration = Duration::from_secs(24 * 3600);
@@ -200,6 +201,36 @@ impl Engine {
             }
         }
         Ok(None)
+    }
+
+    /// The network from which a storage is asked: that of the services that have a volume, so that what works there works
+    /// for them. An address of the machine itself is reached from the machine alone.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn network_to(
+        &self,
+        storage: &S3Settings,
+        (project, volume): (&ProjectName, Option<&VolumeName>),
+    ) -> Result<Network> {
+        if storage.is_of_this_machine() {
+            return Ok(Network::Host);
+        }
+        let containers = self.project_containers(project).await?;
+        let has = |container: &&Container| {
+            container.mounts.iter().any(|mount| match (&mount.kind, volume) {
+                (MountKind::Volume(name), Some(volume)) => name == volume,
+                _ => false,
+            })
+        };
+        let up = containers.iter().filter(|c| c.state.is_up());
+        let (first, others): (Vec<_>, Vec<_>) = up.partition(has);
+        for container in first.into_iter().chain(others) {
+            if let Some(network) = self.way_out_of(&container.id).await? {
+                return Ok(network);
+            }
+        }
+        Ok(Network::Named("bridge".to_owned()))
     }
 
     /// Every container of a project, one-off containers included, running or not.

@@ -222,7 +222,8 @@ pub(super) async fn plan_back(app: &App, run: &RunId, lock: Option<Lock>) -> Res
     })
 }
 
-async fn look(app: &App, request: &DeployRequest) -> Result<(DeploySeen, DeployWanted)> {
+/// Looks at the world for a deployment, and puts together what is wanted of it.
+pub(super) async fn look(app: &App, request: &DeployRequest) -> Result<(DeploySeen, DeployWanted)> {
     let settings = &app.settings.deploy;
     let seen = app
         .observer(&app.looking())

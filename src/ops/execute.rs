@@ -5,6 +5,7 @@ mod after;
 mod of_backup;
 mod of_deploy;
 mod of_move;
+mod of_uploads;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,11 +23,13 @@ use crate::event::{Event, Events, Outcome};
 use crate::model::{Failure, Kind, ProjectName, Result, RunId, ServiceName};
 use crate::plan::Facts;
 use crate::plan::deploy::DeployFacts;
+use crate::s3::S3Settings;
 use crate::saga::{Ended, Executor, Plan, Point, Probe, State, Step};
 use crate::state::{FileStore, HistoryLine, Lock, LockNote, RunDir};
-use crate::steps::{Cx, Downtime, Maintenance, StackFiles};
+use crate::steps::{Cx, Downtime, Maintenance, StackFiles, Storage};
 
 pub(super) use of_backup::{About, BackupAbout};
+pub(super) use of_uploads::UploadsAbout;
 
 /// The format of [`Header`].
 const HEADER: u32 = 1;
@@ -70,6 +73,8 @@ pub(super) enum RunFacts {
     Deploy(DeployFacts),
     /// Of a backup, a drill or a restore.
     Backup(Box<BackupAbout>),
+    /// Of a switch of uploads.
+    Uploads(Box<UploadsAbout>),
 }
 
 /// How a run ended, for the display and for `--json`.
@@ -151,7 +156,7 @@ impl Running {
         let began = match &header.facts {
             RunFacts::Deploy(facts) => Some(after::began(app, facts, dir.id())),
             RunFacts::Backup(about) => about.began(app, dir.id()),
-            RunFacts::Move(_) => None,
+            RunFacts::Move(_) | RunFacts::Uploads(_) => None,
         };
         let mut watchdog = self.watchdog;
         if let Some(watchdog) = &mut watchdog {
@@ -191,7 +196,17 @@ pub(super) fn executor(app: &App) -> Executor {
 pub(super) fn world(app: &App, header: &Header, dir: &RunDir) -> Result<Cx> {
     let vault = match &header.facts {
         RunFacts::Backup(about) => Some(vault_of(app, &about.identities, about.lender.as_ref())?),
-        RunFacts::Move(_) | RunFacts::Deploy(_) => None,
+        RunFacts::Move(_) | RunFacts::Deploy(_) | RunFacts::Uploads(_) => None,
+    };
+    let storage = match &header.facts {
+        RunFacts::Uploads(about) => {
+            let variables = app.located.variables(&app.options.project.env)?;
+            let bucket = &about.uploads.media.bucket;
+            Some(Storage::new(S3Settings::from_names(bucket, &|name| {
+                variables.get(name).cloned()
+            })?))
+        }
+        RunFacts::Move(_) | RunFacts::Deploy(_) | RunFacts::Backup(_) => None,
     };
     Ok(Cx {
         engine: app.engine.clone(),
@@ -210,6 +225,7 @@ pub(super) fn world(app: &App, header: &Header, dir: &RunDir) -> Result<Cx> {
         maintenance: Maintenance::of_run(header.facts.answered(), dir.path()),
         env: app.options.project.env.clone(),
         vault,
+        storage,
     })
 }
 
@@ -273,7 +289,7 @@ pub(super) async fn finish(app: &App, dir: &RunDir, header: &Header, cx: &Cx, en
     let failure = failure.map(|f| told(f, outcome, &run, &state, header));
     let (outcome, failure) = match &header.facts {
         RunFacts::Backup(about) => of_backup::judged(about, cx, (outcome, failure)),
-        RunFacts::Move(_) | RunFacts::Deploy(_) => (outcome, failure),
+        RunFacts::Move(_) | RunFacts::Deploy(_) | RunFacts::Uploads(_) => (outcome, failure),
     };
     let failure = match (failure, outcome) {
         (None, Outcome::Stuck | Outcome::Interrupted) => Some(told(
@@ -296,6 +312,9 @@ pub(super) async fn finish(app: &App, dir: &RunDir, header: &Header, cx: &Cx, en
     if let RunFacts::Backup(about) = &header.facts {
         about.ended(app, cx, (outcome, &state), failure.as_ref()).await;
     }
+    if let RunFacts::Uploads(about) = &header.facts {
+        about.ended(cx, outcome).await;
+    }
     let summary = match &header.facts {
         RunFacts::Move(facts) if outcome == Outcome::Done => {
             of_move::summary(facts, &run, &verified, measured)
@@ -307,6 +326,7 @@ pub(super) async fn finish(app: &App, dir: &RunDir, header: &Header, cx: &Cx, en
             &verified,
             measured,
         ),
+        RunFacts::Uploads(about) => about.summary(outcome, &verified, measured),
         RunFacts::Backup(about) => of_backup::summary(about, cx, (outcome, &state), &verified, measured),
         RunFacts::Move(_) => Vec::new(),
     };
@@ -359,6 +379,7 @@ fn told(failure: Failure, outcome: Outcome, run: &RunId, state: &State, header: 
         RunFacts::Move(_) => of_move::data(outcome, run, state),
         RunFacts::Deploy(_) => of_deploy::data(outcome, run, state),
         RunFacts::Backup(about) => of_backup::data(about, outcome, run),
+        RunFacts::Uploads(about) => about.data(outcome, run),
     };
     let kind = match outcome {
         Outcome::RolledBack => Kind::RolledBack,
@@ -398,6 +419,7 @@ impl RunFacts {
             Self::Move(facts) => &facts.project,
             Self::Deploy(facts) => &facts.project,
             Self::Backup(about) => about.project(),
+            Self::Uploads(about) => &about.uploads.project,
         }
     }
 
@@ -407,6 +429,7 @@ impl RunFacts {
             Self::Move(facts) => format!("move {} to {}", self.volumes().join(", "), facts.to),
             Self::Deploy(facts) => of_deploy::title(facts),
             Self::Backup(about) => about.title(),
+            Self::Uploads(about) => about.title(),
         }
     }
 
@@ -414,26 +437,27 @@ impl RunFacts {
         match self {
             Self::Move(facts) => facts.volumes.iter().map(|v| v.key.to_string()).collect(),
             Self::Deploy(_) | Self::Backup(_) => Vec::new(),
+            Self::Uploads(about) => vec![about.uploads.media.key.to_string()],
         }
     }
 
     fn from(&self) -> Option<String> {
         match self {
             Self::Move(facts) => facts.volumes.first().map(|v| v.from.clone()),
-            Self::Deploy(_) | Self::Backup(_) => None,
+            Self::Deploy(_) | Self::Backup(_) | Self::Uploads(_) => None,
         }
     }
 
     fn to(&self) -> Option<String> {
         match self {
             Self::Move(facts) => Some(facts.to.clone()),
-            Self::Deploy(_) | Self::Backup(_) => None,
+            Self::Deploy(_) | Self::Backup(_) | Self::Uploads(_) => None,
         }
     }
 
     fn commit(&self) -> Option<String> {
         match self {
-            Self::Move(_) | Self::Backup(_) => None,
+            Self::Move(_) | Self::Backup(_) | Self::Uploads(_) => None,
             Self::Deploy(facts) => facts.commit.clone(),
         }
     }
@@ -445,7 +469,7 @@ impl RunFacts {
                 let answered = facts.answered.iter();
                 answered.map(|a| (a.service.clone(), a.port.clone())).collect()
             }
-            Self::Deploy(_) | Self::Backup(_) => Vec::new(),
+            Self::Deploy(_) | Self::Backup(_) | Self::Uploads(_) => Vec::new(),
         }
     }
 
@@ -455,6 +479,7 @@ impl RunFacts {
             Self::Move(facts) => facts.stopped.iter().chain(&facts.untouched).collect(),
             Self::Deploy(facts) => facts.were_up.iter().collect(),
             Self::Backup(about) => about.were_up(),
+            Self::Uploads(about) => about.uploads.were_up.iter().collect(),
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::saga::recovery::{Condition, Run, examine, newest, unfinished};
 use crate::state::{FileStore, Lock, LockNote, ProjectDir};
 use crate::steps::backup::BackupStep;
 use crate::steps::deploy::DeployStep;
+use crate::steps::uploads::UploadsStep;
 use crate::steps::{FROM, MoveStep, TO};
 
 /// What there is to do about a run.
@@ -97,6 +98,8 @@ pub async fn recover(app: &App, wanted: Option<&RunId>, back: bool, dry_run: boo
             (RunFacts::Deploy(_), Way::Back) => executor.rollback::<DeployStep>(store, &cx).await?,
             (RunFacts::Backup(_), Way::Forward) => executor.resume::<BackupStep>(store, &cx).await?,
             (RunFacts::Backup(_), Way::Back) => executor.rollback::<BackupStep>(store, &cx).await?,
+            (RunFacts::Uploads(_), Way::Forward) => executor.resume::<UploadsStep>(store, &cx).await?,
+            (RunFacts::Uploads(_), Way::Back) => executor.rollback::<UploadsStep>(store, &cx).await?,
         };
         if way == Way::Back && ended.outcome == Outcome::RolledBack {
             // Whatever made the run go back at first: this command was asked to, and did.
@@ -167,6 +170,9 @@ async fn closed(app: &App, id: &RunId, state: &State, way: Way, lock: Option<Loc
     }
     same_engine(app, &header)?;
     if let RunFacts::Backup(about) = &header.facts {
+        return Err(about.no_way_back(id));
+    }
+    if let RunFacts::Uploads(about) = &header.facts {
         return Err(about.no_way_back(id));
     }
     if matches!(header.facts, RunFacts::Deploy(_)) {

@@ -101,6 +101,7 @@ fn world(app: &App) -> Cx {
         run_dir: directory.to_owned(),
         env: app.options.project.env.clone(),
         vault: None,
+        storage: None,
         events: app.options.events.clone(),
         interrupt: app.options.interrupt.clone(),
         downtime: Downtime::of_run(directory),

@@ -13,6 +13,7 @@ mod refuse;
 pub mod restart;
 pub mod size;
 mod text;
+pub mod uploads;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

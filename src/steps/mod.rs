@@ -1,5 +1,5 @@
 //! The steps of runs, one file each: what it does, how it is proven, how it is taken back. Here are those of a move and
-//! what all runs share; `deploy` and `backup` have their own, `dumps` is what both do with databases.
+//! what all runs share; `deploy`, `backup` and `uploads` have their own, `dumps` is what both do with databases.
 //!
 //! A step carries out what the plan says and decides nothing. Every step can be repeated, and its undo works whether
 //! the step did nothing, half or all: a crash can come anywhere.
@@ -22,6 +22,7 @@ mod start;
 mod stop;
 mod switch;
 mod tidy;
+pub mod uploads;
 mod verify;
 mod world;
 
@@ -40,7 +41,7 @@ pub use stop::Stop;
 pub use switch::Switch;
 pub use tidy::Tidy;
 pub use verify::Verify;
-pub use world::{Cx, Downtime, StackFiles};
+pub use world::{Cx, Downtime, StackFiles, Storage};
 
 crate::step_set! {
     /// The steps of a move, in the order in which a plan uses them.

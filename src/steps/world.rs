@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
 
 use crate::compose::{Compose, Located};
 use crate::engine::{Container, Engine, HelperJob, HelperMount, Pace};
 use crate::event::{Event, Events};
 use crate::helper::protocol::{Answer, Line, Request};
 use crate::model::{Failure, Owner, ProjectName, Result, RunId, ServiceName, VolumeKey, VolumeName};
+use crate::s3::{Access, S3Settings};
 use crate::saga::Interrupt;
 
 use super::backup::Vault;
@@ -50,6 +52,25 @@ pub struct Cx {
     pub env: BTreeMap<String, String>,
     /// What backups are written and read with, where the run is about one.
     pub vault: Option<Vault>,
+    /// How a bucket with uploads is reached, where the run is about one.
+    pub storage: Option<Storage>,
+}
+
+/// How a bucket is reached: looked for once, by every process anew, and never written down.
+pub struct Storage {
+    settings: S3Settings,
+    found: OnceCell<Access>,
+}
+
+impl Storage {
+    /// From what the variables say.
+    #[must_use]
+    pub fn new(settings: S3Settings) -> Self {
+        Self {
+            settings,
+            found: OnceCell::new(),
+        }
+    }
 }
 
 /// The project's files before and after the switch.
@@ -171,6 +192,21 @@ impl Cx {
         self.vault
             .as_ref()
             .ok_or_else(|| Failure::bug("a backup in a run that is about none"))
+    }
+
+    /// The access to the bucket of this run.
+    ///
+    /// # Errors
+    /// When there are no keys; in a run that is about no bucket.
+    pub async fn storage(&self) -> Result<&Access> {
+        let storage = self
+            .storage
+            .as_ref()
+            .ok_or_else(|| Failure::bug("a bucket in a run that is about none"))?;
+        storage
+            .found
+            .get_or_try_init(|| Access::find(&storage.settings))
+            .await
     }
 
     /// The run's own small volume, where the helper keeps its manifests between passes.

@@ -52,6 +52,7 @@ pub async fn world(stack: &Stack) -> Cx {
     std::io::Read::read_exact(&mut File::open("/dev/urandom").unwrap(), &mut entropy).unwrap();
     Cx {
         vault: None,
+        storage: None,
         engine,
         compose,
         project: ProjectName::new(stack.name.clone()).unwrap(),

@@ -13,6 +13,7 @@ mod crash;
 mod deploy;
 mod doctor;
 mod dumps;
+mod enable;
 mod example;
 mod failures;
 mod happy;

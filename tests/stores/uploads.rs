@@ -90,7 +90,7 @@ impl Bench {
     }
 
     fn verify(&self, read: bool) -> UploadsCompared {
-        let request = self.request(&self.path("tree"), UploadsJob::Verify { read });
+        let request = self.request(&self.path("tree"), UploadsJob::Verify { read, since: None });
         match work(&Context::new(), &request, &self.access()).unwrap() {
             UploadsAnswer::Verified(report) => report,
             other => panic!("{other:?}"),
@@ -101,6 +101,7 @@ impl Bench {
         let job = UploadsJob::Pull {
             dry_run,
             only_missing,
+            since: None,
         };
         let request = self.request(&self.path(to), job);
         match work(&Context::new(), &request, &self.access()).unwrap() {
@@ -432,6 +433,62 @@ fn what_is_newer_in_the_bucket_stays() {
     let pulled = bench.pull("tree", false, false);
     assert_eq!((pulled.replaced, pulled.same.total()), (1, 2), "{pulled:?}");
     assert_eq!(bash(&bench.path("tree"), "cat both"), "uploaded by the site");
+}
+
+#[test]
+fn on_the_way_back_only_what_is_new_comes_and_nothing_newer_is_written_over() {
+    let bench = Bench::on("SEAWEEDFS");
+    bench.fill(
+        "echo old > edited-here; echo old > replaced-there; echo old > deleted-here; touch -d '1 hour ago' *",
+    );
+    bench.sync();
+    bench.fill("rm deleted-here");
+    // Objects have whole seconds: what follows is in another one.
+    let said = bench.bucket.boto(
+        "old = s3.head_object(Bucket=bucket, Key='media/deleted-here')['LastModified']\n\
+         def put(key):\n\
+         \x20 s3.put_object(Bucket=bucket, Key='media/' + key, Body=b'there')\n\
+         \x20 return s3.head_object(Bucket=bucket, Key='media/' + key)['LastModified']\n\
+         new = old\n\
+         while new <= old: new = put('new')\n\
+         put('replaced-there')\n\
+         put('edited-here')\n\
+         print(int(new.timestamp()))",
+    );
+    let since = jiff::Timestamp::from_second(said.trim().parse().unwrap()).unwrap();
+    bench.fill("echo here > edited-here; touch -d '1 minute' edited-here");
+    let job = UploadsJob::Pull {
+        dry_run: false,
+        only_missing: false,
+        since: Some(since),
+    };
+    let request = bench.request(&bench.path("tree"), job);
+    let UploadsAnswer::Pulled(report) = work(&Context::new(), &request, &bench.access()).unwrap() else {
+        panic!("no report");
+    };
+    assert_eq!(
+        (report.added, report.replaced, report.kept),
+        (1, 1, 2),
+        "{report:?}"
+    );
+    let found = bash(&bench.path("tree"), "grep -H . *");
+    assert_eq!(found, "edited-here:here\nnew:there\nreplaced-there:there\n");
+    // What was just written on either side is no difference.
+    let request = bench.request(
+        &bench.path("tree"),
+        UploadsJob::Verify {
+            read: false,
+            since: Some(since),
+        },
+    );
+    let UploadsAnswer::Verified(report) = work(&Context::new(), &request, &bench.access()).unwrap() else {
+        panic!("no report");
+    };
+    assert_eq!(
+        (report.meanwhile, report.different.count, report.extra.count),
+        (1, 0, 1),
+        "{report:?}"
+    );
 }
 
 #[test]

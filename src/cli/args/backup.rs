@@ -63,6 +63,19 @@ pub enum BackupCommand {
     Freeze(BackupFreeze),
 }
 
+impl BackupCommand {
+    /// Whether it is a run, which tells how far it is.
+    #[must_use]
+    pub fn tells_events(&self) -> bool {
+        match self {
+            Self::Create(args) => !args.dry_run,
+            Self::Restore(args) => !args.dry_run,
+            Self::Verify(args) => args.drill,
+            _ => false,
+        }
+    }
+}
+
 /// `rehome backup create`.
 #[derive(Debug, Clone, Args)]
 #[command(after_long_help = CREATE_EXAMPLES)]

@@ -40,6 +40,13 @@ pub enum S3Command {
     Verify(S3Verify),
     /// Bring the objects into the volume, or into a directory
     Pull(S3Pull),
+    /// Switch the uploads to the bucket while the site runs, as one run that goes back by itself if anything is wrong
+    ///
+    /// Sets up and tries the bucket, sends the files, sets USE_S3=1 in .env, makes the services that read it anew one after
+    /// the other, has the application store a file, sends what was written to the volume meanwhile, and compares.
+    Enable(S3Switch),
+    /// The way back: brings the objects into the volume, switches, brings what was uploaded meanwhile, compares
+    Disable(S3Switch),
     /// Print the least IAM policy for the keys of this bucket and prefix
     ///
     /// Objects below the prefix may be read, written and deleted, and listed; nothing else of the account.
@@ -52,6 +59,17 @@ pub enum S3Command {
     ///
     /// Prices are those of a dated file; a GB is what providers bill as one, 2^30 bytes.
     Cost(S3Cost),
+}
+
+impl S3Command {
+    /// What is said of the switch, if it is one: a run with a journal.
+    #[must_use]
+    pub fn switches(&self) -> Option<&S3Switch> {
+        match self {
+            Self::Enable(args) | Self::Disable(args) => Some(args),
+            _ => None,
+        }
+    }
 }
 
 /// Which uploads.
@@ -172,6 +190,18 @@ pub struct S3Pull {
     pub only_missing: bool,
 
     /// Say what would be written, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `rehome s3 enable` and `rehome s3 disable`.
+#[derive(Debug, Clone, Args)]
+pub struct S3Switch {
+    /// Which uploads.
+    #[command(flatten)]
+    pub common: S3Common,
+
+    /// Say what would be done, step by step, and change nothing
     #[arg(long)]
     pub dry_run: bool,
 }

@@ -7,6 +7,7 @@ use super::super::{Cx, Ending};
 use crate::model::config::Usage;
 use crate::model::{Failure, Money, Result};
 use crate::ops::s3::{self, CostReport, CostRequest, PolicyRequest, Rendered, State, Uploads, Wanted};
+use crate::plan::uploads::Direction;
 use crate::ui;
 
 pub(super) async fn run(cx: &Cx, args: S3) -> Result<Ending> {
@@ -16,6 +17,8 @@ pub(super) async fn run(cx: &Cx, args: S3) -> Result<Ending> {
         S3Command::Sync(args) => uploads::sync(cx, args).await,
         S3Command::Verify(args) => uploads::verify(cx, args).await,
         S3Command::Pull(args) => uploads::pull(cx, args).await,
+        S3Command::Enable(args) => uploads::switch(cx, args, Direction::ToBucket).await,
+        S3Command::Disable(args) => uploads::switch(cx, args, Direction::ToVolume).await,
         S3Command::Policy(args) => policy(cx, args),
         S3Command::Settings(args) => settings(cx, args),
         S3Command::Cost(args) => cost(cx, args),

@@ -72,6 +72,9 @@ pub enum UploadsJob {
     Verify {
         /// Read every object, whatever the storage says of its content.
         read: bool,
+        /// What is different and was written after this, on either side, is no difference: both are in use.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<Timestamp>,
     },
     /// The bucket is made, with its settings, and tried. No tree is needed. -> [`UploadsAnswer::SetUp`]
     SetUp(SetupWanted),
@@ -88,6 +91,9 @@ pub enum UploadsJob {
         dry_run: bool,
         /// What is there already stays, whatever the bucket has in its place.
         only_missing: bool,
+        /// Only objects that were written after this, and no file that is newer than its object.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<Timestamp>,
     },
 }
 
@@ -195,6 +201,9 @@ pub struct CompareReport {
     pub extra: Troubles,
     /// Files and objects that could not be compared.
     pub failed: Troubles,
+    /// Files that are another than their object because one of both was just written.
+    #[serde(default)]
+    pub meanwhile: u64,
     /// Entries of the tree that are no files.
     pub left_out: u64,
 }
@@ -293,7 +302,9 @@ pub fn work(cx: &Context, request: &UploadsRequest, access: &Access) -> Result<U
     }
     match &request.job {
         UploadsJob::Sync(job) => sync::sync(&store, request, job).map(UploadsAnswer::Synced),
-        UploadsJob::Verify { read } => verify::verify(&store, request, *read).map(UploadsAnswer::Verified),
+        UploadsJob::Verify { read, since } => {
+            verify::verify(&store, request, (*read, *since)).map(UploadsAnswer::Verified)
+        }
         UploadsJob::SetUp(wanted) => {
             let prefix = store.prefix.as_str();
             store
@@ -308,10 +319,12 @@ pub fn work(cx: &Context, request: &UploadsRequest, access: &Access) -> Result<U
         UploadsJob::Pull {
             dry_run,
             only_missing,
+            since,
         } => {
             let how = pull::How {
                 dry_run: *dry_run,
                 only_missing: *only_missing,
+                since: *since,
             };
             pull::pull(&store, request, how).map(UploadsAnswer::Pulled)
         }

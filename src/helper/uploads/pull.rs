@@ -1,9 +1,9 @@
 //! The tree gets what the bucket has. A file appears only when all of it came and was compared; nothing is deleted.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use jiff::Timestamp;
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
@@ -13,7 +13,7 @@ use super::store::Store;
 use super::{PullReport, UploadsRequest, fetch, told};
 use crate::helper::content::{open_file, write_at};
 use crate::helper::cursor::open_dir;
-use crate::helper::fault::{Fault, Side};
+use crate::helper::fault::{Fault, Side, errno_of};
 use crate::helper::meta::{Kind, Meta};
 use crate::model::{Failure, Owner, Result};
 use crate::s3::path_of;
@@ -29,6 +29,7 @@ const DIR_MODE: u16 = 0o755;
 pub(super) struct How {
     pub dry_run: bool,
     pub only_missing: bool,
+    pub since: Option<Timestamp>,
 }
 
 /// Whose files are, and how they may be read: as most of those that are there.
@@ -129,6 +130,11 @@ fn one(
             return Ok((Done::Kept, remote.bytes));
         }
     }
+    if let Some(since) = how.since
+        && !is_wanted(store, (root, path, &key), since)?
+    {
+        return Ok((Done::Kept, remote.map_or(0, |remote| remote.bytes)));
+    }
     let replaced = remote.is_some();
     if how.dry_run {
         let bytes = match remote {
@@ -141,6 +147,25 @@ fn one(
     }
     let bytes = write(store, (root, path, &key), manners)?;
     Ok((Done::Written { replaced }, bytes))
+}
+
+/// Whether an object was written after a moment, and the file in its place, if there is one, was not written later.
+fn is_wanted(
+    store: &Store<'_>,
+    (root, path, key): (BorrowedFd<'_>, &[u8], &str),
+    since: Timestamp,
+) -> Result<bool> {
+    let head = store.patiently(|| store.wait(store.bucket.head(key)))?;
+    let written = head.and_then(|head| head.modified);
+    let Some(written) = written.filter(|at| *at >= since) else {
+        return Ok(false);
+    };
+    let there = directory(root, path, None).and_then(|(dir, name)| {
+        Meta::of_entry(dir.as_fd(), name)
+            .map_err(|errno| told(Fault::io(Side::Destination, "look at", path, errno)))
+    });
+    // What is not there is not newer.
+    Ok(there.map_or(true, |(meta, _)| meta.mtime.sec <= written.as_second()))
 }
 
 /// How a file that is there was found to be the same as its object.
@@ -248,10 +273,7 @@ fn directory<'p>(
     make: Option<&Manners>,
 ) -> Result<(OwnedFd, &'p [u8])> {
     let failed = |errno| told(Fault::io(Side::Destination, "open the directory of", path, errno));
-    let mut dir = root.try_clone_to_owned().map_err(|e| match e.kind() {
-        ErrorKind::OutOfMemory => failed(Errno::NOMEM),
-        _ => failed(Errno::MFILE),
-    })?;
+    let mut dir = root.try_clone_to_owned().map_err(|e| failed(errno_of(&e)))?;
     let mut names: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
     let name = names.pop().unwrap_or_default();
     for step in names {

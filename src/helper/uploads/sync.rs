@@ -20,12 +20,6 @@ const TRIAL: &str = ".rehome-trial";
 /// More than this share of the objects does not go because files did, in percent.
 const MOST_DELETED: u64 = 10;
 
-/// What each thread found.
-#[derive(Default)]
-struct Hand {
-    report: SyncReport,
-}
-
 /// Does it.
 pub(super) fn sync(store: &Store<'_>, request: &UploadsRequest, job: &SyncJob) -> Result<SyncReport> {
     let local = Local::read(store, request)?;
@@ -49,8 +43,8 @@ pub(super) fn sync(store: &Store<'_>, request: &UploadsRequest, job: &SyncJob) -
         local.files.iter().copied().zip(found.remotes).rev().collect();
     let hands = store.each(
         items,
-        || (Cursor::new(local.root.as_fd(), device), Hand::default()),
-        |(cursor, hand), (id, remote)| {
+        || (Cursor::new(local.root.as_fd(), device), SyncReport::default()),
+        |(cursor, report), (id, remote)| {
             let path = local.tree.path(*id);
             let size = local.tree.entry(*id).meta.size;
             let node = local.tree.node(id.dir);
@@ -65,11 +59,11 @@ pub(super) fn sync(store: &Store<'_>, request: &UploadsRequest, job: &SyncJob) -
             store.cx.did_files(1);
             // All content is told twice.
             store.cx.did_bytes(2 * size);
-            hand.count(sent?);
+            report.count(sent?);
             Ok(())
         },
-        |(_, hand), (id, _), failure| {
-            hand.report
+        |(_, report), (id, _), failure| {
+            report
                 .failed
                 .add(shown(&local.tree.path(*id)), failure.to_string());
         },
@@ -83,8 +77,8 @@ pub(super) fn sync(store: &Store<'_>, request: &UploadsRequest, job: &SyncJob) -
         failed: local.impossible,
         ..SyncReport::default()
     };
-    for (_, hand) in hands {
-        report.append(hand.report);
+    for (_, of_a_thread) in hands {
+        report.append(of_a_thread);
     }
     if job.delete && report.failed.is_empty() && report.gone == 0 {
         delete(store, found.extra, job.dry_run, &mut report)?;
@@ -92,25 +86,22 @@ pub(super) fn sync(store: &Store<'_>, request: &UploadsRequest, job: &SyncJob) -
     Ok(report)
 }
 
-impl Hand {
+impl SyncReport {
     fn count(&mut self, sent: Sent) {
-        let report = &mut self.report;
         match sent {
-            Sent::Same(by) => report.same.count(by),
+            Sent::Same(by) => self.same.count(by),
             Sent::Written { replaced, bytes } => {
-                report.sent_bytes += bytes;
+                self.sent_bytes += bytes;
                 match replaced {
-                    true => report.replaced += 1,
-                    false => report.added += 1,
+                    true => self.replaced += 1,
+                    false => self.added += 1,
                 }
             }
-            Sent::Newer => report.newer += 1,
-            Sent::Gone => report.gone += 1,
+            Sent::Newer => self.newer += 1,
+            Sent::Gone => self.gone += 1,
         }
     }
-}
 
-impl SyncReport {
     fn append(&mut self, other: Self) {
         self.same.append(other.same);
         self.added += other.added;

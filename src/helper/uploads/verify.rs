@@ -2,6 +2,8 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use jiff::Timestamp;
+
 use super::files::{Local, Remote, find, shown};
 use super::same::{By, Digest, cannot, settled};
 use super::store::Store;
@@ -18,7 +20,11 @@ use crate::s3::path_of;
 const ATTEMPTS: usize = 4;
 
 /// Does it.
-pub(super) fn verify(store: &Store<'_>, request: &UploadsRequest, read: bool) -> Result<CompareReport> {
+pub(super) fn verify(
+    store: &Store<'_>,
+    request: &UploadsRequest,
+    (read, since): (bool, Option<Timestamp>),
+) -> Result<CompareReport> {
     let local = Local::read(store, request)?;
     let found = find(store, request, &local)?;
     store.cx.expect(local.bytes, local.files.len() as u64);
@@ -46,7 +52,8 @@ pub(super) fn verify(store: &Store<'_>, request: &UploadsRequest, read: bool) ->
         },
         |(cursor, report), (id, remote)| {
             let path = local.tree.path(*id);
-            let size = local.tree.entry(*id).meta.size;
+            let meta = local.tree.entry(*id).meta;
+            let (size, mtime) = (meta.size, meta.mtime.sec);
             let compared = match remote {
                 None => Ok(None),
                 Some(remote) => {
@@ -65,6 +72,7 @@ pub(super) fn verify(store: &Store<'_>, request: &UploadsRequest, read: bool) ->
                     .missing
                     .add(shown(&path), format!("it has {}", count(size, "byte"))),
                 Some(Ok(by)) => report.same.count(by),
+                Some(Err(_)) if meanwhile(since, mtime, remote.as_ref()) => report.meanwhile += 1,
                 Some(Err(why)) => report.different.add(shown(&path), why),
             }
             Ok(())
@@ -79,9 +87,18 @@ pub(super) fn verify(store: &Store<'_>, request: &UploadsRequest, read: bool) ->
         report.same.append(hand.same);
         report.missing.append(hand.missing);
         report.different.append(hand.different);
+        report.meanwhile += hand.meanwhile;
         report.failed.append(hand.failed);
     }
     Ok(report)
+}
+
+/// Whether one of both was written after a moment.
+fn meanwhile(since: Option<Timestamp>, mtime: i64, remote: Option<&Remote>) -> bool {
+    since.is_some_and(|since| {
+        mtime >= since.as_second()
+            || remote.is_some_and(|remote| remote.modified.is_some_and(|at| at >= since))
+    })
 }
 
 /// How they were found to be the same, or in words what is different.

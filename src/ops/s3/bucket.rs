@@ -10,7 +10,7 @@ use crate::helper::protocol::{
     Line, PullReport, Request, SyncJob, SyncReport, UploadsAnswer, UploadsCompared, UploadsJob,
     UploadsRequest,
 };
-use crate::model::config::Concurrency;
+use crate::model::config::{self, Concurrency};
 use crate::model::{ByteSize, Failure, ProjectName, Result, VolumeKey, VolumeName};
 use crate::observe::{Depth, VolumeSeen};
 use crate::ops::{App, Options};
@@ -69,9 +69,9 @@ pub struct Reach {
 }
 
 /// A volume with uploads.
-struct Media {
-    key: VolumeKey,
-    name: VolumeName,
+pub(super) struct Media {
+    pub key: VolumeKey,
+    pub name: VolumeName,
 }
 
 impl Reach {
@@ -109,14 +109,7 @@ impl Reach {
     /// # Errors
     /// When the storage does not answer, the bucket is somebody else's, or the canary does not come back.
     pub async fn set_up(&self, dry_run: bool) -> Result<SetupReport> {
-        let s3 = &self.uploads.s3;
-        let wanted = SetupWanted {
-            versioning: s3.versioning,
-            encryption: s3.encryption,
-            cors: s3.cors.clone(),
-            about: self.about(),
-            dry_run,
-        };
+        let wanted = self.wanted_setup(dry_run);
         let request = self.request(UploadsJob::SetUp(wanted), &Transfer::default());
         match self.ask(request, Vec::new(), None).await? {
             UploadsAnswer::SetUp(report) => Ok(report),
@@ -167,7 +160,7 @@ impl Reach {
     /// When it could not be done. What differs is in the report.
     pub async fn verify(&self, transfer: &Transfer, read: bool) -> Result<(VolumeKey, UploadsCompared)> {
         let media = self.media().await?;
-        let asked = self.request(UploadsJob::Verify { read }, transfer);
+        let asked = self.request(UploadsJob::Verify { read, since: None }, transfer);
         match self.ask(asked, vec![media.mount(true)], Some(&media.key)).await? {
             UploadsAnswer::Verified(report) => Ok((media.key, report)),
             other => Err(something_else(&other)),
@@ -183,6 +176,7 @@ impl Reach {
         let job = UploadsJob::Pull {
             dry_run: request.dry_run,
             only_missing: request.only_missing,
+            since: None,
         };
         let asked = self.request(job, &request.transfer);
         let (mount, shown, key) = match &request.to {
@@ -210,7 +204,7 @@ impl Reach {
         }
     }
 
-    fn lock(&self, dry_run: bool) -> Result<Option<crate::state::Lock>> {
+    pub(super) fn lock(&self, dry_run: bool) -> Result<Option<crate::state::Lock>> {
         let lock = match dry_run {
             true => None,
             false => Some(self.app.lock()?),
@@ -219,8 +213,46 @@ impl Reach {
         Ok(lock)
     }
 
+    /// How the bucket shall be.
+    pub(super) fn wanted_setup(&self, dry_run: bool) -> SetupWanted {
+        let s3 = &self.uploads.s3;
+        SetupWanted {
+            versioning: s3.versioning,
+            encryption: s3.encryption,
+            cors: s3.cors.clone(),
+            about: self.about(),
+            dry_run,
+        }
+    }
+
+    pub(super) fn app(&self) -> &App {
+        &self.app
+    }
+
+    pub(super) fn bucket(&self) -> &str {
+        &self.bucket
+    }
+
+    pub(super) fn settings(&self) -> &config::S3 {
+        &self.uploads.s3
+    }
+
+    pub(super) fn jobs(&self, transfer: &Transfer) -> usize {
+        match transfer.concurrency.unwrap_or(self.uploads.s3.concurrency) {
+            Concurrency::Auto => 0,
+            Concurrency::Fixed(number) => number.into(),
+        }
+    }
+
+    pub(super) fn bandwidth(&self, transfer: &Transfer) -> u64 {
+        transfer
+            .bandwidth
+            .or(self.uploads.s3.bandwidth)
+            .map_or(0, |rate| rate.0)
+    }
+
     /// What objects are written with.
-    fn about(&self) -> About {
+    pub(super) fn about(&self) -> About {
         let s3 = &self.uploads.s3;
         About {
             acl: s3.acl.map(|acl| acl.as_str().to_owned()),
@@ -238,17 +270,14 @@ impl Reach {
             prefix: s3.prefix.clone(),
             include: transfer.include.clone(),
             exclude: transfer.exclude.clone(),
-            jobs: match transfer.concurrency.unwrap_or(s3.concurrency) {
-                Concurrency::Auto => 0,
-                Concurrency::Fixed(number) => number.into(),
-            },
-            bandwidth: transfer.bandwidth.or(s3.bandwidth).map_or(0, |rate| rate.0),
+            jobs: self.jobs(transfer),
+            bandwidth: self.bandwidth(transfer),
             job,
         }
     }
 
     /// The volume with the uploads. A database is refused: a bucket is no file system (trap 20).
-    async fn media(&self) -> Result<Media> {
+    pub(super) async fn media(&self) -> Result<Media> {
         let key = self.media_key()?;
         let depth = Depth {
             scan: Some(vec![key.clone()]),
@@ -344,32 +373,11 @@ impl Reach {
             .hint("the same command goes on where it was"))
     }
 
-    /// An address of the machine itself is reached from the machine alone; any other as the services reach it.
     async fn network(&self) -> Result<Network> {
-        if self.access.settings.is_of_this_machine() {
-            return Ok(Network::Host);
-        }
-        let containers = self.app.engine.project_containers(&self.app.project.name).await?;
         let key = self.media_key().ok();
-        let name = key
-            .and_then(|key| self.app.project.volumes.get(&key))
-            .map(|volume| volume.name.clone());
-        let has = |container: &crate::engine::Container| {
-            container.mounts.iter().any(|mount| match (&mount.kind, &name) {
-                (crate::engine::MountKind::Volume(volume), Some(name)) => volume == name,
-                _ => false,
-            })
-        };
-        let (first, others): (Vec<_>, Vec<_>) = containers
-            .iter()
-            .filter(|c| c.state.is_up())
-            .partition(|c| has(c));
-        for container in first.into_iter().chain(others) {
-            if let Some(network) = self.app.engine.way_out_of(&container.id).await? {
-                return Ok(network);
-            }
-        }
-        Ok(Network::Named("bridge".to_owned()))
+        let volume = key.and_then(|key| self.app.project.volumes.get(&key));
+        let of = (&self.app.project.name, volume.map(|volume| &volume.name));
+        self.app.engine.network_to(&self.access.settings, of).await
     }
 }
 

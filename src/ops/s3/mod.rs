@@ -4,6 +4,7 @@ mod bucket;
 mod cost;
 mod policy;
 mod settings;
+mod switch;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ pub use bucket::{PullRequest, Reach, SyncRequest, Transfer};
 pub use cost::{CostReport, CostRequest, Priced, cost};
 pub use policy::{Policy, PolicyRequest, Statement, UserCommands, policy, user_commands};
 pub use settings::{Framework, Rendered, State, framework_settings, write_settings};
+pub use switch::PlannedSwitch;
 
 /// What the command line says over the configuration.
 #[derive(Debug, Clone, Default)]

@@ -1,11 +1,13 @@
 //! `rehome s3 setup`, `check`, `sync`, `verify` and `pull`.
 
+use super::super::move_;
 use super::wanted;
-use crate::cli::args::{S3Check, S3Common, S3Pull, S3Setup, S3Sync, S3Transfer, S3Verify};
+use crate::cli::args::{S3Check, S3Common, S3Pull, S3Setup, S3Switch, S3Sync, S3Transfer, S3Verify};
 use crate::cli::{Cx, Ending, exit};
 use crate::helper::protocol::{Compared, PullReport, SyncReport, Troubles, UploadsCompared};
-use crate::model::{ByteSize, Kind, Result, count};
+use crate::model::{ByteSize, Failure, Kind, Result, count};
 use crate::ops::s3::{PullRequest, Reach, SyncRequest, Transfer};
+use crate::plan::uploads::{Direction, render};
 use crate::s3::{Done, Examined, Finding, Setting, SetupReport};
 use crate::ui;
 
@@ -309,4 +311,21 @@ fn pulled(report: &PullReport, to: &str, place: &str, dry_run: bool) -> String {
     }
     troubles(&mut out, "did not arrive", &report.failed);
     out
+}
+
+/// Shows, asks, runs.
+pub(super) async fn switch(cx: &Cx, args: S3Switch, direction: Direction) -> Result<Ending> {
+    let reach = reach(cx, args.common).await?;
+    let planned = reach.plan_switch(direction, args.dry_run).await?;
+    let text = render(&planned.plan);
+    if args.dry_run {
+        cx.answer(&planned.plan, || text)?;
+        return Ok(Ending::Done);
+    }
+    cx.talk(&ui::fill_notes(&text, ui::width()));
+    if !ui::confirm("Do this?", cx.global.yes)? {
+        return Err(Failure::refused("not confirmed").data("nothing was changed"));
+    }
+    let finish = planned.run(&reach).await?;
+    move_::end(cx, &finish)
 }

@@ -1,0 +1,125 @@
+//! What is said at the end of a switch of uploads.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::Outcome;
+use crate::model::{Failure, RunId, Span};
+use crate::plan::uploads::{Direction, SwitchFacts};
+use crate::saga::Step as _;
+use crate::steps::Cx;
+use crate::steps::deploy::TidyKept;
+
+/// What a switch keeps so that another process can go on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(in crate::ops) struct UploadsAbout {
+    /// What was said about the plan.
+    pub uploads: SwitchFacts,
+}
+
+impl UploadsAbout {
+    /// What the run does, in words.
+    pub(super) fn title(&self) -> String {
+        let SwitchFacts { direction, media, .. } = &self.uploads;
+        match direction {
+            Direction::ToBucket => format!("uploads of {} to {}", media.key, media.place()),
+            Direction::ToVolume => format!("uploads of {} back to {}", media.place(), media.key),
+        }
+    }
+
+    /// What became of the data, and of the services.
+    pub(super) fn data(&self, outcome: Outcome, run: &RunId) -> String {
+        let volume = &self.uploads.media.key;
+        match (outcome, self.uploads.direction) {
+            (Outcome::RolledBack, Direction::ToBucket) => format!(
+                "run {run} was rolled back; the services use {volume} again, and it has what was uploaded meanwhile"
+            ),
+            (Outcome::RolledBack, Direction::ToVolume) => format!(
+                "run {run} was rolled back; the services use the bucket again, and it has what was written meanwhile"
+            ),
+            (Outcome::Interrupted, _) => {
+                format!(
+                    "nothing is lost: some uploads may be in {volume} and some in the bucket; run {run} can go on or go back"
+                )
+            }
+            (Outcome::Stuck, _) => format!(
+                "nothing is lost: some uploads may be in {volume} and some in the bucket; run {run} could neither go on nor go back by itself"
+            ),
+            (Outcome::Refused | Outcome::Failed | Outcome::Done, _) => "nothing was changed".to_owned(),
+        }
+    }
+
+    /// Lets go of the old containers: the way back of a switch that is done is another one.
+    pub(super) async fn ended(&self, cx: &Cx, outcome: Outcome) {
+        if outcome != Outcome::Done {
+            return;
+        }
+        let kept = TidyKept {
+            runs: vec![cx.run.clone()],
+            services: self.uploads.services.clone(),
+        };
+        if let Err(failure) = kept.apply(cx, &()).await {
+            cx.events.warn(format!(
+                "old containers are left until the next deployment: {failure}"
+            ));
+        }
+    }
+
+    /// That a finished switch is not taken back by its journal.
+    pub(in crate::ops) fn no_way_back(&self, run: &RunId) -> Failure {
+        let back = match self.uploads.direction {
+            Direction::ToBucket => "rehome s3 disable",
+            Direction::ToVolume => "rehome s3 enable",
+        };
+        Failure::refused(format!("run {run} is a finished switch of uploads"))
+            .cause("what was uploaded since is only where it put them")
+            .data("nothing was changed")
+            .hint(format!("the way back brings that along: {back}"))
+    }
+
+    /// The closing words.
+    pub(super) fn summary(
+        &self,
+        outcome: Outcome,
+        verified: &[String],
+        downtime: Option<Duration>,
+    ) -> Vec<String> {
+        if outcome != Outcome::Done {
+            return Vec::new();
+        }
+        let SwitchFacts {
+            direction,
+            media,
+            project,
+            ..
+        } = &self.uploads;
+        let mut lines = vec![match direction {
+            Direction::ToBucket => format!("Uploads of {project} are in {}", media.place()),
+            Direction::ToVolume => format!("Uploads of {project} are in {} again", media.key),
+        }];
+        if !verified.is_empty() {
+            lines.push("Verified:".to_owned());
+            lines.extend(verified.iter().map(|line| format!("  {line}")));
+        }
+        if let Some(downtime) = downtime {
+            lines.push(format!(
+                "Services were made anew one after the other: {} in all",
+                Span(downtime)
+            ));
+        }
+        lines.push("Next:".to_owned());
+        match direction {
+            Direction::ToBucket => {
+                lines.push(format!("  {} stays as it is: nothing was deleted", media.key));
+                lines.push("  rehome s3 verify     whether every file of it is in the bucket".to_owned());
+                lines.push("  rehome s3 disable    the way back".to_owned());
+            }
+            Direction::ToVolume => {
+                lines.push("  the bucket stays as it is: nothing was deleted".to_owned());
+                lines.push("  rehome s3 enable     to the bucket again".to_owned());
+            }
+        }
+        lines
+    }
+}

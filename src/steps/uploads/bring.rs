@@ -1,0 +1,112 @@
+//! Brings the objects of the bucket into the volume: once while the services use the bucket, and once more for what they
+//! wrote there before they were switched. A file that is newer than its object stays.
+//!
+//! On the way back the services use the bucket again: what was written to the volume meanwhile is sent to it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Media, Way, ask, keep_said, said, since_the_switch, something_else, switched_at, with_causes};
+use crate::helper::protocol::{SyncJob, UploadsAnswer, UploadsJob};
+use crate::model::{ByteSize, Failure, Result, count};
+use crate::saga::Step;
+use crate::steps::Cx;
+
+/// See the module.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Bring {
+    /// What, and where to.
+    pub media: Media,
+    /// Whether the services were switched before.
+    pub rest: bool,
+}
+
+impl Step for Bring {
+    type Cx = Cx;
+    type Receipt = ();
+
+    fn title(&self) -> String {
+        let place = self.media.place();
+        match self.rest {
+            false => format!("bring {place} into {} while the services go on", self.media.key),
+            true => format!("bring what was uploaded to {place} meanwhile"),
+        }
+    }
+
+    async fn prepare(&self, cx: &Cx) -> Result<()> {
+        cx.storage().await.map(drop)
+    }
+
+    async fn apply(&self, cx: &Cx, (): &()) -> Result<()> {
+        let job = UploadsJob::Pull {
+            dry_run: false,
+            only_missing: false,
+            since: match self.rest {
+                true => since_the_switch(cx)?,
+                false => None,
+            },
+        };
+        let report = match ask(cx, &self.media, (job, false), Way::Forward).await? {
+            UploadsAnswer::Pulled(report) => report,
+            other => return Err(something_else(&other)),
+        };
+        if !report.failed.is_empty() {
+            let objects = count(report.objects, "object");
+            let failure = Failure::environment(format!(
+                "{} of {objects} did not arrive in {}",
+                report.failed.count, self.media.key
+            ));
+            return Err(with_causes(failure, &report.failed).hint("rehome s3 pull says all of them"));
+        }
+        let words = format!(
+            "{} of {} brought ({}), {} compared by content and the same",
+            report.added + report.replaced,
+            count(report.objects, "object"),
+            ByteSize(report.got_bytes),
+            report.same.total()
+        );
+        keep_said(cx, self.name(), &words)
+    }
+
+    async fn verify(&self, cx: &Cx, (): &()) -> Result<Option<String>> {
+        said(cx, self.name())
+    }
+
+    async fn undo(&self, cx: &Cx, (): &()) -> Result<()> {
+        let Some(switched) = switched_at(cx)? else {
+            return Ok(());
+        };
+        if self.rest {
+            return Ok(());
+        }
+        cx.engine_answers().await?;
+        cx.engine.remove_helpers(&cx.run).await?;
+        let job = SyncJob {
+            about: self.media.about.clone(),
+            not_over: Some(switched),
+            ..SyncJob::default()
+        };
+        let report = match ask(cx, &self.media, (UploadsJob::Sync(job), true), Way::Back).await? {
+            UploadsAnswer::Synced(report) => report,
+            other => return Err(something_else(&other)),
+        };
+        match report.failed.is_empty() {
+            true => Ok(()),
+            false => {
+                let files = count(report.failed.count, "file");
+                let failure =
+                    Failure::environment(format!("{files} written meanwhile are not in the bucket"));
+                Err(with_causes(failure, &report.failed).hint("rehome s3 sync"))
+            }
+        }
+    }
+}
+
+impl Bring {
+    fn name(&self) -> &'static str {
+        if self.rest {
+            "brought-rest.txt"
+        } else {
+            "brought.txt"
+        }
+    }
+}
