@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use super::remote::{SnapshotReport, SnapshotRequest};
 pub use super::uploads::{
     CompareReport as UploadsCompared, Compared, PullReport, SyncJob, SyncReport, Trouble, Troubles,
-    UploadsAnswer, UploadsJob, UploadsRequest,
+    UPLOADS_TREE, UploadsAnswer, UploadsJob, UploadsRequest,
 };
 use crate::model::Owner;
 

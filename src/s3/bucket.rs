@@ -12,7 +12,8 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Access, ETag, Limits, Md5Sum, Trust, client, code, told};
+use super::list::timestamp;
+use super::{Access, ETag, Limits, Listed, Md5Sum, Trust, client, code, list, told};
 use crate::http::{self, Brief};
 use crate::model::{Failure, Result};
 
@@ -38,19 +39,6 @@ pub struct Bucket {
     limits: Limits,
 }
 
-/// An object in a list.
-#[derive(Debug, Clone, Copy)]
-pub struct Listed<'a> {
-    /// Its key.
-    pub key: &'a str,
-    /// Its length.
-    pub bytes: u64,
-    /// What is said of its content.
-    pub etag: ETag,
-    /// When it was written, by the storage's clock.
-    pub modified: Option<Timestamp>,
-}
-
 /// What the storage says of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Headed {
@@ -66,15 +54,17 @@ pub struct Headed {
     pub modified: Option<Timestamp>,
 }
 
-/// Which checksum goes with a body.
+/// By what a storage sees that a body arrived as it was sent; each costs a second or two of processor for a gigabyte or two,
+/// so it is one of them and not both.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Checksum {
-    /// `Content-MD5`: the storage refuses what arrives as something else.
+    /// `Content-MD5`, which is itself signed: the storage refuses what arrives as something else.
     #[default]
     Md5,
-    /// None, for a storage that does not know it.
-    None,
+    /// The signature is of the body too, by its SHA-256: for a storage that does not know the other.
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html>
+    Signature,
 }
 
 /// What an object is written with.
@@ -144,37 +134,7 @@ impl Bucket {
         prefix: &str,
         each: &mut (dyn FnMut(Listed<'_>) -> Result<()> + Send),
     ) -> Result<u64> {
-        let what = || format!("cannot list {}", self.shown(prefix));
-        let mut from: Option<String> = None;
-        for page in 1..=MOST_PAGES {
-            let answer = self
-                .client
-                .list_objects_v2()
-                .bucket(&self.name)
-                .prefix(prefix)
-                .set_continuation_token(from.clone())
-                .send()
-                .await
-                .map_err(|e| told(&what(), &e))?;
-            for object in answer.contents() {
-                let Some(key) = object.key() else { continue };
-                each(Listed {
-                    key,
-                    bytes: object.size().and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
-                    etag: ETag::read(object.e_tag()),
-                    modified: object.last_modified().and_then(timestamp),
-                })?;
-            }
-            match (answer.is_truncated(), answer.next_continuation_token()) {
-                (Some(true), Some(next)) if from.as_deref() != Some(next) => from = Some(next.to_owned()),
-                (Some(true), _) => {
-                    let why = "the storage does not say how its list goes on";
-                    return Err(Failure::environment(what()).cause(why));
-                }
-                _ => return Ok(page as u64),
-            }
-        }
-        Err(Failure::environment(what()).cause(format!("the list has more than {MOST_PAGES} pages")))
+        list(&self.client, (&self.name, prefix), MOST_PAGES, each).await
     }
 
     /// Whether it answers at all: one short list, below a prefix that these keys may list.
@@ -232,17 +192,17 @@ impl Bucket {
         }
         let length = body.len();
         let request = request.body(ByteStream::from(body));
-        let put = match length > SMALL {
-            true => {
-                request
-                    .customize()
-                    .config_override(self.limit(length))
-                    .send()
-                    .await
-            }
-            false => request.send().await,
-        };
-        let put = put.map_err(|e| told(&self.cannot_write(key), &e))?;
+        let mut request = request.customize();
+        if length > SMALL {
+            request = request.config_override(self.limit(length));
+        }
+        if about.checksum == Checksum::Md5 {
+            request = request.disable_payload_signing();
+        }
+        let put = request
+            .send()
+            .await
+            .map_err(|e| told(&self.cannot_write(key), &e))?;
         Ok(ETag::read(put.e_tag()))
     }
 
@@ -286,7 +246,7 @@ impl Bucket {
     ) -> Result<Part> {
         let number = i32::try_from(number).unwrap_or(i32::MAX);
         let limit = self.limit(body.len());
-        let sent = self
+        let mut request = self
             .client
             .upload_part()
             .bucket(&self.name)
@@ -296,7 +256,11 @@ impl Bucket {
             .set_content_md5(about.md5(sum))
             .body(ByteStream::from(body))
             .customize()
-            .config_override(limit)
+            .config_override(limit);
+        if about.checksum == Checksum::Md5 {
+            request = request.disable_payload_signing();
+        }
+        let sent = request
             .send()
             .await
             .map_err(|e| told(&format!("cannot write part {number} of {}", self.shown(key)), &e))?;
@@ -445,6 +409,17 @@ impl Bucket {
         Ok(signed.uri().to_owned())
     }
 
+    /// The address of an object without a signature.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn unsigned(&self, key: &str) -> Result<String> {
+        // How an address is made of a bucket and a key, the client alone knows.
+        let mut address = self.signed(key, ANYBODY).await?;
+        address.truncate(address.find('?').unwrap_or(address.len()));
+        Ok(address)
+    }
+
     /// What anybody gets there without keys, or with an address that is signed.
     ///
     /// # Errors
@@ -525,10 +500,6 @@ fn mtime(text: &str) -> Option<Timestamp> {
     let nanos: i128 = format!("{digits:0<9}").parse().ok()?;
     let whole: i128 = whole.parse().ok()?;
     Timestamp::from_nanosecond(whole.checked_mul(1_000_000_000)?.checked_add(nanos)?).ok()
-}
-
-fn timestamp(at: &aws_sdk_s3::primitives::DateTime) -> Option<Timestamp> {
-    Timestamp::from_second(at.secs()).ok()
 }
 
 pub(super) fn is_missing(code: Option<&str>) -> bool {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{About, Bucket, Checksum, md5};
+use super::{About, Bucket, Checksum, md5, unique_name};
 use crate::model::{Failure, Result};
 
 /// How long its address is signed for.
@@ -16,7 +16,7 @@ const SIGNED: Duration = Duration::from_secs(300);
 /// # Errors
 /// At the first thing that is not as it must be. The object is deleted also then, if that is possible.
 pub async fn canary(bucket: &Bucket, prefix: &str, about: &About) -> Result<Vec<String>> {
-    let key = format!("{prefix}.rehome-canary-{}", uuid()?);
+    let key = format!("{prefix}.rehome-canary-{}", unique_name()?);
     let body = Bytes::from(format!("rehome looks whether {key} arrives as it was sent\n"));
     let (checksum, mut said) = wrote(bucket, (&key, &body), about).await?;
     let seen = seen(bucket, (&key, &body), about).await;
@@ -30,7 +30,7 @@ pub async fn canary(bucket: &Bucket, prefix: &str, about: &About) -> Result<Vec<
         )));
     }
     said.push("deleted, and gone".to_owned());
-    if checksum == Checksum::None {
+    if checksum == Checksum::Signature {
         said.push("the storage does not take Content-MD5: what arrives is compared afterwards".to_owned());
     }
     Ok(said)
@@ -43,7 +43,7 @@ async fn wrote(
     about: &About,
 ) -> Result<(Checksum, Vec<String>)> {
     let mut first = None;
-    for checksum in [Checksum::Md5, Checksum::None] {
+    for checksum in [Checksum::Md5, Checksum::Signature] {
         let about = About {
             checksum,
             ..about.clone()
@@ -123,13 +123,13 @@ async fn seen(bucket: &Bucket, (key, body): (&str, &Bytes), about: &About) -> Re
         200 => said.push("a signed address answers 200".to_owned()),
         other => return Err(wrong(&format!("answers {other} at a signed address"))),
     }
-    let plain = signed.split('?').next().unwrap_or(&signed);
+    let plain = bucket.unsigned(key).await?;
     let public = about
         .acl
         .as_deref()
         .is_some_and(|acl| acl.starts_with("public-read"));
     match (
-        status(bucket.asked_by_anybody(plain).await, "without a signature")?,
+        status(bucket.asked_by_anybody(&plain).await, "without a signature")?,
         public,
     ) {
         (200, true) => said.push("anybody may read it, as its ACL says".to_owned()),
@@ -148,15 +148,4 @@ async fn seen(bucket: &Bucket, (key, body): (&str, &Bytes), about: &About) -> Re
         }
     }
     Ok(said)
-}
-
-/// A name that nothing else has.
-pub(super) fn uuid() -> Result<String> {
-    let mut random = [0; 12];
-    let got = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
-        .map_err(|errno| Failure::environment("the system gave no chance").because(&errno))?;
-    if got < random.len() {
-        return Err(Failure::environment("the system gave too little chance"));
-    }
-    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -7,8 +7,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::canary::uuid;
-use super::{About, Bucket, code, md5, told};
+use super::{About, Bucket, code, md5, told, unique_name};
 use crate::model::{ByteSize, Failure, Result};
 
 /// What is sent and read to measure the line.
@@ -64,7 +63,7 @@ pub async fn check(bucket: &Bucket, prefix: &str, about: &About, cors: &[String]
     if !found.connection(bucket, prefix).await? {
         return Ok(found.0);
     }
-    let key = format!("{prefix}.rehome-check-{}", uuid()?);
+    let key = format!("{prefix}.rehome-check-{}", unique_name()?);
     let wrote = found.rights(bucket, &key, about).await;
     if wrote {
         found.line(bucket, &key, about).await;
@@ -124,16 +123,8 @@ impl Found {
         let mut times = Vec::new();
         for _ in 0..ASKED {
             let began = Instant::now();
-            let asked = bucket
-                .client
-                .list_objects_v2()
-                .bucket(&bucket.name)
-                .prefix(prefix)
-                .max_keys(1)
-                .send()
-                .await;
-            if let Err(e) = asked {
-                self.failed(NAME, Finding::Error, told("cannot list the bucket", &e));
+            if let Err(failure) = bucket.answers(prefix).await {
+                self.failed(NAME, Finding::Error, failure);
                 self.clock(bucket).await?;
                 return Ok(false);
             }
@@ -154,10 +145,10 @@ impl Found {
     }
 
     async fn clock(&mut self, bucket: &Bucket) -> Result<()> {
-        let address = bucket.signed("x", Duration::from_secs(60)).await;
-        let Ok(address) = address else { return Ok(()) };
-        let plain = address.split('?').next().unwrap_or(&address);
-        let Ok(brief) = bucket.asked_by_anybody(plain).await else {
+        let Ok(address) = bucket.unsigned("x").await else {
+            return Ok(());
+        };
+        let Ok(brief) = bucket.asked_by_anybody(&address).await else {
             return Ok(());
         };
         let Some(there) = brief.date else { return Ok(()) };
@@ -306,11 +297,10 @@ impl Found {
     /// What anybody can list or read.
     async fn exposure(&mut self, bucket: &Bucket, prefix: &str, about: &About) {
         let public = about.acl.as_deref().is_some_and(|acl| acl.starts_with("public-"));
-        let Ok(address) = bucket.signed("x", Duration::from_secs(60)).await else {
+        let Ok(address) = bucket.unsigned("x").await else {
             return;
         };
-        let plain = address.split('?').next().unwrap_or(&address);
-        let list = plain.trim_end_matches('x');
+        let list = address.trim_end_matches('x');
         match bucket.asked_by_anybody(list).await {
             Ok(brief) if brief.status == 200 => self.open("who can list the bucket", "anybody, without keys"),
             Ok(brief) => self.add(
@@ -362,12 +352,11 @@ impl Found {
         }
         let mut open = Vec::new();
         for key in &keys {
-            let Ok(address) = bucket.signed(key, Duration::from_secs(60)).await else {
+            let Ok(address) = bucket.unsigned(key).await else {
                 continue;
             };
-            let plain = address.split('?').next().unwrap_or(&address);
             if bucket
-                .asked_by_anybody(plain)
+                .asked_by_anybody(&address)
                 .await
                 .is_ok_and(|brief| brief.status == 200)
             {

@@ -15,6 +15,7 @@ mod check;
 mod connect;
 mod etag;
 mod keys;
+mod list;
 mod settings;
 mod setup;
 mod words;
@@ -23,16 +24,31 @@ use std::time::Duration;
 
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 
+use crate::model::{Failure, Result};
+
 pub use access::Access;
-pub use bucket::{About, Bucket, Checksum, Content, Headed, Listed, Part};
+pub use bucket::{About, Bucket, Checksum, Content, Headed, Part};
 pub use canary::canary;
 pub use check::{Examined, Finding, check};
 pub use connect::{Trust, client};
 pub use etag::{ETag, Md5Sum, md5};
 pub use keys::{key_of, path_of};
+pub use list::{Listed, list, timestamp};
 pub use settings::{S3Keys, S3Settings};
 pub use setup::{Done, Setting, SetupReport, SetupWanted, setup};
 pub use words::{code, told};
+
+/// A name that nothing else has.
+///
+/// # Errors
+/// When the system gives no chance.
+pub fn unique_name() -> Result<String> {
+    let mut random = [0; 16];
+    // Up to 256 bytes come whole or not at all: getrandom(2).
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+        .map_err(|errno| Failure::environment("the system gave no chance").because(&errno))?;
+    Ok(format!("{:032x}", u128::from_ne_bytes(random)))
+}
 
 /// How long is waited, and how often is asked again.
 #[derive(Debug, Clone, Copy)]

@@ -41,6 +41,7 @@ pub use stop::Stop;
 pub use switch::Switch;
 pub use tidy::Tidy;
 pub use verify::Verify;
+pub(crate) use world::pass_on;
 pub use world::{Cx, Downtime, StackFiles, Storage};
 
 crate::step_set! {

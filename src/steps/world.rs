@@ -356,23 +356,7 @@ impl Cx {
 
     /// Tells what a helper says.
     pub(super) fn pass_on(&self, line: Line, phase: &str, volume: Option<&VolumeKey>) {
-        match line {
-            Line::Progress {
-                bytes,
-                bytes_total,
-                files,
-                files_total,
-            } => self.events.tell(Event::Progress {
-                phase: phase.to_owned(),
-                volume: volume.cloned(),
-                bytes,
-                bytes_total,
-                files,
-                files_total,
-            }),
-            Line::Note { text } => self.events.warn(text),
-            Line::Turn { .. } | Line::Answer(_) | Line::Failed { .. } => {}
-        }
+        pass_on(&*self.events, line, phase, volume);
     }
 
     /// The running containers of a service; there is one at least.
@@ -421,6 +405,27 @@ pub struct Ask<'a> {
 /// The answer was not to the question that was asked.
 pub(super) fn wrong_answer(answer: &Answer) -> Failure {
     Failure::bug(format!("the helper answered something else: {answer:?}"))
+}
+
+/// Tells what a helper says.
+pub(crate) fn pass_on(events: &dyn Events, line: Line, phase: &str, volume: Option<&VolumeKey>) {
+    match line {
+        Line::Progress {
+            bytes,
+            bytes_total,
+            files,
+            files_total,
+        } => events.tell(Event::Progress {
+            phase: phase.to_owned(),
+            volume: volume.cloned(),
+            bytes,
+            bytes_total,
+            files,
+            files_total,
+        }),
+        Line::Note { text } => events.warn(text),
+        Line::Turn { .. } | Line::Answer(_) | Line::Failed { .. } => {}
+    }
 }
 
 #[cfg(test)]

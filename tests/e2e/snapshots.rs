@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use crate::stacks::furnish;
-use crate::support::{BUSYBOX, Run, Stack, sh, tree, try_sh, wait_for};
+use crate::support::{BUSYBOX, Run, Stack, s3, sh, tree, try_sh, wait_for};
 
 const PASSWORD: &str = "restic-pw-31";
 
@@ -280,14 +280,7 @@ fn a_backup_that_is_killed_leaves_a_repository_that_is_sound() {
 
 #[test]
 fn a_bucket_has_the_same_repository() {
-    let told = sh(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/s3 up 2>/dev/null"));
-    let said = |name: &str| {
-        let line = told
-            .lines()
-            .find_map(|line| line.strip_prefix(&format!("export REHOME_S3_{name}=")));
-        line.unwrap_or_else(|| panic!("{name} in {told}")).to_owned()
-    };
-    let (server, keys) = (said("SEAWEEDFS"), said("KEYS"));
+    let (server, keys) = (s3("SEAWEEDFS"), s3("KEYS"));
     let (id, secret) = keys.split_once(':').expect("two halves");
     let bucket = format!("rehome-e2e-{}", std::process::id());
     sh(&format!(

@@ -40,6 +40,17 @@ pub fn unique() -> String {
     )
 }
 
+/// What `scripts/s3 up` says about one of its servers, or the keys to them.
+#[track_caller]
+pub fn s3(name: &str) -> String {
+    let told = sh(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/s3 up"));
+    let line = format!("export REHOME_S3_{name}=");
+    told.lines()
+        .find_map(|one| one.strip_prefix(&line))
+        .unwrap_or_else(|| panic!("scripts/s3 does not say {name}"))
+        .to_owned()
+}
+
 /// Runs a command that must succeed and returns its stdout.
 #[track_caller]
 pub fn sh(script: &str) -> String {
@@ -205,10 +216,17 @@ pub struct Stack {
 impl Stack {
     /// Writes the files; starts nothing. `NAME` in the text becomes the project's name.
     pub fn write(compose: &str) -> Self {
-        let name = format!("rt{}", unique());
-        let base = std::env::temp_dir().join(format!("rehome-e2e-{name}"));
+        let (name, base) = loop {
+            let name = format!("rt{}", unique());
+            let base = std::env::temp_dir().join(format!("rehome-e2e-{name}"));
+            // A run that was killed may have left one, and its number may be given out again.
+            match std::fs::create_dir(&base) {
+                Ok(()) => break (name, base),
+                Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists, "{error}"),
+            }
+        };
         let dir = base.join(&name);
-        std::fs::create_dir_all(&dir).expect("a directory");
+        std::fs::create_dir(&dir).expect("a directory");
         let stack = Self {
             dir,
             state: base.join("state"),

@@ -2,17 +2,7 @@
 
 use std::process::Stdio;
 
-use crate::support::{BUSYBOX, POSTGRES, Stack, sh, tree, try_sh, wait_for};
-
-/// What `scripts/s3 up` says.
-fn s3(name: &str) -> String {
-    let told = sh(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/s3 up"));
-    let line = format!("export REHOME_S3_{name}=");
-    told.lines()
-        .find_map(|one| one.strip_prefix(&line))
-        .unwrap_or_else(|| panic!("scripts/s3 does not say {name}"))
-        .to_owned()
-}
+use crate::support::{BUSYBOX, POSTGRES, Stack, s3, sh, tree, try_sh, wait_for};
 
 /// A stack with uploads, and a bucket that is not there yet.
 fn stack_on(server: &str) -> Stack {

@@ -27,6 +27,7 @@ pub(super) struct Local {
     pub left_out: u64,
     /// Files that can be no objects.
     pub impossible: Troubles,
+    filter: Filter,
 }
 
 /// What is known of an object from a list.
@@ -138,6 +139,7 @@ impl Local {
             bytes,
             left_out,
             impossible,
+            filter,
         })
     }
 
@@ -151,16 +153,15 @@ impl Local {
 /// What the bucket has of the files of a tree, in their order; and what else it has below the prefix.
 pub(super) struct Found {
     pub remotes: Vec<Option<Remote>>,
-    /// The keys of objects that no file belongs to.
-    pub extra: Vec<String>,
+    /// The objects that no file belongs to, by their paths.
+    pub extra: Vec<(String, Remote)>,
     /// Keys that are no paths of files.
     pub left_out: u64,
     pub pages: u64,
 }
 
 /// Lists the bucket once. Keys are held as hashes: a key has up to a kilobyte.
-pub(super) fn find(store: &Store<'_>, request: &UploadsRequest, local: &Local) -> Result<Found> {
-    let filter = Filter::new(request)?;
+pub(super) fn find(store: &Store<'_>, local: &Local) -> Result<Found> {
     let names = local.files.iter().zip(0u32..);
     let places: HashMap<u128, u32> = names.map(|(id, at)| (hash(&local.key(store, *id)), at)).collect();
     store.patiently(|| {
@@ -175,15 +176,14 @@ pub(super) fn find(store: &Store<'_>, request: &UploadsRequest, local: &Local) -
                 found.left_out += 1;
                 return Ok(());
             };
+            let remote = Remote {
+                bytes: object.bytes,
+                etag: object.etag,
+                modified: object.modified,
+            };
             match places.get(&hash(object.key)) {
-                Some(at) => {
-                    found.remotes[*at as usize] = Some(Remote {
-                        bytes: object.bytes,
-                        etag: object.etag,
-                        modified: object.modified,
-                    });
-                }
-                None if filter.takes(path.as_bytes()) => found.extra.push(object.key.to_owned()),
+                Some(at) => found.remotes[*at as usize] = Some(remote),
+                None if local.filter.takes(path.as_bytes()) => found.extra.push((path.to_owned(), remote)),
                 None => {}
             }
             Ok(())

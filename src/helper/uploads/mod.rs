@@ -34,6 +34,8 @@ use crate::s3::{About, Access, Examined, SetupReport, SetupWanted, check, setup}
 
 /// The access to a storage is never longer: most of it are the certificates of authorities.
 const ACCESS_LIMIT: u64 = 4 << 20;
+/// Where the tree is in a helper's container.
+pub const UPLOADS_TREE: &str = "/tree";
 /// So many troubles are told one by one; what is beyond is counted.
 const TOLD: usize = 1_000;
 
@@ -97,6 +99,19 @@ pub enum UploadsJob {
     },
 }
 
+impl UploadsJob {
+    /// What progress is called meanwhile.
+    #[must_use]
+    pub fn phase(&self) -> &'static str {
+        match self {
+            Self::Sync(_) => "upload",
+            Self::Verify { .. } => "compare",
+            Self::Pull { .. } => "download",
+            Self::SetUp(_) | Self::Check { .. } => "check",
+        }
+    }
+}
+
 /// See [`UploadsJob::Sync`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SyncJob {
@@ -132,6 +147,14 @@ pub enum UploadsAnswer {
     Pulled(PullReport),
     /// It could not be done, or not all of it could be tried.
     Failed(Failure),
+}
+
+impl UploadsAnswer {
+    /// That this is no answer to what was asked.
+    #[must_use]
+    pub fn unexpected(&self) -> Failure {
+        Failure::bug(format!("the helper said something else: {self:?}"))
+    }
 }
 
 /// What was done to a bucket.

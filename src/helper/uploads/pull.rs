@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
-use super::files::{Filter, Local, Remote, find, shown};
+use super::files::{Local, Remote, find, shown};
 use super::same::{By, Digest, cannot, settled};
 use super::store::Store;
 use super::{PullReport, UploadsRequest, fetch, told};
@@ -16,7 +16,6 @@ use crate::helper::cursor::open_dir;
 use crate::helper::fault::{Fault, Side, errno_of};
 use crate::helper::meta::{Kind, Meta};
 use crate::model::{Failure, Owner, Result};
-use crate::s3::path_of;
 
 /// What a file is called until all of it is there.
 const HALF: &str = ".rehome-half-";
@@ -32,6 +31,13 @@ pub(super) struct How {
     pub since: Option<Timestamp>,
 }
 
+/// An object, and whether a file is in its place.
+struct Item {
+    path: Vec<u8>,
+    remote: Remote,
+    is_there: bool,
+}
+
 /// Whose files are, and how they may be read: as most of those that are there.
 struct Manners {
     owner: Owner,
@@ -43,26 +49,26 @@ struct Manners {
 pub(super) fn pull(store: &Store<'_>, request: &UploadsRequest, how: How) -> Result<PullReport> {
     let local = Local::read(store, request)?;
     let manners = manners(&local);
-    let found = find(store, request, &local)?;
-    let filter = Filter::new(request)?;
-    // What is there already, with its object; and what is only in the bucket.
-    let mut items: Vec<(Vec<u8>, Option<Remote>)> = Vec::new();
-    for (id, remote) in local.files.iter().zip(&found.remotes) {
-        if remote.is_some() {
-            items.push((local.tree.path(*id), *remote));
-        }
-    }
-    for key in &found.extra {
-        if let Some(path) = path_of(&store.prefix, key)
-            && filter.takes(path.as_bytes())
-        {
-            items.push((path.as_bytes().to_vec(), None));
-        }
-    }
-    let there: u64 = found.remotes.iter().flatten().map(|remote| remote.bytes).sum();
-    store.cx.expect(there, items.len() as u64);
+    let found = find(store, &local)?;
+    // What is there already, and what is only in the bucket.
+    let there = local.files.iter().zip(found.remotes).filter_map(|(id, remote)| {
+        remote.map(|remote| Item {
+            path: local.tree.path(*id),
+            remote,
+            is_there: true,
+        })
+    });
+    let new = found.extra.into_iter().map(|(path, remote)| Item {
+        path: path.into_bytes(),
+        remote,
+        is_there: false,
+    });
+    let mut items: Vec<Item> = there.chain(new).collect();
+    let bytes = items.iter().map(|item| item.remote.bytes).sum();
+    store.cx.expect(bytes, items.len() as u64);
     let mut report = PullReport {
         objects: items.len() as u64,
+        bytes,
         left_out: found.left_out,
         ..PullReport::default()
     };
@@ -71,18 +77,17 @@ pub(super) fn pull(store: &Store<'_>, request: &UploadsRequest, how: How) -> Res
     let hands = store.each(
         items,
         PullReport::default,
-        |report, (path, remote)| {
-            let done = one(store, (root, path), remote.as_ref(), (&manners, how));
+        |report, item| {
+            let done = one(store, (root, item), (&manners, how));
             store.cx.did_files(1);
-            store.cx.did_bytes(2 * remote.map_or(0, |remote| remote.bytes));
-            let (done, bytes) = done?;
-            report.bytes += bytes;
-            match done {
+            // All content is told twice.
+            store.cx.did_bytes(2 * item.remote.bytes);
+            match done? {
                 Done::Same(by) => report.same.count(by),
                 Done::Kept => report.kept += 1,
-                Done::Written { replaced } => {
+                Done::Written(bytes) => {
                     report.got_bytes += bytes;
-                    match replaced {
+                    match item.is_there {
                         true => report.replaced += 1,
                         false => report.added += 1,
                     }
@@ -90,10 +95,9 @@ pub(super) fn pull(store: &Store<'_>, request: &UploadsRequest, how: How) -> Res
             }
             Ok(())
         },
-        |report, (path, _), failure| report.failed.add(shown(path), failure.to_string()),
+        |report, item, failure| report.failed.add(shown(&item.path), failure.to_string()),
     )?;
     for hand in hands {
-        report.bytes += hand.bytes;
         report.same.append(hand.same);
         report.kept += hand.kept;
         report.got_bytes += hand.got_bytes;
@@ -110,62 +114,50 @@ pub(super) fn pull(store: &Store<'_>, request: &UploadsRequest, how: How) -> Res
 enum Done {
     Same(By),
     Kept,
-    Written { replaced: bool },
+    /// So many bytes came.
+    Written(u64),
 }
 
 fn one(
     store: &Store<'_>,
-    (root, path): (BorrowedFd<'_>, &[u8]),
-    remote: Option<&Remote>,
+    (root, item): (BorrowedFd<'_>, &Item),
     (manners, how): (&Manners, How),
-) -> Result<(Done, u64)> {
+) -> Result<Done> {
+    let (path, remote) = (item.path.as_slice(), &item.remote);
     let text = std::str::from_utf8(path)
         .map_err(|e| Failure::bug("a key of an object that is no text").because(&e))?;
     let key = format!("{}{text}", store.prefix);
-    if let Some(remote) = remote {
+    if item.is_there {
         if let Some(by) = same(store, (root, path, &key), remote)? {
-            return Ok((Done::Same(by), remote.bytes));
+            return Ok(Done::Same(by));
         }
         if how.only_missing {
-            return Ok((Done::Kept, remote.bytes));
+            return Ok(Done::Kept);
         }
     }
-    if let Some(since) = how.since
-        && !is_wanted(store, (root, path, &key), since)?
+    if how
+        .since
+        .is_some_and(|since| !is_wanted((root, path), remote, since))
     {
-        return Ok((Done::Kept, remote.map_or(0, |remote| remote.bytes)));
+        return Ok(Done::Kept);
     }
-    let replaced = remote.is_some();
-    if how.dry_run {
-        let bytes = match remote {
-            Some(remote) => remote.bytes,
-            None => store
-                .patiently(|| store.wait(store.bucket.head(&key)))?
-                .map_or(0, |head| head.bytes),
-        };
-        return Ok((Done::Written { replaced }, bytes));
+    match how.dry_run {
+        true => Ok(Done::Written(remote.bytes)),
+        false => write(store, (root, path, &key), manners).map(Done::Written),
     }
-    let bytes = write(store, (root, path, &key), manners)?;
-    Ok((Done::Written { replaced }, bytes))
 }
 
 /// Whether an object was written after a moment, and the file in its place, if there is one, was not written later.
-fn is_wanted(
-    store: &Store<'_>,
-    (root, path, key): (BorrowedFd<'_>, &[u8], &str),
-    since: Timestamp,
-) -> Result<bool> {
-    let head = store.patiently(|| store.wait(store.bucket.head(key)))?;
-    let written = head.and_then(|head| head.modified);
-    let Some(written) = written.filter(|at| *at >= since) else {
-        return Ok(false);
+fn is_wanted((root, path): (BorrowedFd<'_>, &[u8]), remote: &Remote, since: Timestamp) -> bool {
+    let Some(written) = remote.modified.filter(|at| *at >= since) else {
+        return false;
     };
     let there = directory(root, path, None).and_then(|(dir, name)| {
         Meta::of_entry(dir.as_fd(), name)
             .map_err(|errno| told(Fault::io(Side::Destination, "look at", path, errno)))
     });
     // What is not there is not newer.
-    Ok(there.map_or(true, |(meta, _)| meta.mtime.sec <= written.as_second()))
+    there.map_or(true, |(meta, _)| meta.mtime.sec <= written.as_second())
 }
 
 /// How a file that is there was found to be the same as its object.

@@ -12,7 +12,7 @@ use super::{Compared, told};
 use crate::helper::content::fill;
 use crate::helper::fault::{Fault, Side};
 use crate::helper::meta::Meta;
-use crate::model::Result;
+use crate::model::{Failure, Result};
 use crate::s3::{ETag, Md5Sum};
 
 /// A file of this size or less is read, compared and sent in one piece.
@@ -23,8 +23,10 @@ const PART: u64 = 8 << 20;
 const PARTS: u64 = 9_000;
 /// The parts that other programs make, in MiB.
 const OTHERS: [u64; 16] = [5, 6, 8, 10, 15, 16, 20, 25, 32, 50, 64, 100, 128, 256, 500, 512];
+/// How often a file is read anew that somebody writes to.
+pub(super) const ATTEMPTS: usize = 4;
 /// So many sizes of parts are tried on an object of somebody else.
-const TRIED: usize = 3;
+const TRIED: usize = 4;
 
 /// How large the parts of an object are. By its length alone, so that its ETag can be told beforehand.
 pub(super) fn part_size(bytes: u64) -> u64 {
@@ -37,10 +39,8 @@ pub(super) struct Digest {
     pub blake3: blake3::Hash,
     /// Of all of it, if that was asked for.
     pub whole: Option<Md5Sum>,
-    /// Of each part, by [`part_size`]; a file that goes in one piece has none.
-    pub parts: Vec<Md5Sum>,
-    /// Of the parts that somebody else could have made.
-    others: Vec<Vec<Md5Sum>>,
+    /// Of the parts that its object may be made of, for each size that they can have.
+    pub parts: Vec<Vec<Md5Sum>>,
 }
 
 /// How two things were found to be the same.
@@ -78,17 +78,17 @@ pub(super) enum Verdict {
 
 impl Digest {
     /// Of a file that is in memory.
-    pub fn of(body: &[u8]) -> Self {
+    pub fn of(body: &[u8], sum: Md5Sum) -> Self {
         Self {
             bytes: body.len() as u64,
             blake3: blake3::hash(body),
-            whole: Some(crate::s3::md5(body)),
+            whole: Some(sum),
             parts: Vec::new(),
-            others: Vec::new(),
         }
     }
 
-    /// Of a file that is read for it, in pieces; `None` when it changed meanwhile.
+    /// Of a file that is read for it, in pieces; `None` when it changed meanwhile. MD5, the slowest of it, only where an
+    /// object of the same length is there to be compared with.
     pub fn read(
         store: &Store<'_>,
         file: BorrowedFd<'_>,
@@ -96,12 +96,14 @@ impl Digest {
         remote: Option<&Remote>,
     ) -> Result<Option<Self>> {
         let size = meta.size;
-        let ours = part_size(size);
-        let mut whole = remote
-            .is_some_and(|remote| remote.bytes == size && matches!(remote.etag, ETag::Whole(_)))
-            .then(Md5::new);
-        let mut sums = vec![Parts::of(ours)];
-        sums.extend(sizes_of_others(size, remote).map(Parts::of));
+        let etag = remote
+            .filter(|remote| remote.bytes == size)
+            .map(|remote| remote.etag);
+        let mut whole = matches!(etag, Some(ETag::Whole(_))).then(Md5::new);
+        let mut sums: Vec<Parts> = match etag {
+            Some(ETag::Parts(_, parts)) => sizes(size, parts).map(Parts::of).collect(),
+            _ => Vec::new(),
+        };
         let (mut hasher, mut at, mut buffer) = (blake3::Hasher::new(), 0, vec![0; UNIT]);
         while at < size {
             store.cx.go_on().map_err(told)?;
@@ -123,13 +125,11 @@ impl Digest {
         if !after.untouched_since(meta) {
             return Ok(None);
         }
-        let mut sums = sums.into_iter().map(Parts::finish);
         Ok(Some(Self {
             bytes: size,
             blake3: hasher.finalize(),
             whole: whole.map(|whole| whole.finalize().into()),
-            parts: sums.next().unwrap_or_default(),
-            others: sums.collect(),
+            parts: sums.into_iter().map(Parts::finish).collect(),
         }))
     }
 
@@ -140,10 +140,7 @@ impl Digest {
         }
         let same = match remote.etag {
             ETag::Whole(sum) => self.whole == Some(sum),
-            ETag::Parts(..) => [&self.parts]
-                .into_iter()
-                .chain(&self.others)
-                .any(|sums| ETag::of_parts(sums) == remote.etag),
+            ETag::Parts(..) => self.parts.iter().any(|sums| ETag::of_parts(sums) == remote.etag),
             ETag::Opaque => false,
         };
         match same {
@@ -177,15 +174,15 @@ pub(super) fn noted(store: &Store<'_>, key: &str, digest: &Digest) -> Result<boo
     }))
 }
 
-fn sizes_of_others(size: u64, remote: Option<&Remote>) -> impl Iterator<Item = u64> {
-    let parts = remote
-        .filter(|remote| remote.bytes == size)
-        .and_then(|remote| match remote.etag {
-            ETag::Parts(_, parts) => Some(u64::from(parts)),
-            ETag::Whole(_) | ETag::Opaque => None,
-        });
-    let fits = move |part: &u64| parts == Some(size.div_ceil(*part)) && *part != part_size(size);
-    OTHERS.into_iter().map(|mib| mib << 20).filter(fits).take(TRIED)
+/// How large the parts can be that an object was made of: ours, or those of other programs.
+fn sizes(bytes: u64, parts: u32) -> impl Iterator<Item = u64> {
+    let ours = part_size(bytes);
+    let others = OTHERS
+        .into_iter()
+        .map(|mib| mib << 20)
+        .filter(move |size| *size != ours);
+    let fits = move |size: &u64| bytes.div_ceil(*size) == u64::from(parts);
+    std::iter::once(ours).chain(others).filter(fits).take(TRIED)
 }
 
 /// The MD5 of each part of what goes by.
@@ -228,6 +225,13 @@ impl Parts {
     }
 }
 
+/// What is said of a file after [`ATTEMPTS`].
+pub(super) fn always_written(verb: &str, path: &[u8]) -> Failure {
+    Failure::environment(cannot(verb, path)).cause(format!(
+        "somebody wrote to it each of the {ATTEMPTS} times that it was read"
+    ))
+}
+
 /// A path of a tree in a message about it.
 pub(super) fn cannot(verb: &str, path: &[u8]) -> String {
     format!("cannot {verb} {}", shown(path))
@@ -257,7 +261,7 @@ mod tests {
 
     #[test]
     fn what_a_list_says_is_believed_as_far_as_it_goes() {
-        let digest = Digest::of(b"hello");
+        let digest = Digest::of(b"hello", crate::s3::md5(b"hello"));
         let remote = |bytes, etag| Remote {
             bytes,
             etag,

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use super::SyncJob;
 use super::fetch;
 use super::files::Remote;
-use super::same::{By, Digest, Verdict, WHOLE, cannot, noted, part_size};
+use super::same::{ATTEMPTS, By, Digest, Verdict, WHOLE, always_written, noted, part_size};
 use super::store::Store;
 use super::told;
 use crate::helper::content::{fill, open_file};
@@ -19,8 +19,6 @@ use crate::helper::meta::{Kind, Meta};
 use crate::model::{Failure, Result};
 use crate::s3::{About, ETag, Md5Sum, Part, md5};
 
-/// How often a file is begun anew that somebody writes to.
-const ATTEMPTS: usize = 4;
 /// Parts of one file that are on their way at once.
 const AT_ONCE: usize = 2;
 
@@ -71,9 +69,7 @@ impl Sender<'_> {
                 return Ok(sent);
             }
         }
-        Err(Failure::environment(cannot("send", path)).cause(format!(
-            "somebody wrote to it each of the {ATTEMPTS} times that it was read"
-        )))
+        Err(always_written("send", path))
     }
 
     /// `None` when the file changed while it was read.
@@ -92,18 +88,16 @@ impl Sender<'_> {
         if got < length || !self::meta(file, path)?.untouched_since(meta) {
             return Ok(None);
         }
-        let digest = Digest::of(&body);
+        let sum = md5(&body);
+        let digest = Digest::of(&body, sum);
         if let Some(sent) = self.compared(key, &digest, remote)? {
             return Ok(Some(sent));
         }
-        let replaced = remote.is_some();
-        let bytes = digest.bytes;
-        if self.job.dry_run {
-            return Ok(Some(Sent::Written { replaced, bytes }));
-        }
-        self.store.throttle.take(self.store.cx, bytes).map_err(told)?;
+        self.store
+            .throttle
+            .take(self.store.cx, digest.bytes)
+            .map_err(told)?;
         let (body, about) = (Bytes::from(body), self.about(path, meta, &digest));
-        let sum = digest.whole.unwrap_or_else(|| md5(&body));
         let put = self.store.patiently(|| {
             self.store
                 .wait(self.store.bucket.put(key, body.clone(), &sum, &about))
@@ -122,7 +116,7 @@ impl Sender<'_> {
             false if self.tells_md5 && etag != ETag::Opaque => return Err(self.store.bucket.another(key)),
             false => self.prove(key, &digest)?,
         }
-        Ok(Some(Sent::Written { replaced, bytes }))
+        Ok(Some(written(&digest, remote)))
     }
 
     fn in_parts(
@@ -132,36 +126,35 @@ impl Sender<'_> {
         meta: &Meta,
         remote: Option<&Remote>,
     ) -> Result<Option<Sent>> {
+        // The note is sent before the content: so it is read twice.
         let read = Digest::read(self.store, file.as_fd(), (meta, path), remote)?;
-        let Some(digest) = read else { return Ok(None) };
+        let Some(mut digest) = read else { return Ok(None) };
         if let Some(sent) = self.compared(key, &digest, remote)? {
             return Ok(Some(sent));
-        }
-        let replaced = remote.is_some();
-        let bytes = digest.bytes;
-        if self.job.dry_run {
-            return Ok(Some(Sent::Written { replaced, bytes }));
         }
         let about = self.about(path, meta, &digest);
         let store = self.store;
         let upload = store.patiently(|| store.wait(store.bucket.begin(key, &about)))?;
         let sent = self
             .parts(file, (path, key, &upload), &digest, &about)
-            .and_then(|parts| match parts {
-                Some(parts) => store
-                    .wait(store.bucket.complete((key, &upload), parts))
-                    .map(|()| true),
+            .and_then(|sent| match sent {
+                Some((parts, sums)) => {
+                    digest.parts = vec![sums];
+                    store
+                        .wait(store.bucket.complete((key, &upload), parts))
+                        .map(|()| true)
+                }
                 None => Ok(false),
             });
         let failure = match sent {
             Ok(true) => {
                 self.prove(key, &digest)?;
-                return Ok(Some(Sent::Written { replaced, bytes }));
+                return Ok(Some(written(&digest, remote)));
             }
             Ok(false) => None,
             // The answer may have been lost, and the object be there.
             Err(failure) => match noted(store, key, &digest) {
-                Ok(true) => return Ok(Some(Sent::Written { replaced, bytes })),
+                Ok(true) => return Ok(Some(written(&digest, remote))),
                 Ok(false) | Err(_) => Some(failure),
             },
         };
@@ -174,46 +167,50 @@ impl Sender<'_> {
         failure.map_or(Ok(None), Err)
     }
 
-    /// Sends the parts; `None` when the file is another by now.
+    /// Sends the parts, and says the MD5 of each; `None` when the file is another by now.
     fn parts(
         &self,
         file: &OwnedFd,
         (path, key, upload): (&[u8], &str, &str),
         digest: &Digest,
         about: &About,
-    ) -> Result<Option<Vec<Part>>> {
+    ) -> Result<Option<(Vec<Part>, Vec<Md5Sum>)>> {
         let store = self.store;
         let size = part_size(digest.bytes);
-        let mut sent: VecDeque<JoinHandle<Result<Part>>> = VecDeque::new();
-        let mut arrived = Vec::with_capacity(digest.parts.len());
-        let mut changed = false;
-        for (sum, number) in digest.parts.iter().zip(1u32..) {
+        let mut under_way: VecDeque<JoinHandle<Result<Part>>> = VecDeque::new();
+        let (mut arrived, mut sums) = (Vec::new(), Vec::new());
+        let (mut hasher, mut at) = (blake3::Hasher::new(), 0);
+        while at < digest.bytes {
             store.cx.go_on().map_err(told)?;
-            let at = u64::from(number - 1) * size;
             let length = usize::try_from(size.min(digest.bytes - at)).unwrap_or(usize::MAX);
             let room = store.wait(Store::room(store.memory.clone(), length))?;
             let mut body = vec![0; length];
             let got = fill(file.as_fd(), &mut body, at)
                 .map_err(|errno| told(Fault::io(Side::Source, "read", path, errno)))?;
-            if got < length || md5(&body) != *sum {
-                changed = true;
+            if got < length {
                 break;
             }
+            hasher.update(&body);
+            let sum = md5(&body);
+            sums.push(sum);
+            at += length as u64;
             store.throttle.take(store.cx, length as u64).map_err(told)?;
-            let part = self.part((key, upload), (number, *sum), Bytes::from(body), about);
-            sent.push_back(store.spawn(async move {
+            let number = u32::try_from(sums.len()).unwrap_or(u32::MAX);
+            let part = self.part((key, upload), (number, sum), Bytes::from(body), about);
+            under_way.push_back(store.spawn(async move {
                 let part = part.await;
                 drop(room);
                 part
             }));
-            while sent.len() > AT_ONCE {
-                arrived.extend(self.next_of(&mut sent)?);
+            while under_way.len() > AT_ONCE {
+                arrived.extend(self.next_of(&mut under_way)?);
             }
         }
-        while let Some(part) = self.next_of(&mut sent)? {
+        while let Some(part) = self.next_of(&mut under_way)? {
             arrived.push(part);
         }
-        Ok((!changed).then_some(arrived))
+        let same = at == digest.bytes && hasher.finalize() == digest.blake3;
+        Ok(same.then_some((arrived, sums)))
     }
 
     fn part(
@@ -237,9 +234,12 @@ impl Sender<'_> {
             .map(Some)
     }
 
-    /// What there is to do about an object that is there; `None`: write it.
+    /// What becomes of a file without anything being sent; `None`: send it.
     fn compared(&self, key: &str, digest: &Digest, remote: Option<&Remote>) -> Result<Option<Sent>> {
-        let Some(remote) = remote else { return Ok(None) };
+        let unsent = || self.job.dry_run.then(|| written(digest, remote));
+        let Some(remote) = remote else {
+            return Ok(unsent());
+        };
         match digest.against(remote) {
             Verdict::Same => return Ok(Some(Sent::Same(By::ETag))),
             // An ETag that is no MD5 says nothing against the note.
@@ -254,7 +254,7 @@ impl Sender<'_> {
             .job
             .not_over
             .is_some_and(|since| remote.modified.is_none_or(|at| at > since));
-        Ok(newer.then_some(Sent::Newer))
+        Ok(newer.then_some(Sent::Newer).or_else(unsent))
     }
 
     /// That the storage has what was sent, where its answer did not say so.
@@ -292,6 +292,13 @@ impl Sender<'_> {
             blake3: Some(digest.blake3.to_hex().to_string()),
             ..self.job.about.clone()
         }
+    }
+}
+
+fn written(digest: &Digest, remote: Option<&Remote>) -> Sent {
+    Sent::Written {
+        replaced: remote.is_some(),
+        bytes: digest.bytes,
     }
 }
 

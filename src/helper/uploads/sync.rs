@@ -13,7 +13,7 @@ use crate::helper::cursor::Cursor;
 use crate::helper::fault::{Fault, Side, vanished};
 use crate::helper::tree::EntryId;
 use crate::model::{Failure, Result};
-use crate::s3::{Checksum, ETag, md5};
+use crate::s3::{Checksum, ETag, md5, unique_name};
 
 /// Where an object is written, read back and deleted to see how the storage takes one.
 const TRIAL: &str = ".rehome-trial";
@@ -23,7 +23,7 @@ const MOST_DELETED: u64 = 10;
 /// Does it.
 pub(super) fn sync(store: &Store<'_>, request: &UploadsRequest, job: &SyncJob) -> Result<SyncReport> {
     let local = Local::read(store, request)?;
-    let found = find(store, request, &local)?;
+    let found = find(store, &local)?;
     if job.delete {
         may_delete(&local, found.extra.len() as u64, job.shrink)?;
     }
@@ -136,11 +136,11 @@ fn may_delete(local: &Local, extra: u64, shrink: bool) -> Result<()> {
 /// Writes an object, reads it back and deletes it: with a checksum first, and without one where the storage does not know
 /// it or makes something else of the body.
 fn tried(store: &Store<'_>, job: &SyncJob) -> Result<(SyncJob, bool)> {
-    let key = format!("{}{TRIAL}-{:016x}", store.prefix, random()?);
+    let key = format!("{}{TRIAL}-{}", store.prefix, unique_name()?);
     let body = Bytes::from_static(b"rehome writes this, reads it back and deletes it\n");
     let sum = md5(&body);
     let mut last = None;
-    for checksum in [Checksum::Md5, Checksum::None] {
+    for checksum in [Checksum::Md5, Checksum::Signature] {
         let mut job = job.clone();
         job.about.checksum = checksum;
         let wrote = store.patiently(|| store.wait(store.bucket.put(&key, body.clone(), &sum, &job.about)));
@@ -169,17 +169,12 @@ fn tried(store: &Store<'_>, job: &SyncJob) -> Result<(SyncJob, bool)> {
     Err(last.unwrap_or_else(|| Failure::bug("no checksum was tried")))
 }
 
-fn random() -> Result<u64> {
-    let mut bytes = [0; 8];
-    let got = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    match got {
-        Ok(8) => Ok(u64::from_ne_bytes(bytes)),
-        Ok(_) => Err(Failure::environment("the system gave too little chance")),
-        Err(errno) => Err(Failure::environment("the system gave no chance").because(&errno)),
-    }
-}
-
-fn delete(store: &Store<'_>, extra: Vec<String>, dry_run: bool, report: &mut SyncReport) -> Result<()> {
+fn delete(
+    store: &Store<'_>,
+    extra: Vec<(String, Remote)>,
+    dry_run: bool,
+    report: &mut SyncReport,
+) -> Result<()> {
     if dry_run {
         report.deleted = extra.len() as u64;
         return Ok(());
@@ -187,12 +182,13 @@ fn delete(store: &Store<'_>, extra: Vec<String>, dry_run: bool, report: &mut Syn
     let hands = store.each(
         extra,
         || (0u64, Troubles::default()),
-        |(deleted, _), key| {
-            store.patiently(|| store.wait(store.bucket.delete(key)))?;
+        |(deleted, _), (path, _)| {
+            let key = format!("{}{path}", store.prefix);
+            store.patiently(|| store.wait(store.bucket.delete(&key)))?;
             *deleted += 1;
             Ok(())
         },
-        |(_, failed), key, failure| failed.add(key.clone(), failure.to_string()),
+        |(_, failed), (path, _), failure| failed.add(path.clone(), failure.to_string()),
     )?;
     for (deleted, failed) in hands {
         report.deleted += deleted;

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use jiff::Timestamp;
 
 use super::files::{Local, Remote, find, shown};
-use super::same::{By, Digest, cannot, settled};
+use super::same::{ATTEMPTS, By, Digest, always_written, settled};
 use super::store::Store;
 use super::{CompareReport, UploadsRequest, fetch, told};
 use crate::helper::content::open_file;
@@ -13,11 +13,7 @@ use crate::helper::cursor::Cursor;
 use crate::helper::fault::{Fault, Side};
 use crate::helper::meta::Meta;
 use crate::helper::tree::EntryId;
-use crate::model::{Failure, Result, count};
-use crate::s3::path_of;
-
-/// How often a file is read anew that somebody writes to.
-const ATTEMPTS: usize = 4;
+use crate::model::{Result, count};
 
 /// Does it.
 pub(super) fn verify(
@@ -26,7 +22,7 @@ pub(super) fn verify(
     (read, since): (bool, Option<Timestamp>),
 ) -> Result<CompareReport> {
     let local = Local::read(store, request)?;
-    let found = find(store, request, &local)?;
+    let found = find(store, &local)?;
     store.cx.expect(local.bytes, local.files.len() as u64);
     let mut report = CompareReport {
         files: local.files.len() as u64,
@@ -34,9 +30,8 @@ pub(super) fn verify(
         left_out: local.left_out,
         ..CompareReport::default()
     };
-    for key in &found.extra {
-        let path = path_of(&store.prefix, key).unwrap_or(key);
-        report.extra.add(path.to_owned(), "no file belongs to it");
+    for (path, _) in &found.extra {
+        report.extra.add(path.clone(), "no file belongs to it");
     }
     // They are files, and no object is theirs.
     report.missing.append(local.impossible.clone());
@@ -131,7 +126,5 @@ fn one(
         };
         return Ok(same.ok_or_else(|| "the object has another content of the same size".to_owned()));
     }
-    Err(Failure::environment(cannot("compare", path)).cause(format!(
-        "somebody wrote to it each of the {ATTEMPTS} times that it was read"
-    )))
+    Err(always_written("compare", path))
 }

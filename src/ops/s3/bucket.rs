@@ -5,19 +5,18 @@ use std::path::PathBuf;
 
 use super::{Uploads, Wanted};
 use crate::engine::{HelperJob, HelperMount, Network};
-use crate::event::Event;
 use crate::helper::protocol::{
-    Line, PullReport, Request, SyncJob, SyncReport, UploadsAnswer, UploadsCompared, UploadsJob,
+    PullReport, Request, SyncJob, SyncReport, UPLOADS_TREE, UploadsAnswer, UploadsCompared, UploadsJob,
     UploadsRequest,
 };
 use crate::model::config::{self, Concurrency};
-use crate::model::{ByteSize, Failure, ProjectName, Result, VolumeKey, VolumeName};
+use crate::model::{ByteSize, Failure, ProjectName, Result, VolumeKey};
 use crate::observe::{Depth, VolumeSeen};
 use crate::ops::{App, Options};
 use crate::s3::{About, Access, Examined, SetupReport, SetupWanted};
+use crate::steps::pass_on;
+use crate::steps::uploads::Media;
 
-/// Where the tree is in a helper.
-const TREE: &str = "/tree";
 /// Words in the names of volumes that uploads are in.
 const UPLOADS: [&str; 3] = ["media", "upload", "attachment"];
 
@@ -68,12 +67,6 @@ pub struct Reach {
     bucket: String,
 }
 
-/// A volume with uploads.
-pub(super) struct Media {
-    pub key: VolumeKey,
-    pub name: VolumeName,
-}
-
 impl Reach {
     /// Opens the project, and finds the keys.
     ///
@@ -113,7 +106,7 @@ impl Reach {
         let request = self.request(UploadsJob::SetUp(wanted), &Transfer::default());
         match self.ask(request, Vec::new(), None).await? {
             UploadsAnswer::SetUp(report) => Ok(report),
-            other => Err(something_else(&other)),
+            other => Err(other.unexpected()),
         }
     }
 
@@ -129,7 +122,7 @@ impl Reach {
         let request = self.request(job, &Transfer::default());
         match self.ask(request, Vec::new(), None).await? {
             UploadsAnswer::Checked { found } => Ok(found),
-            other => Err(something_else(&other)),
+            other => Err(other.unexpected()),
         }
     }
 
@@ -150,7 +143,7 @@ impl Reach {
         let asked = self.request(UploadsJob::Sync(job), &request.transfer);
         match self.ask(asked, vec![media.mount(true)], Some(&media.key)).await? {
             UploadsAnswer::Synced(report) => Ok((media.key, report)),
-            other => Err(something_else(&other)),
+            other => Err(other.unexpected()),
         }
     }
 
@@ -163,7 +156,7 @@ impl Reach {
         let asked = self.request(UploadsJob::Verify { read, since: None }, transfer);
         match self.ask(asked, vec![media.mount(true)], Some(&media.key)).await? {
             UploadsAnswer::Verified(report) => Ok((media.key, report)),
-            other => Err(something_else(&other)),
+            other => Err(other.unexpected()),
         }
     }
 
@@ -184,7 +177,7 @@ impl Reach {
                 let source = dir.display().to_string();
                 let mount = HelperMount::Bind {
                     source: source.clone(),
-                    target: TREE.to_owned(),
+                    target: UPLOADS_TREE.to_owned(),
                     read_only: request.dry_run,
                 };
                 (mount, source, None)
@@ -200,7 +193,7 @@ impl Reach {
         };
         match self.ask(asked, vec![mount], key.as_ref()).await? {
             UploadsAnswer::Pulled(report) => Ok((shown, report)),
-            other => Err(something_else(&other)),
+            other => Err(other.unexpected()),
         }
     }
 
@@ -229,22 +222,18 @@ impl Reach {
         &self.app
     }
 
-    pub(super) fn bucket(&self) -> &str {
-        &self.bucket
-    }
-
     pub(super) fn settings(&self) -> &config::S3 {
         &self.uploads.s3
     }
 
-    pub(super) fn jobs(&self, transfer: &Transfer) -> usize {
+    fn jobs(&self, transfer: &Transfer) -> usize {
         match transfer.concurrency.unwrap_or(self.uploads.s3.concurrency) {
             Concurrency::Auto => 0,
             Concurrency::Fixed(number) => number.into(),
         }
     }
 
-    pub(super) fn bandwidth(&self, transfer: &Transfer) -> u64 {
+    fn bandwidth(&self, transfer: &Transfer) -> u64 {
         transfer
             .bandwidth
             .or(self.uploads.s3.bandwidth)
@@ -252,7 +241,7 @@ impl Reach {
     }
 
     /// What objects are written with.
-    pub(super) fn about(&self) -> About {
+    fn about(&self) -> About {
         let s3 = &self.uploads.s3;
         About {
             acl: s3.acl.map(|acl| acl.as_str().to_owned()),
@@ -265,7 +254,7 @@ impl Reach {
     fn request(&self, job: UploadsJob, transfer: &Transfer) -> UploadsRequest {
         let s3 = &self.uploads.s3;
         UploadsRequest {
-            dir: TREE.into(),
+            dir: UPLOADS_TREE.into(),
             bucket: self.bucket.clone(),
             prefix: s3.prefix.clone(),
             include: transfer.include.clone(),
@@ -290,9 +279,15 @@ impl Reach {
                 .hint("bring the stack up once: docker compose up -d")
         })?;
         no_database(seen)?;
+        let transfer = Transfer::default();
         Ok(Media {
             name: seen.name.clone(),
             key,
+            bucket: self.bucket.clone(),
+            prefix: self.uploads.s3.prefix.clone(),
+            about: self.about(),
+            jobs: self.jobs(&transfer),
+            bandwidth: self.bandwidth(&transfer),
         })
     }
 
@@ -333,7 +328,7 @@ impl Reach {
         volume: Option<&VolumeKey>,
     ) -> Result<UploadsAnswer> {
         let app = &self.app;
-        let phase = phase(&request.job);
+        let phase = request.job.phase();
         let run = app.looking();
         app.engine.remove_left_helpers(&app.project.name).await?;
         let job = HelperJob {
@@ -346,23 +341,7 @@ impl Reach {
             )
         };
         let events = &app.options.events;
-        let mut on_line = |line| match line {
-            Line::Progress {
-                bytes,
-                bytes_total,
-                files,
-                files_total,
-            } => events.tell(Event::Progress {
-                phase: phase.to_owned(),
-                volume: volume.cloned(),
-                bytes,
-                bytes_total,
-                files,
-                files_total,
-            }),
-            Line::Note { text } => events.warn(text),
-            Line::Turn { .. } | Line::Answer(_) | Line::Failed { .. } => {}
-        };
+        let mut on_line = |line| pass_on(&**events, line, phase, volume);
         let interrupted = tokio::select! {
             answer = app.engine.uploads(job, &self.access, &mut on_line) => return answer,
             () = app.options.interrupt.raised() => Failure::interrupted("stopped before the end"),
@@ -374,29 +353,12 @@ impl Reach {
     }
 
     async fn network(&self) -> Result<Network> {
+        // Without a volume, as before the first upload, the project's own networks are tried; what needs the volume says
+        // itself that it cannot be told.
         let key = self.media_key().ok();
         let volume = key.and_then(|key| self.app.project.volumes.get(&key));
         let of = (&self.app.project.name, volume.map(|volume| &volume.name));
         self.app.engine.network_to(&self.access.settings, of).await
-    }
-}
-
-impl Media {
-    fn mount(&self, read_only: bool) -> HelperMount {
-        HelperMount::Volume {
-            name: self.name.clone(),
-            target: TREE.to_owned(),
-            read_only,
-        }
-    }
-}
-
-fn phase(job: &UploadsJob) -> &'static str {
-    match job {
-        UploadsJob::Sync(_) => "upload",
-        UploadsJob::Verify { .. } => "compare",
-        UploadsJob::Pull { .. } => "download",
-        UploadsJob::SetUp(_) | UploadsJob::Check { .. } => "check",
     }
 }
 
@@ -417,8 +379,4 @@ fn no_database(volume: &VolumeSeen) -> Result<()> {
 fn listed<'a>(keys: impl Iterator<Item = &'a VolumeKey>) -> String {
     let keys: Vec<String> = keys.map(ToString::to_string).collect();
     keys.join(", ")
-}
-
-fn something_else(answer: &UploadsAnswer) -> Failure {
-    Failure::bug(format!("the helper said something else: {answer:?}"))
 }

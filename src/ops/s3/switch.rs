@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::bucket::{Reach, Transfer};
+use super::bucket::Reach;
 use crate::compose::Dotenv;
 use crate::model::{Failure, Result, ServiceName};
 use crate::ops::deploy::{DeployRequest, look};
 use crate::ops::execute::{Finish, RunFacts, Running, UploadsAbout};
 use crate::plan::uploads::{Direction, SwitchPlan, SwitchWanted, switch_plan};
 use crate::state::Lock;
-use crate::steps::uploads::Media;
 
 /// Variables that a service which stores in a bucket reads, beside the switch itself.
 const OF_BUCKETS: [&str; 2] = ["AWS_STORAGE_BUCKET_NAME", "AWS_ACCESS_KEY_ID"];
@@ -63,15 +62,7 @@ impl Reach {
         let written = Dotenv::read(&dotenv)?;
         let wanted = SwitchWanted {
             direction,
-            media: Media {
-                key: media.key,
-                name: media.name,
-                bucket: self.bucket().to_owned(),
-                prefix: self.settings().prefix.clone(),
-                about: self.about(),
-                jobs: self.jobs(&Transfer::default()),
-                bandwidth: self.bandwidth(&Transfer::default()),
-            },
+            media,
             setup: self.wanted_setup(false),
             is_set: values
                 .iter()

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Media, Way, ask, keep_said, said, since_the_switch, something_else, switched_at, with_causes};
+use super::{Media, Way, ask, keep_said, said, since_the_switch, switched_at, with_causes};
 use crate::helper::protocol::{SyncJob, UploadsAnswer, UploadsJob};
 use crate::model::{ByteSize, Failure, Result, count};
 use crate::saga::Step;
@@ -47,7 +47,7 @@ impl Step for Bring {
         };
         let report = match ask(cx, &self.media, (job, false), Way::Forward).await? {
             UploadsAnswer::Pulled(report) => report,
-            other => return Err(something_else(&other)),
+            other => return Err(other.unexpected()),
         };
         if !report.failed.is_empty() {
             let objects = count(report.objects, "object");
@@ -87,7 +87,7 @@ impl Step for Bring {
         };
         let report = match ask(cx, &self.media, (UploadsJob::Sync(job), true), Way::Back).await? {
             UploadsAnswer::Synced(report) => report,
-            other => return Err(something_else(&other)),
+            other => return Err(other.unexpected()),
         };
         match report.failed.is_empty() {
             true => Ok(()),

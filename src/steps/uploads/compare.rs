@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Media, Way, ask, since_the_switch, something_else, with_causes};
+use super::{Media, Way, ask, since_the_switch, with_causes};
 use crate::helper::protocol::{UploadsAnswer, UploadsJob};
 use crate::model::{ByteSize, Failure, Result, count};
 use crate::saga::Step;
@@ -40,7 +40,7 @@ impl Step for Compare {
         };
         let report = match ask(cx, &self.media, (job, true), Way::Forward).await? {
             UploadsAnswer::Verified(report) => report,
-            other => return Err(something_else(&other)),
+            other => return Err(other.unexpected()),
         };
         let (lost, words) = match self.to_bucket {
             true => (&report.missing, "are not in the bucket"),

@@ -21,13 +21,11 @@ pub use variables::SetVariables;
 use super::deploy::{SameData, StayUp, Swap};
 use super::{Check, Cx};
 use crate::engine::{HelperJob, HelperMount};
-use crate::helper::protocol::{Request, Troubles, UploadsAnswer, UploadsJob, UploadsRequest};
+use crate::helper::protocol::{Request, Troubles, UPLOADS_TREE, UploadsAnswer, UploadsJob, UploadsRequest};
 use crate::model::config::Prefix;
 use crate::model::{Failure, Result, VolumeKey, VolumeName};
 use crate::s3::About;
 
-/// Where the tree is in a helper.
-const TREE: &str = "/tree";
 /// When the services were switched: beside the journal, because both directions ask for it.
 const SWITCHED: &str = "switched-at";
 /// The clocks of this machine and of the storage may differ so much.
@@ -60,6 +58,15 @@ impl Media {
     pub fn place(&self) -> String {
         format!("s3://{}/{}", self.bucket, self.prefix)
     }
+
+    /// The volume in a helper.
+    pub(crate) fn mount(&self, read_only: bool) -> HelperMount {
+        HelperMount::Volume {
+            name: self.name.clone(),
+            target: UPLOADS_TREE.to_owned(),
+            read_only,
+        }
+    }
 }
 
 /// Whether Ctrl-C ends it.
@@ -77,14 +84,9 @@ async fn ask(
     way: Way,
 ) -> Result<UploadsAnswer> {
     let access = cx.storage().await?;
-    let phase = match job {
-        UploadsJob::Sync(_) => "upload",
-        UploadsJob::Pull { .. } => "download",
-        UploadsJob::Verify { .. } => "compare",
-        UploadsJob::SetUp(_) | UploadsJob::Check { .. } => "check",
-    };
+    let phase = job.phase();
     let request = UploadsRequest {
-        dir: TREE.into(),
+        dir: UPLOADS_TREE.into(),
         bucket: media.bucket.clone(),
         prefix: media.prefix.clone(),
         include: Vec::new(),
@@ -93,11 +95,6 @@ async fn ask(
         bandwidth: media.bandwidth,
         job,
     };
-    let mount = HelperMount::Volume {
-        name: media.name.clone(),
-        target: TREE.to_owned(),
-        read_only,
-    };
     let of = (&cx.project, Some(&media.name));
     let job = HelperJob {
         network: cx.engine.network_to(&access.settings, of).await?,
@@ -105,7 +102,7 @@ async fn ask(
             &cx.run,
             &cx.project,
             Request::Uploads(Box::new(request)),
-            vec![mount],
+            vec![media.mount(read_only)],
         )
     };
     let mut on_line = |line| cx.pass_on(line, phase, Some(&media.key));
@@ -120,10 +117,6 @@ async fn ask(
         }
         answer = cx.engine.uploads(job, access, &mut on_line) => answer,
     }
-}
-
-fn something_else(answer: &UploadsAnswer) -> Failure {
-    Failure::bug(format!("the helper said something else: {answer:?}"))
 }
 
 /// What is wrong with single files, as causes.

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Media, Way, ask, keep_said, said, since_the_switch, something_else, switched_at, with_causes};
+use super::{Media, Way, ask, keep_said, said, since_the_switch, switched_at, with_causes};
 use crate::helper::protocol::{SyncJob, UploadsAnswer, UploadsJob};
 use crate::model::{ByteSize, Failure, Result, count};
 use crate::saga::Step;
@@ -47,7 +47,7 @@ impl Step for Send {
         };
         let report = match ask(cx, &self.media, (UploadsJob::Sync(job), true), Way::Forward).await? {
             UploadsAnswer::Synced(report) => report,
-            other => return Err(something_else(&other)),
+            other => return Err(other.unexpected()),
         };
         if !report.failed.is_empty() {
             let files = count(report.files, "file");
@@ -84,7 +84,7 @@ impl Step for Send {
         };
         let report = match ask(cx, &self.media, (job, false), Way::Back).await? {
             UploadsAnswer::Pulled(report) => report,
-            other => return Err(something_else(&other)),
+            other => return Err(other.unexpected()),
         };
         if !report.failed.is_empty() {
             let failure = Failure::environment(format!(

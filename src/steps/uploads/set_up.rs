@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Media, Way, ask, something_else};
+use super::{Media, Way, ask};
 use crate::helper::protocol::{UploadsAnswer, UploadsJob};
 use crate::model::Result;
 use crate::s3::{Done, SetupWanted};
@@ -39,7 +39,7 @@ impl Step for SetUp {
         let job = UploadsJob::SetUp(self.wanted.clone());
         let report = match ask(cx, &self.media, (job, true), Way::Forward).await? {
             UploadsAnswer::SetUp(report) => report,
-            other => return Err(something_else(&other)),
+            other => return Err(other.unexpected()),
         };
         for one in &report.settings {
             if let (Done::Forgotten | Done::Denied | Done::TakenBack, Some(why)) = (one.done, &one.why) {

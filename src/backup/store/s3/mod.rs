@@ -19,7 +19,7 @@ use self::upload::S3Upload;
 use super::{Store, Stored, Upload};
 use crate::backup::format::StorePath;
 use crate::model::{Failure, Result};
-use crate::s3::{Limits, S3Settings, Trust, client, code, told};
+use crate::s3::{Limits, Listed, S3Settings, Trust, client, code, list, timestamp, told};
 
 /// More pages of a thousand names than any place for backups has.
 const MOST_PAGES: usize = 1_000;
@@ -105,40 +105,18 @@ impl Shared {
     }
 
     async fn list(&self, below: &StorePath) -> Result<Vec<Stored>> {
-        let what = || format!("cannot list {}", self.shown(below));
         let mut found = Vec::new();
-        let mut from: Option<String> = None;
-        for _ in 0..MOST_PAGES {
-            let page = self
-                .client
-                .list_objects_v2()
-                .bucket(&self.bucket)
-                .prefix(self.keys_below(below))
-                .set_continuation_token(from.clone())
-                .send()
-                .await
-                .map_err(|e| told(&what(), &e))?;
-            for object in page.contents() {
-                let Some(path) = object.key().and_then(|key| self.path(key)) else {
-                    continue;
-                };
-                found.push(Stored {
-                    path,
-                    bytes: u64::try_from(object.size().unwrap_or(0)).unwrap_or(0),
-                    modified: object.last_modified().and_then(timestamp),
-                });
-            }
-            match (page.is_truncated(), page.next_continuation_token()) {
-                (Some(true), Some(next)) if from.as_deref() != Some(next) => from = Some(next.to_owned()),
-                (Some(true), _) => {
-                    return Err(
-                        Failure::environment(what()).cause("the storage does not say how its list goes on")
-                    );
-                }
-                _ => return Ok(found),
-            }
-        }
-        Err(Failure::environment(what()).cause(format!("the list has more than {MOST_PAGES} pages")))
+        let mut each = |object: Listed<'_>| {
+            found.extend(self.path(object.key).map(|path| Stored {
+                path,
+                bytes: object.bytes,
+                modified: object.modified,
+            }));
+            Ok(())
+        };
+        let prefix = self.keys_below(below);
+        list(&self.client, (&self.bucket, &prefix), MOST_PAGES, &mut each).await?;
+        Ok(found)
     }
 
     async fn sweep(&self, below: &StorePath) -> Result<usize> {
@@ -180,10 +158,6 @@ impl Shared {
         }
         Ok(left.len())
     }
-}
-
-fn timestamp(at: &aws_sdk_s3::primitives::DateTime) -> Option<Timestamp> {
-    Timestamp::from_second(at.secs()).ok()
 }
 
 impl Store for S3Store {

@@ -16,7 +16,7 @@ use super::Shared;
 use crate::backup::carry;
 use crate::backup::format::StorePath;
 use crate::model::{Failure, Result};
-use crate::s3::{Limits, code, told};
+use crate::s3::{Limits, code, told, unique_name};
 
 /// How many parts are sent at once.
 const AT_ONCE: usize = 2;
@@ -74,15 +74,9 @@ impl S3Upload {
         if path.as_str().is_empty() {
             return Err(cannot("it is the place itself"));
         }
-        let mut random = [0; 16];
-        let got = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
-            .map_err(|e| cannot(&e.to_string()))?;
-        if got < random.len() {
-            return Err(cannot("the system gave too little chance"));
-        }
         Ok(Self {
             key: shared.key(path),
-            name: format!("{:032x}", u128::from_ne_bytes(random)),
+            name: unique_name().map_err(|e| cannot(&e.to_string()))?,
             shared,
             shown,
             buffer: Vec::new(),
