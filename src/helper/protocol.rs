@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 pub use super::remote::{SnapshotReport, SnapshotRequest};
 pub use super::uploads::{
-    CompareReport as UploadsCompared, Compared, PullReport, SyncJob, SyncReport, Trouble, Troubles,
-    UploadsAnswer, UploadsJob, UploadsRequest,
+    CompareReport as UploadsCompared, Compared, Held, PullReport, Spent, SyncJob, SyncReport, Trouble,
+    Troubles, UploadsAnswer, UploadsJob, UploadsRequest,
 };
 use crate::model::Owner;
 
@@ -335,7 +335,12 @@ pub enum Answer {
     /// To [`Request::Snapshot`].
     Snapshot(SnapshotReport),
     /// To [`Request::Uploads`].
-    Uploads(UploadsAnswer),
+    Uploads {
+        /// How it ended.
+        ended: UploadsAnswer,
+        /// What it took.
+        spent: Spent,
+    },
     /// To [`Request::Several`]: one a request.
     Several {
         /// The answers, in the order of the requests.
@@ -432,6 +437,20 @@ pub struct Scan {
     pub unreadable: Vec<String>,
     /// Datastores recognised by their files.
     pub datastores: Vec<DatastoreSign>,
+    /// What its files would be in a bucket.
+    #[serde(default)]
+    pub as_objects: AsObjects,
+}
+
+/// The files of a tree as objects of a bucket: each name is one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AsObjects {
+    /// How many.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The requests that write all of them.
+    pub puts: u64,
 }
 
 impl Scan {

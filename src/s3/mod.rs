@@ -15,8 +15,10 @@ mod check;
 mod connect;
 mod etag;
 mod keys;
+mod proxy;
 mod settings;
 mod setup;
+mod tally;
 mod words;
 
 use std::time::Duration;
@@ -30,8 +32,10 @@ pub use check::{Examined, Finding, check};
 pub use connect::{Trust, client};
 pub use etag::{ETag, Md5Sum, md5};
 pub use keys::{key_of, path_of};
+pub use proxy::Proxy;
 pub use settings::{S3Keys, S3Settings};
 pub use setup::{Done, Setting, SetupReport, SetupWanted, setup};
+pub use tally::Asked;
 pub use words::{code, told};
 
 /// How long is waited, and how often is asked again.

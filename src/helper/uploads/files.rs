@@ -7,7 +7,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use jiff::Timestamp;
 
 use super::store::Store;
-use super::{Troubles, UploadsRequest, told};
+use super::{Held, Troubles, UploadsRequest, told};
 use crate::helper::cursor::open_root;
 use crate::helper::fault::{Fault, Side};
 use crate::helper::meta::Kind;
@@ -151,8 +151,8 @@ impl Local {
 /// What the bucket has of the files of a tree, in their order; and what else it has below the prefix.
 pub(super) struct Found {
     pub remotes: Vec<Option<Remote>>,
-    /// The keys of objects that no file belongs to.
-    pub extra: Vec<String>,
+    /// The keys of objects that no file belongs to, and their lengths.
+    pub extra: Vec<(String, u64)>,
     /// Keys that are no paths of files.
     pub left_out: u64,
     pub pages: u64,
@@ -170,7 +170,10 @@ pub(super) fn find(store: &Store<'_>, request: &UploadsRequest, local: &Local) -
             left_out: 0,
             pages: 0,
         };
+        let mut held = Held::default();
         let mut each = |object: Listed<'_>| {
+            held.objects += 1;
+            held.bytes += object.bytes;
             let Some(path) = path_of(&store.prefix, object.key) else {
                 found.left_out += 1;
                 return Ok(());
@@ -183,13 +186,16 @@ pub(super) fn find(store: &Store<'_>, request: &UploadsRequest, local: &Local) -
                         modified: object.modified,
                     });
                 }
-                None if filter.takes(path.as_bytes()) => found.extra.push(object.key.to_owned()),
+                None if filter.takes(path.as_bytes()) => {
+                    found.extra.push((object.key.to_owned(), object.bytes));
+                }
                 None => {}
             }
             Ok(())
         };
         let pages = store.wait(store.bucket.list(store.prefix.as_str(), &mut each))?;
         found.pages = pages;
+        store.listed(held);
         Ok(found)
     })
 }

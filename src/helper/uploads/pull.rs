@@ -52,7 +52,7 @@ pub(super) fn pull(store: &Store<'_>, request: &UploadsRequest, how: How) -> Res
             items.push((local.tree.path(*id), *remote));
         }
     }
-    for key in &found.extra {
+    for (key, _) in &found.extra {
         if let Some(path) = path_of(&store.prefix, key)
             && filter.takes(path.as_bytes())
         {

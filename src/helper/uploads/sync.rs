@@ -59,7 +59,13 @@ pub(super) fn sync(store: &Store<'_>, request: &UploadsRequest, job: &SyncJob) -
             store.cx.did_files(1);
             // All content is told twice.
             store.cx.did_bytes(2 * size);
-            report.count(sent?);
+            let sent = sent?;
+            if let Sent::Written { bytes, .. } = sent
+                && !job.dry_run
+            {
+                store.wrote(remote.map(|remote| remote.bytes), bytes);
+            }
+            report.count(sent);
             Ok(())
         },
         |(_, report), (id, _), failure| {
@@ -179,7 +185,12 @@ fn random() -> Result<u64> {
     }
 }
 
-fn delete(store: &Store<'_>, extra: Vec<String>, dry_run: bool, report: &mut SyncReport) -> Result<()> {
+fn delete(
+    store: &Store<'_>,
+    extra: Vec<(String, u64)>,
+    dry_run: bool,
+    report: &mut SyncReport,
+) -> Result<()> {
     if dry_run {
         report.deleted = extra.len() as u64;
         return Ok(());
@@ -187,12 +198,13 @@ fn delete(store: &Store<'_>, extra: Vec<String>, dry_run: bool, report: &mut Syn
     let hands = store.each(
         extra,
         || (0u64, Troubles::default()),
-        |(deleted, _), key| {
+        |(deleted, _), (key, bytes)| {
             store.patiently(|| store.wait(store.bucket.delete(key)))?;
+            store.deleted(*bytes);
             *deleted += 1;
             Ok(())
         },
-        |(_, failed), key, failure| failed.add(key.clone(), failure.to_string()),
+        |(_, failed), (key, _), failure| failed.add(key.clone(), failure.to_string()),
     )?;
     for (deleted, failed) in hands {
         report.deleted += deleted;

@@ -34,7 +34,7 @@ pub(super) fn verify(
         left_out: local.left_out,
         ..CompareReport::default()
     };
-    for key in &found.extra {
+    for (key, _) in &found.extra {
         let path = path_of(&store.prefix, key).unwrap_or(key);
         report.extra.add(path.to_owned(), "no file belongs to it");
     }
