@@ -55,10 +55,11 @@ pub async fn measure(options: Options, volume: Option<VolumeKey>) -> Result<Meas
     let app = App::open(options).await?;
     let seen = look_at_uploads(&app, key_of_uploads(&app, uploads.s3.volume.as_ref())?).await?;
     let scan = seen.scan.ok_or_else(|| {
-        Failure::environment(format!("volume `{}` could not be measured", seen.key)).cause(
-            seen.unseen
-                .unwrap_or_else(|| "nobody could look into it".to_owned()),
-        )
+        let failure = Failure::environment(format!("volume `{}` could not be measured", seen.key));
+        match &seen.unseen {
+            Some(why) => failure.cause(why.what.clone()),
+            None => failure,
+        }
     })?;
     Ok(Measured {
         volume: seen.key,
