@@ -158,10 +158,7 @@ pub fn run(request: &str, streams: Streams<'_>) -> ExitCode {
         }
         Ok(Request::Uploads(request)) => {
             end = End::Heard;
-            let work = |cx: &Context| {
-                let done = uploads::uploads(cx, &request, input);
-                done.map(|(ended, spent)| Answer::Uploads { ended, spent })
-            };
+            let work = |cx: &Context| uploads::uploads(cx, &request, input).map(Answer::Uploads);
             (while_heard(out, hung_up, work), out)
         }
         Ok(Request::SqliteLoad(request)) => (Ok(sqlite::load(&request, input).map(Answer::Sqlite)), out),

@@ -121,8 +121,7 @@ pub enum Request {
         entries: u64,
     },
     /// Adds a snapshot of a tree to a repository that the host has; what it needs of that it asks for over stdout, and is
-    /// answered over stdin ([`super::remote`]). Lines go to stderr. It does not end before stdin is closed.
-    /// -> [`Answer::Snapshot`]
+    /// answered over stdin ([`super::remote`]). Lines go to stderr. It ends after stdin does. -> [`Answer::Snapshot`]
     Snapshot(SnapshotRequest),
     /// Brings files of a tree into a bucket, or back, or compares them; the access to the storage comes through stdin in
     /// frames ([`super::frames`]). It does not end before stdin is closed. -> [`Answer::Uploads`]
@@ -335,12 +334,7 @@ pub enum Answer {
     /// To [`Request::Snapshot`].
     Snapshot(SnapshotReport),
     /// To [`Request::Uploads`].
-    Uploads {
-        /// How it ended.
-        ended: UploadsAnswer,
-        /// What it took.
-        spent: Spent,
-    },
+    Uploads(super::uploads::Ended),
     /// To [`Request::Several`]: one a request.
     Several {
         /// The answers, in the order of the requests.
@@ -438,19 +432,7 @@ pub struct Scan {
     /// Datastores recognised by their files.
     pub datastores: Vec<DatastoreSign>,
     /// What its files would be in a bucket.
-    #[serde(default)]
-    pub as_objects: AsObjects,
-}
-
-/// The files of a tree as objects of a bucket: each name is one.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AsObjects {
-    /// How many.
-    pub objects: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// The requests that write all of them.
-    pub puts: u64,
+    pub as_objects: super::uploads::AsObjects,
 }
 
 impl Scan {

@@ -300,7 +300,7 @@ fn what_is_asked_of_a_bucket_is_written_for_prometheus_and_adds_up() {
             beside.display()
         ),
     );
-    stack.rehome("s3 sync --dry-run").exits(1);
+    stack.rehome("s3 sync --dry-run").exits(3);
     assert!(!file.exists(), "a dry run is none");
     // There is no bucket yet: a failure is told as well.
     stack.rehome("s3 sync").exits(3);

@@ -204,6 +204,15 @@ impl UploadsJob {
     }
 }
 
+/// How a piece of work ended, and what it took.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ended {
+    /// How.
+    pub answer: UploadsAnswer,
+    /// What it took.
+    pub spent: Spent,
+}
+
 /// What was done to a bucket.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SyncReport {
@@ -301,6 +310,17 @@ pub struct PullReport {
     pub failed: Troubles,
 }
 
+/// The files of a tree as objects of a bucket: each name is one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AsObjects {
+    /// How many.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The requests that write all of them.
+    pub puts: u64,
+}
+
 /// What is wrong with single files or objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Troubles {
@@ -350,7 +370,7 @@ pub fn uploads(
     cx: &Context,
     request: &UploadsRequest,
     input: &mut (dyn Read + Send),
-) -> super::fault::Result<(UploadsAnswer, Spent)> {
+) -> super::fault::Result<Ended> {
     let mut bytes = Vec::new();
     Frames::new(input)
         .take(ACCESS_LIMIT)
@@ -360,7 +380,8 @@ pub fn uploads(
         Ok(access) => counted(cx, request, &access),
         Err(failure) => (Err(failure), Spent::default()),
     };
-    Ok((done.unwrap_or_else(UploadsAnswer::Failed), spent))
+    let answer = done.unwrap_or_else(UploadsAnswer::Failed);
+    Ok(Ended { answer, spent })
 }
 
 /// The same, with the access at hand.

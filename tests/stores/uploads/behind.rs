@@ -44,7 +44,7 @@ fn a_storage_that_only_the_proxy_knows_is_reached_and_each_request_is_counted() 
     let bench = Bench::on("SEAWEEDFS");
     let proxy = Forward::to(server("SEAWEEDFS"));
     bench.fill("for n in $(seq 40); do echo $n > f$n; done; head -c 9000000 /dev/urandom > large");
-    let access = through(&bench, "http://storage.rehome-tests.invalid:80", &proxy.address());
+    let access = through(&bench, "http://storage.rehome-tests.invalid", &proxy.address());
     for job in [UploadsJob::Sync(SyncJob::default()), verify()] {
         let (answer, spent) = ask(&bench, &access, job);
         assert!(answer.unwrap().is_good());
@@ -107,7 +107,7 @@ fn a_proxy_that_wants_a_password_is_told_and_the_password_is_not() {
     let bench = Bench::on("SEAWEEDFS");
     let proxy = Forward::to(server("SEAWEEDFS"));
     bench.fill("echo hello > a");
-    let endpoint = "http://storage.rehome-tests.invalid:80";
+    let endpoint = "http://storage.rehome-tests.invalid";
     let access = through(&bench, endpoint, &proxy.stranger());
     let (answer, spent) = ask(&bench, &access, verify());
     let said = told(&answer.unwrap_err());
