@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::{Agent, Error};
+use ureq::{Agent, Error, Proxy};
 
 /// More of an answer is not read.
 const BODY: u64 = 512 << 10;
@@ -24,12 +24,13 @@ pub struct Answer {
 }
 
 /// Which way a request goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+enum Way {
     /// To the address itself: a check asks what is there, whatever proxy the environment names.
     Straight,
     /// As the environment says (`HTTPS_PROXY`): out into the world.
     Out,
+    /// Through this proxy, by a tunnel.
+    Through(Proxy),
 }
 
 /// GET, with the answer's text if `body`.
@@ -65,17 +66,25 @@ pub struct Brief {
     pub date: Option<Timestamp>,
 }
 
-/// GET, where this machine's authorities are not at hand: certificates are judged by these (PEM).
+/// GET, where this machine's authorities are not at hand: certificates are judged by these (PEM), and a proxy is the one
+/// that was handed on.
 ///
 /// # Errors
 /// Why there is no answer, in words.
-pub fn brief(url: &str, authorities: &[u8], limit: Duration) -> Result<Brief, String> {
+pub fn brief(
+    url: &str,
+    (authorities, proxy): (&[u8], Option<&str>),
+    limit: Duration,
+) -> Result<Brief, String> {
     let certificates = parse_pem(authorities).filter_map(|item| match item {
         Ok(PemItem::Certificate(certificate)) => Some(certificate),
         Ok(_) | Err(_) => None,
     });
     let roots = RootCerts::Specific(std::sync::Arc::new(certificates.collect()));
-    let answer = agent(limit, Way::Straight, roots).get(url).call();
+    let proxy = proxy.map(Proxy::new).transpose();
+    let proxy = proxy.map_err(|_| "the address of the proxy cannot be understood".to_owned())?;
+    let way = proxy.map_or(Way::Straight, Way::Through);
+    let answer = agent(limit, way, roots).get(url).call();
     let answer = answer.map_err(|error| words(&error, limit))?;
     let date = answer.headers().get("date").and_then(|date| date.to_str().ok());
     let date = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
@@ -111,6 +120,7 @@ fn agent(limit: Duration, way: Way, roots: RootCerts) -> Agent {
     match way {
         Way::Straight => config.proxy(None).build().into(),
         Way::Out => config.build().into(),
+        Way::Through(proxy) => config.proxy(Some(proxy)).build().into(),
     }
 }
 

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::describe::describe;
 use super::{Engine, Network, Published, failed, is_missing};
 use crate::model::{ContainerId, Failure, ImageId, ProjectName, Result, Secret, ServiceName, VolumeName};
-use crate::s3::S3Settings;
+use crate::s3::Access;
 
 /// A database is not killed for being slow; the engine wants a number all the same.
 const NEVER: Duration = Duration::from_secs(24 * 3600);
@@ -204,13 +204,13 @@ impl Engine {
     }
 
     /// The network from which a storage is asked: that of the services that have a volume, so that what works there works
-    /// for them. An address of the machine itself is reached from the machine alone.
+    /// for them. An address of the machine itself is reached from the machine alone, and so is a proxy there.
     ///
     /// # Errors
     /// When the engine does not answer.
     pub async fn network_to(
         &self,
-        storage: &S3Settings,
+        storage: &Access,
         (project, volume): (&ProjectName, Option<&VolumeName>),
     ) -> Result<Network> {
         if storage.is_of_this_machine() {

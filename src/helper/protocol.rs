@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 pub use super::remote::{SnapshotReport, SnapshotRequest};
 pub use super::uploads::{
-    CompareReport as UploadsCompared, Compared, PullReport, SyncJob, SyncReport, Trouble, Troubles,
-    UPLOADS_TREE, UploadsAnswer, UploadsJob, UploadsRequest,
+    CompareReport as UploadsCompared, Compared, Held, PullReport, Spent, SyncJob, SyncReport, Trouble,
+    Troubles, UPLOADS_TREE, UploadsAnswer, UploadsJob, UploadsRequest,
 };
 use crate::model::Owner;
 
@@ -121,8 +121,7 @@ pub enum Request {
         entries: u64,
     },
     /// Adds a snapshot of a tree to a repository that the host has; what it needs of that it asks for over stdout, and is
-    /// answered over stdin ([`super::remote`]). Lines go to stderr. It does not end before stdin is closed.
-    /// -> [`Answer::Snapshot`]
+    /// answered over stdin ([`super::remote`]). Lines go to stderr. It ends after stdin does. -> [`Answer::Snapshot`]
     Snapshot(SnapshotRequest),
     /// Brings files of a tree into a bucket, or back, or compares them; the access to the storage comes through stdin in
     /// frames ([`super::frames`]). It does not end before stdin is closed. -> [`Answer::Uploads`]
@@ -335,7 +334,7 @@ pub enum Answer {
     /// To [`Request::Snapshot`].
     Snapshot(SnapshotReport),
     /// To [`Request::Uploads`].
-    Uploads(UploadsAnswer),
+    Uploads(super::uploads::Ended),
     /// To [`Request::Several`]: one a request.
     Several {
         /// The answers, in the order of the requests.
@@ -432,6 +431,8 @@ pub struct Scan {
     pub unreadable: Vec<String>,
     /// Datastores recognised by their files.
     pub datastores: Vec<DatastoreSign>,
+    /// What its files would be in a bucket.
+    pub as_objects: super::uploads::AsObjects,
 }
 
 impl Scan {

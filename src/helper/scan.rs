@@ -11,6 +11,7 @@ use super::fault::{Fault, Result, Side, escape, show};
 use super::meta::{Kind, Meta};
 use super::protocol::{DatastoreSign, Scan};
 use super::tree::{Directory, Entry, EntryId, NO_DIR, Tree};
+use super::uploads::puts;
 use super::walk::{Manner, Walk, walk};
 use crate::model::Owner;
 
@@ -50,6 +51,11 @@ pub fn scan(cx: &Context, dir: &Path) -> Result<Scan> {
     };
     for (id, Entry { meta, .. }) in tree.entries() {
         scan.newest = scan.newest.max(meta.mtime.sec);
+        if meta.kind == Kind::File {
+            scan.as_objects.objects += 1;
+            scan.as_objects.bytes = scan.as_objects.bytes.saturating_add(meta.size);
+            scan.as_objects.puts += puts(meta.size);
+        }
         if tree.is_link(id) {
             scan.hard_links += 1;
             continue;

@@ -313,7 +313,7 @@ pub(super) async fn finish(app: &App, dir: &RunDir, header: &Header, cx: &Cx, en
         about.ended(app, cx, (outcome, &state), failure.as_ref()).await;
     }
     if let RunFacts::Uploads(about) = &header.facts {
-        about.ended(cx, outcome).await;
+        about.ended(app, cx, (outcome, &state)).await;
     }
     let summary = match &header.facts {
         RunFacts::Move(facts) if outcome == Outcome::Done => {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::connect::{resolved, trusted};
-use super::{S3Keys, S3Settings};
+use super::{Proxy, S3Keys, S3Settings};
 use crate::model::{Failure, Result, Secret};
 
 /// Settings with the keys in them, and who vouches for certificates.
@@ -13,6 +13,8 @@ pub struct Access {
     pub settings: S3Settings,
     /// Certificates of authorities, PEM; none where nothing is encrypted.
     pub authorities: Vec<u8>,
+    /// What leads there, if it is not reached directly.
+    pub proxy: Option<Proxy>,
 }
 
 /// As it goes through a pipe, and nowhere else.
@@ -24,23 +26,36 @@ struct Wire {
     secret: String,
     token: Option<String>,
     authorities: String,
+    #[serde(default)]
+    proxy: Option<String>,
 }
 
 impl Access {
-    /// Finds the keys, the region and the machine's authorities.
+    /// Finds the keys, the region, the machine's authorities, and the proxy that its environment names.
     ///
     /// # Errors
-    /// When there are no keys, or no region.
+    /// When there are no keys, or no region; when the proxy is none that can be used.
     pub async fn find(settings: &S3Settings) -> Result<Self> {
         let settings = resolved(settings).await?;
-        let authorities = match settings.is_plain() {
+        let proxy = Proxy::to(&settings, &|name| std::env::var(name).ok())?;
+        let authorities = match settings.is_plain() && !proxy.as_ref().is_some_and(Proxy::is_tls) {
             true => Vec::new(),
             false => trusted()?,
         };
         Ok(Self {
             settings,
             authorities,
+            proxy,
         })
+    }
+
+    /// Whether what is asked first answers at an address that only this machine has.
+    #[must_use]
+    pub fn is_of_this_machine(&self) -> bool {
+        match &self.proxy {
+            Some(proxy) => proxy.is_of_this_machine(),
+            None => self.settings.is_of_this_machine(),
+        }
     }
 
     /// For a pipe to a process of ours: the secrets are in it.
@@ -62,6 +77,7 @@ impl Access {
             token: keys.token.as_ref().map(|token| token.reveal().to_owned()),
             authorities: String::from_utf8(self.authorities.clone())
                 .map_err(|_| bug("certificates are text"))?,
+            proxy: self.proxy.as_ref().map(|proxy| proxy.reveal().to_owned()),
         };
         serde_json::to_vec(&wire).map_err(|e| bug(&e.to_string()))
     }
@@ -72,8 +88,9 @@ impl Access {
     /// When it is not what [`Self::to_wire`] wrote.
     pub fn from_wire(bytes: &[u8]) -> Result<Self> {
         // The error of the reader could show a piece of what it read.
-        let wire: Wire = serde_json::from_slice(bytes)
-            .map_err(|_| Failure::bug("the access to the storage cannot be understood"))?;
+        let bug = || Failure::bug("the access to the storage cannot be understood");
+        let wire: Wire = serde_json::from_slice(bytes).map_err(|_| bug())?;
+        let proxy = wire.proxy.map(|address| Proxy::new(&address).ok_or_else(bug));
         Ok(Self {
             settings: S3Settings {
                 endpoint: wire.endpoint,
@@ -86,6 +103,7 @@ impl Access {
                 profile: None,
             },
             authorities: wire.authorities.into_bytes(),
+            proxy: proxy.transpose()?,
         })
     }
 }
@@ -108,8 +126,9 @@ mod tests {
                 profile: None,
             },
             authorities: b"-----BEGIN CERTIFICATE-----\n".to_vec(),
+            proxy: Proxy::new("http://me:hunter4@proxy.example.org:3128"),
         };
-        assert!(!format!("{access:?}").contains("hunter"));
+        assert!(access.proxy.is_some() && !format!("{access:?}").contains("hunter"));
         assert_eq!(Access::from_wire(&access.to_wire().unwrap()).unwrap(), access);
         let failure = Access::from_wire(b"{\"secret\": hunter2").unwrap_err();
         assert!(!format!("{failure:?}").contains("hunter"));

@@ -13,7 +13,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::list::timestamp;
-use super::{Access, ETag, Limits, Listed, Md5Sum, Trust, client, code, list, told};
+use super::tally::Tally;
+use super::{Access, Asked, ETag, Limits, Listed, Md5Sum, Proxy, Trust, client, code, list, told};
 use crate::http::{self, Brief};
 use crate::model::{Failure, Result};
 
@@ -36,7 +37,9 @@ pub struct Bucket {
     pub(super) name: String,
     pub(super) region: Option<String>,
     pub(super) authorities: Vec<u8>,
+    proxy: Option<Proxy>,
     limits: Limits,
+    tally: Tally,
 }
 
 /// What the storage says of an object.
@@ -103,14 +106,24 @@ impl Bucket {
     /// # Errors
     /// When the access has no keys in it, or its authorities cannot be read.
     pub async fn open(access: &Access, name: &str, limits: Limits) -> Result<Self> {
-        let client = client(&access.settings, Trust::These(&access.authorities), &limits).await?;
+        let client = client(&access.settings, Trust::Handed(access), &limits).await?;
+        let tally = Tally::default();
+        let counted = client.config().to_builder().interceptor(tally.clone());
         Ok(Self {
-            client,
+            client: Client::from_conf(counted.build()),
             name: name.to_owned(),
             region: access.settings.region.clone(),
             authorities: access.authorities.clone(),
+            proxy: access.proxy.clone(),
             limits,
+            tally,
         })
+    }
+
+    /// What was asked by it and its clones, each attempt by itself.
+    #[must_use]
+    pub fn asked(&self) -> Asked {
+        self.tally.asked()
     }
 
     /// Its name.
@@ -426,7 +439,11 @@ impl Bucket {
     /// Why there is no answer, in words.
     pub async fn asked_by_anybody(&self, address: &str) -> Result<Brief, String> {
         let (address, authorities) = (address.to_owned(), self.authorities.clone());
-        let asked = tokio::task::spawn_blocking(move || http::brief(&address, &authorities, ANYBODY));
+        let proxy = self.proxy.clone();
+        let asked = tokio::task::spawn_blocking(move || {
+            let through = proxy.as_ref().map(Proxy::reveal);
+            http::brief(&address, (&authorities, through), ANYBODY)
+        });
         asked.await.map_err(|e| e.to_string())?
     }
 

@@ -15,7 +15,7 @@ use aws_smithy_http_client::{Builder, Connector};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use super::{Limits, S3Keys, S3Settings};
+use super::{Access, Limits, Proxy, S3Keys, S3Settings};
 use crate::model::{Failure, Result, Secret};
 
 /// What is signed for where the storage has no regions.
@@ -25,13 +25,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Looking for keys may ask a server of the cloud.
 const SEARCH: Duration = Duration::from_secs(30);
 
-/// Who vouches for certificates.
+/// Who vouches for certificates, and which proxy leads out.
 #[derive(Debug, Clone, Copy)]
 pub enum Trust<'a> {
-    /// The machine's own authorities.
+    /// The machine's own authorities, and the proxy that its environment names.
     Machine,
-    /// These, PEM.
-    These(&'a [u8]),
+    /// Those that were handed on.
+    Handed(&'a Access),
 }
 
 /// A client that retries within limits, and sends nothing that only AWS understands.
@@ -187,13 +187,22 @@ async fn search(settings: &S3Settings, http: &SharedHttpClient) -> Result<Found>
     }
 }
 
-/// HTTP and HTTPS, through the proxy that the environment names.
+/// HTTP and HTTPS, through the proxy that there is.
 fn http(settings: &S3Settings, trust: Trust<'_>) -> Result<SharedHttpClient> {
     let trusted = match trust {
         // Without TLS the machine's authorities are not needed, and may be missing.
-        _ if settings.is_plain() => TrustStore::empty(),
+        Trust::Machine if settings.is_plain() => TrustStore::empty(),
         Trust::Machine => TrustStore::default(),
-        Trust::These(pem) => TrustStore::empty().with_pem_certificate(pem),
+        Trust::Handed(access) if access.authorities.is_empty() => TrustStore::empty(),
+        Trust::Handed(access) => TrustStore::empty().with_pem_certificate(access.authorities.as_slice()),
+    };
+    let proxy = match trust {
+        Trust::Machine => ProxyConfig::from_env(),
+        Trust::Handed(access) => access
+            .proxy
+            .as_ref()
+            .and_then(Proxy::config)
+            .unwrap_or_else(ProxyConfig::disabled),
     };
     let tls = TlsContext::builder()
         .with_trust_store(trusted)
@@ -202,7 +211,7 @@ fn http(settings: &S3Settings, trust: Trust<'_>) -> Result<SharedHttpClient> {
     Ok(
         Builder::new().build_with_connector_fn(move |settings, components| {
             let mut connector = Connector::builder()
-                .proxy_config(ProxyConfig::from_env())
+                .proxy_config(proxy.clone())
                 .tls_provider(Provider::Rustls(CryptoMode::Ring))
                 .tls_context(tls.clone());
             connector.set_connector_settings(settings.cloned());

@@ -16,8 +16,10 @@ mod connect;
 mod etag;
 mod keys;
 mod list;
+mod proxy;
 mod settings;
 mod setup;
+mod tally;
 mod words;
 
 use std::time::Duration;
@@ -34,8 +36,10 @@ pub use connect::{Trust, client};
 pub use etag::{ETag, Md5Sum, md5};
 pub use keys::{key_of, path_of};
 pub use list::{Listed, list, timestamp};
+pub use proxy::Proxy;
 pub use settings::{S3Keys, S3Settings};
 pub use setup::{Done, Setting, SetupReport, SetupWanted, setup};
+pub use tally::Asked;
 pub use words::{code, told};
 
 /// A name that nothing else has.

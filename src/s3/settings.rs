@@ -39,22 +39,17 @@ impl S3Settings {
     /// Whether it answers at an address that only this machine has.
     #[must_use]
     pub fn is_of_this_machine(&self) -> bool {
-        let Some((_, rest)) = self
-            .endpoint
-            .as_deref()
-            .and_then(|address| address.split_once("://"))
-        else {
-            return false;
+        self.endpoint.as_deref().is_some_and(is_this_machine)
+    }
+
+    /// Where it answers, AWS included.
+    pub(super) fn address(&self) -> String {
+        let of_aws = || {
+            let region = self.region.as_deref().unwrap_or("us-east-1");
+            let end = if region.starts_with("cn-") { ".cn" } else { "" };
+            format!("https://s3.{region}.amazonaws.com{end}")
         };
-        let host = rest.split('/').next().unwrap_or_default();
-        let host = match host.strip_prefix('[') {
-            Some(host) => host.split(']').next().unwrap_or_default(),
-            None => host.split(':').next().unwrap_or_default(),
-        };
-        let address: Option<std::net::IpAddr> = host.parse().ok();
-        host == "localhost"
-            || host.ends_with(".localhost")
-            || address.is_some_and(|address| address.is_loopback())
+        self.endpoint.clone().unwrap_or_else(of_aws)
     }
 
     /// From the variables of a project. `names` looks one up in its `.env`, then in the environment.
@@ -97,6 +92,29 @@ impl S3Settings {
             profile: first(&["AWS_PROFILE"]),
         })
     }
+}
+
+/// The host of an address, without a user's name before it and a port behind it.
+pub(super) fn host_of(address: &str) -> Option<&str> {
+    let (_, rest) = address.split_once("://")?;
+    let place = rest.split('/').next()?;
+    let place = place.rsplit('@').next()?;
+    let host = match place.strip_prefix('[') {
+        Some(host) => host.split(']').next()?,
+        None => place.split(':').next()?,
+    };
+    (!host.is_empty()).then_some(host)
+}
+
+/// Whether an address is one that only this machine has.
+pub(super) fn is_this_machine(address: &str) -> bool {
+    let Some(host) = host_of(address) else {
+        return false;
+    };
+    let address: Option<std::net::IpAddr> = host.parse().ok();
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || address.is_some_and(|address| address.is_loopback())
 }
 
 fn keys(first: &dyn Fn(&[&str]) -> Option<String>) -> Result<Option<S3Keys>> {

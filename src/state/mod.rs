@@ -7,6 +7,7 @@
 //!                    history.jsonl  one line a finished run
 //!                    sizes.jsonl    one line a measurement of the volumes
 //!                    backups.jsonl  one line a backup that ended, or was verified
+//!                    uploads.json   what was done with uploads and buckets, summed up
 //!                    runs/<run>/    journal, report.json, hooks.log
 //! ```
 //!
@@ -21,6 +22,7 @@ mod lock;
 mod runs;
 mod sizes;
 mod store;
+mod uploads;
 
 pub use backups::BackupLine;
 pub use dir::{HostDir, ProjectDir, ProjectKey, StateDir};
@@ -31,3 +33,4 @@ pub use lock::{Lock, LockNote};
 pub use runs::RunDir;
 pub use sizes::Measured;
 pub use store::{FileStore, Store};
+pub use uploads::{CommandDone, PlaceDone, PlaceHeld, UploadsDone};

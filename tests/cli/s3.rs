@@ -237,5 +237,5 @@ fn every_example_of_the_help_does_what_it_says() {
             ran += 1;
         }
     }
-    assert_eq!(ran, 11);
+    assert_eq!(ran, 12);
 }

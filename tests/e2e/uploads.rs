@@ -1,6 +1,12 @@
 //! Uploads in a bucket: the commands as somebody types them, on a real engine, against a real server.
 
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::support::{BUSYBOX, POSTGRES, Stack, s3, sh, tree, try_sh, wait_for};
 
@@ -248,6 +254,191 @@ fn no_secret_is_in_the_helpers_environment_arguments_or_mounts_and_the_volume_is
     stack.rehome("s3 verify --read").exits(0);
     stack.assert_tidy();
     forget(&stack);
+}
+
+/// What Prometheus' own reader makes of a file: `name{label=value,…} value`, labels in the order of their names.
+fn samples(file: &Path) -> BTreeMap<String, f64> {
+    const READ: &str = "import json, sys\n\
+        from prometheus_client.parser import text_string_to_metric_families as read\n\
+        found = {}\n\
+        for family in read(open(sys.argv[1]).read()):\n\
+        \x20 assert family.type in ('gauge', 'counter') and family.documentation, family\n\
+        \x20 for s in family.samples:\n\
+        \x20   labels = ','.join(f'{k}={v}' for k, v in sorted(s.labels.items()) if k not in ('project', 'bucket'))\n\
+        \x20   found[f'{s.name}{{{labels}}}'] = s.value\n\
+        print(json.dumps(found))";
+    let script = file.with_extension("py");
+    std::fs::write(&script, READ).expect("written");
+    let said = sh(&format!(
+        "{} {} {}",
+        s3("PYTHON"),
+        script.display(),
+        file.display()
+    ));
+    serde_json::from_str(&said).expect("JSON")
+}
+
+#[test]
+fn what_is_asked_of_a_bucket_is_written_for_prometheus_and_adds_up() {
+    let stack = stack_on("SEAWEEDFS");
+    let file = stack.state.with_file_name("rehome-s3.prom");
+    let beside = file.with_file_name("rehome.prom");
+    stack.file(
+        "rehome.yml",
+        &format!(
+            "version: 1\ns3: {{ encryption: false }}\nbackup: {{ metrics: {} }}\n",
+            beside.display()
+        ),
+    );
+    stack.rehome("s3 sync --dry-run").exits(3);
+    assert!(!file.exists(), "a dry run is none");
+    // There is no bucket yet: a failure is told as well.
+    stack.rehome("s3 sync").exits(3);
+    let of = |name: &str| format!("rehome_s3_{name}");
+    let failed = samples(&file);
+    assert_eq!(failed[&of("last_run_failed{command=sync,prefix=media/}")], 1.0);
+    assert!(!failed.contains_key(&of("objects{prefix=media/}")), "{failed:?}");
+    assert!(!failed.keys().any(|name| name.contains("last_success")));
+
+    stack.rehome("s3 setup").exits(0);
+    stack.rehome("s3 sync").exits(0);
+    let sent = samples(&file);
+    let there = boto(
+        &stack,
+        "all = s3.list_objects_v2(Bucket=bucket)['Contents']\nprint(len(all), sum(o['Size'] for o in all))",
+    );
+    assert_eq!(
+        format!(
+            "{} {}",
+            sent[&of("objects{prefix=media/}")],
+            sent[&of("size_bytes{prefix=media/}")]
+        ),
+        there
+    );
+    let puts = of("requests_total{kind=put,prefix=media/}");
+    assert!(sent[&puts] >= 32.0 && sent[&of("last_run_failed{command=sync,prefix=media/}")] == 0.0);
+    for (outcome, times) in [("done", 1.0), ("failed", 1.0)] {
+        let runs = of(&format!(
+            "runs_total{{command=sync,outcome={outcome},prefix=media/}}"
+        ));
+        assert_eq!(sent[&runs], times, "{outcome}");
+    }
+    // A comparison asks and writes nothing, and what it finds is a failure.
+    stack.rehome("s3 verify").exits(0);
+    let compared = samples(&file);
+    assert_eq!(compared[&puts], sent[&puts]);
+    let lists = of("requests_total{kind=list,prefix=media/}");
+    assert!(compared[&lists] > sent[&lists]);
+    boto(&stack, "s3.delete_object(Bucket=bucket, Key='media/docs/f7')");
+    stack.rehome("s3 verify").exits(3);
+    let found = samples(&file);
+    assert_eq!(found[&of("last_run_failed{command=verify,prefix=media/}")], 1.0);
+    assert_eq!(
+        found[&of("last_success_timestamp_seconds{command=verify,prefix=media/}")],
+        compared[&of("last_success_timestamp_seconds{command=verify,prefix=media/}")]
+    );
+    assert_eq!(found[&of("objects{prefix=media/}")], 31.0);
+    assert!(!beside.exists(), "that is the backups' own");
+    let mode = sh(&format!("stat -c %a {}", file.display()));
+    assert_eq!(mode, "644", "the exporter is another user");
+    forget(&stack);
+}
+
+#[test]
+fn costs_are_those_of_the_volume_that_is_measured() {
+    let stack = stack_on("SEAWEEDFS");
+    let told = stack.rehome("s3 cost --gets 1000").exits(0).out;
+    assert!(told.contains("stored, as measured"), "{told}");
+    let dir = stack.volume_dir("media_volume");
+    let here = sh(&format!(
+        "find {d} -type f -printf '%s\\n' | awk '{{ n++; b += $1; p += $1 <= 8388608 ? 1 : 2 + int(($1 + 8388607) / 8388608) }} END {{ print n, b, p }}'",
+        d = dir.display()
+    ));
+    let report = stack.rehome("s3 cost --gets 1000 --json").exits(0).json();
+    let usage = &report["usage"];
+    let said = format!(
+        "{} {} {}",
+        usage["objects"], usage["storage"], usage["first_puts"]
+    );
+    assert_eq!(said, here, "{report}");
+    assert_eq!(report["from"]["storage"], "measured: volume media_volume");
+    assert_eq!(report["from"]["gets"], "--gets");
+    assert_eq!(report["unknown"], serde_json::json!(["--puts", "--egress"]));
+    assert!(report["offers"][0]["first_upload"].is_string());
+    // What is said counts before it; a volume that is none is told.
+    let said = stack.rehome("s3 cost --storage 1GB --json").exits(0).json();
+    assert_eq!(said["from"], serde_json::json!({ "storage": "--storage" }));
+    stack.rehome("s3 cost --volume nothing").exits(2);
+    stack.assert_tidy();
+}
+
+#[test]
+fn a_proxy_of_the_environment_leads_the_helper_to_the_bucket_and_its_password_does_not_show() {
+    let stack = stack_on("SEAWEEDFS");
+    stack.rehome("s3 setup").exits(0);
+    // A name that only the proxy knows; itself it is only on this machine.
+    let text = std::fs::read_to_string(stack.dir.join(".env")).expect("read");
+    let far = text.replace(&s3("SEAWEEDFS"), "http://storage.rehome-tests.invalid");
+    std::fs::write(stack.dir.join(".env"), far).expect("written");
+    let carried = Arc::new(AtomicUsize::new(0));
+    let proxy = forward(&s3("SEAWEEDFS"), Arc::clone(&carried));
+    let address = format!("http://me:pass-for-tests@{proxy}");
+    let env = [("http_proxy", address.as_str())];
+    let run = stack.rehome_env("s3 sync -v", &env).exits(0);
+    assert!(carried.load(Relaxed) >= 32, "{carried:?}");
+    assert!(!run.out.contains("pass-for-tests") && !run.err.contains("pass-for-tests"));
+    stack.rehome_env("s3 verify --read", &env).exits(0);
+    // Where the environment says that there is none, nobody knows the name.
+    let env = [("http_proxy", address.as_str()), ("no_proxy", ".invalid")];
+    let lost = stack.rehome_env("s3 verify", &env).exits(1);
+    assert!(lost.err.contains("cannot be reached"), "{}", lost.err);
+    std::fs::write(stack.dir.join(".env"), text).expect("written");
+    forget(&stack);
+}
+
+/// A proxy on this machine for plain requests: one each connection, counted, all to one server. Says where it is.
+fn forward(to: &str, carried: Arc<AtomicUsize>) -> String {
+    let to = to.strip_prefix("http://").expect("plain").to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let serve = move |client: TcpStream, to: &str| -> std::io::Result<()> {
+        let mut reader = BufReader::new(client.try_clone()?);
+        let (mut head, mut length, mut known) = (String::new(), 0u64, false);
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line)? <= 2 {
+                break;
+            }
+            let lower = line.to_ascii_lowercase();
+            if let Some(value) = lower.strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap_or(0);
+            }
+            // me:pass-for-tests, by base64(1).
+            known |= line.contains("bWU6cGFzcy1mb3ItdGVzdHM=");
+            match head.is_empty() {
+                true => head = line.replacen("http://storage.rehome-tests.invalid", "", 1),
+                false if lower.starts_with("proxy-") || lower.starts_with("connection:") => {}
+                false => head.push_str(&line),
+            }
+        }
+        if !known {
+            return Ok(());
+        }
+        carried.fetch_add(1, Relaxed);
+        let mut server = TcpStream::connect(to)?;
+        server.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes())?;
+        std::io::copy(&mut reader.take(length), &mut server)?;
+        std::io::copy(&mut server, &mut &client)?;
+        client.shutdown(Shutdown::Both)
+    };
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let (serve, to) = (serve.clone(), to.clone());
+            // What breaks is the other side's to notice.
+            std::thread::spawn(move || serve(client, &to).unwrap_or_default());
+        }
+    });
+    address
 }
 
 #[test]

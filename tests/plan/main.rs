@@ -7,6 +7,7 @@
 //! doctor    what a check-up finds, check by check
 //! deploy    what a deployment replaces, rolls, keeps and refuses
 //! deploy_hooks  what runs beside a deployment, and when
+//! uploads   the switch of uploads to a bucket, and back
 //! restart   what a restart makes anew
 //! restore   what a restore replaces, and which backup it takes
 //! choice    which volumes move, and where to
@@ -36,3 +37,4 @@ mod right_volume;
 mod space;
 mod support;
 mod texts;
+mod uploads;

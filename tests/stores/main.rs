@@ -11,6 +11,7 @@ mod buckets;
 mod corruption;
 mod dirs;
 mod faults;
+mod forward;
 mod memory;
 mod proxy;
 mod sealing;

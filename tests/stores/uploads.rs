@@ -2,6 +2,7 @@
 
 // long because: one bench, and all that happens to files on their way there and back.
 
+mod behind;
 mod settings;
 
 use std::os::unix::ffi::OsStrExt as _;
@@ -61,6 +62,7 @@ impl Bench {
         Access {
             settings: S3Settings::from_names(&self.bucket.name, &names).unwrap(),
             authorities: std::fs::read(server("CA")).unwrap(),
+            proxy: None,
         }
     }
 

@@ -189,4 +189,5 @@ pub(super) const S3_COST_EXAMPLES: &str = "\
 Examples:
   rehome s3 cost --storage 50GB --puts 100000 --gets 1000000 --egress 100GB
   rehome s3 cost --storage 2TB --region eu-central-1
+  rehome s3 cost --gets 1000000 --egress 100GB          of what the project's uploads are now
   rehome s3 cost --storage 50GB --prices prices.yml     your own, like templates/s3/prices.yml";

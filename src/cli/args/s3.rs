@@ -57,7 +57,8 @@ pub enum S3Command {
     Settings(S3Settings),
     /// Say what a month would cost, at several providers side by side
     ///
-    /// Prices are those of a dated file; a GB is what providers bill as one, 2^30 bytes.
+    /// Without --storage the volume with the uploads is measured, where there is a project and an engine: its size, and the
+    /// requests of its first upload. Prices are those of a dated file; a GB is what providers bill as one, 2^30 bytes.
     Cost(S3Cost),
 }
 
@@ -263,7 +264,7 @@ pub enum Framework {
 #[derive(Debug, Clone, Args)]
 #[command(after_long_help = S3_COST_EXAMPLES)]
 pub struct S3Cost {
-    /// What is stored, as 50GB
+    /// What is stored, as 50GB [default: what the volume with the uploads has, measured]
     #[arg(long, value_name = "SIZE")]
     pub storage: Option<BilledSize>,
 
@@ -278,6 +279,10 @@ pub struct S3Cost {
     /// What is sent out into the internet in a month, as 100GB
     #[arg(long, value_name = "SIZE")]
     pub egress: Option<BilledSize>,
+
+    /// The volume to measure, without --storage [default: s3.volume of rehome.yml]
+    #[arg(long, value_name = "VOLUME", conflicts_with = "storage")]
+    pub volume: Option<VolumeKey>,
 
     /// Only this region of those who have several, as eu-central-1
     #[arg(long, value_name = "REGION")]

@@ -21,7 +21,7 @@ pub(super) async fn run(cx: &Cx, args: S3) -> Result<Ending> {
         S3Command::Disable(args) => uploads::switch(cx, args, Direction::ToVolume).await,
         S3Command::Policy(args) => policy(cx, args),
         S3Command::Settings(args) => settings(cx, args),
-        S3Command::Cost(args) => cost(cx, args),
+        S3Command::Cost(args) => cost(cx, args).await,
     }
 }
 
@@ -109,7 +109,17 @@ fn printed(files: &[Rendered]) -> String {
     parts.join("\n")
 }
 
-fn cost(cx: &Cx, args: S3Cost) -> Result<Ending> {
+async fn cost(cx: &Cx, args: S3Cost) -> Result<Ending> {
+    let measured = match (args.storage, args.volume) {
+        (Some(_), _) => None,
+        // Who names a volume wants it measured; else the other options may be all that there is to say.
+        (None, volume @ Some(_)) => Some(Ok(s3::measure(cx.options()?, volume).await?)),
+        (None, None) => Some(
+            s3::measure(cx.options()?, None)
+                .await
+                .map_err(|failure| failure.what),
+        ),
+    };
     let request = CostRequest {
         usage: Usage {
             storage: args.storage,
@@ -117,7 +127,9 @@ fn cost(cx: &Cx, args: S3Cost) -> Result<Ending> {
             gets: args.gets,
             egress: args.egress,
             objects: None,
+            first_puts: None,
         },
+        measured,
         region: args.region,
         free_egress: args.free_egress,
         prices: args.prices,
@@ -132,7 +144,10 @@ fn compared(report: &CostReport, color: bool) -> String {
     let usage = &report.usage;
     let number = |number: Option<u64>, word: &str| number.map(|number| format!("{number} {word}"));
     let asked: Vec<String> = [
-        usage.storage.map(|size| format!("{size} stored")),
+        usage.storage.map(|size| match usage.objects {
+            Some(_) => format!("{size} stored, as measured"),
+            None => format!("{size} stored"),
+        }),
         number(usage.puts, "PUTs"),
         number(usage.gets, "GETs"),
         usage.egress.map(|size| format!("{size} sent out")),

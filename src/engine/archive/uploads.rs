@@ -7,28 +7,30 @@ use tokio::io::AsyncWriteExt as _;
 use super::{Lines, of_stream};
 use crate::engine::{Engine, HelperJob};
 use crate::helper::frames::{LONGEST, head};
-use crate::helper::protocol::{Answer, Line, Request, UploadsAnswer};
+use crate::helper::protocol::{Answer, Line, Request, Spent, UploadsAnswer};
 use crate::model::{Failure, Result};
 use crate::s3::Access;
 
 impl Engine {
-    /// Runs [`Request::Uploads`] with the access to the storage. Lines of progress and notes go to `on_line`.
+    /// Runs [`Request::Uploads`] with the access to the storage. Lines of progress and notes go to `on_line`, what it took
+    /// into `spent`, also when it failed; of a helper that is killed nobody knows.
     ///
     /// # Errors
     /// When it could not be done; when the helper is killed, or its engine goes away.
     pub async fn uploads(
         &self,
         job: HelperJob,
-        access: &Access,
+        (access, spent): (&Access, &mut Spent),
         on_line: &mut (dyn FnMut(Line) + Send),
     ) -> Result<UploadsAnswer> {
         if !matches!(job.request, Request::Uploads(_)) {
             return Err(Failure::bug("this is no request for uploads"));
         }
         let secret = access.to_wire()?;
-        let done = self
+        let (done, took) = self
             .with_stream(&job, async |id| self.take_uploads(id, &secret, on_line).await)
             .await?;
+        *spent = took;
         match done {
             UploadsAnswer::Failed(failure) => Err(failure),
             done => Ok(done),
@@ -40,7 +42,7 @@ impl Engine {
         id: &str,
         secret: &[u8],
         on_line: &mut (dyn FnMut(Line) + Send),
-    ) -> Result<UploadsAnswer> {
+    ) -> Result<(UploadsAnswer, Spent)> {
         let mut attached = self.attach_and_start(id, "cannot start the helper", true).await?;
         let give = async {
             for piece in secret.chunks(LONGEST) {
@@ -71,7 +73,7 @@ impl Engine {
                 }
             }
             let answer = lines.answer(|answer| match answer {
-                Answer::Uploads(answer) => Some(answer),
+                Answer::Uploads(ended) => Some((ended.answer, ended.spent)),
                 _ => None,
             })?;
             if let Some(answer) = answer {

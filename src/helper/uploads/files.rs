@@ -7,7 +7,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use jiff::Timestamp;
 
 use super::store::Store;
-use super::{Troubles, UploadsRequest, told};
+use super::{Held, Troubles, UploadsRequest, told};
 use crate::helper::cursor::open_root;
 use crate::helper::fault::{Fault, Side};
 use crate::helper::meta::Kind;
@@ -171,7 +171,10 @@ pub(super) fn find(store: &Store<'_>, local: &Local) -> Result<Found> {
             left_out: 0,
             pages: 0,
         };
+        let mut held = Held::default();
         let mut each = |object: Listed<'_>| {
+            held.objects += 1;
+            held.bytes += object.bytes;
             let Some(path) = path_of(&store.prefix, object.key) else {
                 found.left_out += 1;
                 return Ok(());
@@ -190,6 +193,7 @@ pub(super) fn find(store: &Store<'_>, local: &Local) -> Result<Found> {
         };
         let pages = store.wait(store.bucket.list(store.prefix.as_str(), &mut each))?;
         found.pages = pages;
+        store.listed(held);
         Ok(found)
     })
 }

@@ -24,13 +24,14 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::same::puts;
 use self::store::Store;
 use super::context::Context;
 use super::fault::Fault;
 use super::frames::Frames;
 use crate::model::config::Prefix;
 use crate::model::{Failure, Result};
-use crate::s3::{About, Access, Examined, SetupReport, SetupWanted, check, setup};
+use crate::s3::{About, Access, Asked, Examined, Finding, SetupReport, SetupWanted, check, setup};
 
 /// The access to a storage is never longer: most of it are the certificates of authorities.
 const ACCESS_LIMIT: u64 = 4 << 20;
@@ -110,6 +111,17 @@ impl UploadsJob {
             Self::SetUp(_) | Self::Check { .. } => "check",
         }
     }
+
+    /// Whether it says what would be done and does nothing.
+    #[must_use]
+    pub fn is_dry(&self) -> bool {
+        match self {
+            Self::Sync(job) => job.dry_run,
+            Self::Pull { dry_run, .. } => *dry_run,
+            Self::SetUp(wanted) => wanted.dry_run,
+            Self::Verify { .. } | Self::Check { .. } => false,
+        }
+    }
 }
 
 /// See [`UploadsJob::Sync`].
@@ -149,12 +161,75 @@ pub enum UploadsAnswer {
     Failed(Failure),
 }
 
+/// What a piece of work asked of a storage, and what that has by now. Also of one that failed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spent {
+    /// The requests.
+    pub asked: Asked,
+    /// What is below the prefix, by the last list and what was written and deleted since; `None` if there was no list.
+    pub held: Option<Held>,
+}
+
+/// What a bucket has below a prefix.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Objects.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Spent {
+    /// Both together, the other one later.
+    #[must_use]
+    pub fn and(self, later: Self) -> Self {
+        Self {
+            asked: self.asked.and(later.asked),
+            held: later.held.or(self.held),
+        }
+    }
+}
+
 impl UploadsAnswer {
     /// That this is no answer to what was asked.
     #[must_use]
     pub fn unexpected(&self) -> Failure {
         Failure::bug(format!("the helper said something else: {self:?}"))
     }
+
+    /// Files and objects that did not arrive, or could not be compared.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        match self {
+            Self::Synced(report) => report.failed.count,
+            Self::Verified(report) => report.failed.count,
+            Self::Pulled(report) => report.failed.count,
+            Self::SetUp(_) | Self::Checked { .. } | Self::Failed(_) => 0,
+        }
+    }
+
+    /// Whether all of it is as it should be: nothing failed, nothing differs.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        match self {
+            Self::Synced(_) | Self::Pulled(_) => self.failed() == 0,
+            Self::Verified(report) => [&report.failed, &report.missing, &report.different, &report.extra]
+                .iter()
+                .all(|troubles| troubles.is_empty()),
+            Self::SetUp(_) => true,
+            Self::Checked { found } => found.iter().all(|one| one.finding != Finding::Error),
+            Self::Failed(_) => false,
+        }
+    }
+}
+
+/// How a piece of work ended, and what it took.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ended {
+    /// How.
+    pub answer: UploadsAnswer,
+    /// What it took.
+    pub spent: Spent,
 }
 
 /// What was done to a bucket.
@@ -254,6 +329,17 @@ pub struct PullReport {
     pub failed: Troubles,
 }
 
+/// The files of a tree as objects of a bucket: each name is one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AsObjects {
+    /// How many.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The requests that write all of them.
+    pub puts: u64,
+}
+
 /// What is wrong with single files or objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Troubles {
@@ -298,19 +384,23 @@ impl Troubles {
 /// Does what is asked for; the access to the storage is read from `input`, in frames.
 ///
 /// # Errors
-/// Only when the access did not come; everything else is [`UploadsAnswer::Failed`].
+/// Only when the access did not come; everything else is [`UploadsAnswer::Failed`]. With what it took.
 pub fn uploads(
     cx: &Context,
     request: &UploadsRequest,
     input: &mut (dyn Read + Send),
-) -> super::fault::Result<UploadsAnswer> {
+) -> super::fault::Result<Ended> {
     let mut bytes = Vec::new();
     Frames::new(input)
         .take(ACCESS_LIMIT)
         .read_to_end(&mut bytes)
         .map_err(|e| Fault::refused("the access to the storage did not come", e.to_string()))?;
-    let done = Access::from_wire(&bytes).and_then(|access| work(cx, request, &access));
-    Ok(done.unwrap_or_else(UploadsAnswer::Failed))
+    let (done, spent) = match Access::from_wire(&bytes) {
+        Ok(access) => counted(cx, request, &access),
+        Err(failure) => (Err(failure), Spent::default()),
+    };
+    let answer = done.unwrap_or_else(UploadsAnswer::Failed);
+    Ok(Ended { answer, spent })
 }
 
 /// The same, with the access at hand.
@@ -318,15 +408,29 @@ pub fn uploads(
 /// # Errors
 /// When it could not be done, or not all of it could be tried. Troubles with single files are in the reports.
 pub fn work(cx: &Context, request: &UploadsRequest, access: &Access) -> Result<UploadsAnswer> {
-    let store = Store::open(cx, request, access)?;
+    counted(cx, request, access).0
+}
+
+/// The same, and what it took.
+pub fn counted(cx: &Context, request: &UploadsRequest, access: &Access) -> (Result<UploadsAnswer>, Spent) {
+    match Store::open(cx, request, access) {
+        Ok(store) => {
+            let done = of_store(&store, request);
+            (done, store.spent())
+        }
+        Err(failure) => (Err(failure), Spent::default()),
+    }
+}
+
+fn of_store(store: &Store<'_>, request: &UploadsRequest) -> Result<UploadsAnswer> {
     if !matches!(request.job, UploadsJob::SetUp(_) | UploadsJob::Check { .. }) {
         // Later it is waited for; what does not answer from the beginning is more often the wrong address.
         store.wait(store.bucket.answers(store.prefix.as_str()))?;
     }
     match &request.job {
-        UploadsJob::Sync(job) => sync::sync(&store, request, job).map(UploadsAnswer::Synced),
+        UploadsJob::Sync(job) => sync::sync(store, request, job).map(UploadsAnswer::Synced),
         UploadsJob::Verify { read, since } => {
-            verify::verify(&store, request, (*read, *since)).map(UploadsAnswer::Verified)
+            verify::verify(store, request, (*read, *since)).map(UploadsAnswer::Verified)
         }
         UploadsJob::SetUp(wanted) => {
             let prefix = store.prefix.as_str();
@@ -349,7 +453,7 @@ pub fn work(cx: &Context, request: &UploadsRequest, access: &Access) -> Result<U
                 only_missing: *only_missing,
                 since: *since,
             };
-            pull::pull(&store, request, how).map(UploadsAnswer::Pulled)
+            pull::pull(store, request, how).map(UploadsAnswer::Pulled)
         }
     }
 }

@@ -33,6 +33,14 @@ pub(super) fn part_size(bytes: u64) -> u64 {
     PART.max(bytes.div_ceil(PARTS).next_multiple_of(UNIT as u64))
 }
 
+/// The requests that bring a file into a bucket: one, or for parts their beginning, each of them, and their end.
+pub(in crate::helper) fn puts(bytes: u64) -> u64 {
+    match bytes <= WHOLE {
+        true => 1,
+        false => bytes.div_ceil(part_size(bytes)) + 2,
+    }
+}
+
 /// What is known of the content of a file, after it was read once.
 pub(super) struct Digest {
     pub bytes: u64,
@@ -248,6 +256,13 @@ mod tests {
             assert!(part_size(bytes) >= 5 << 20 && part_size(bytes).is_multiple_of(1 << 20));
         }
         assert_eq!(part_size(6 << 30), PART);
+    }
+
+    #[test]
+    fn a_file_is_one_request_and_a_large_one_more() {
+        assert_eq!([0, 1, WHOLE].map(puts), [1, 1, 1]);
+        assert_eq!(puts(WHOLE + 1), (WHOLE + 1).div_ceil(PART) + 2);
+        assert_eq!(puts(10 * PART), 12);
     }
 
     #[test]

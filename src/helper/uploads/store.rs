@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
-use super::{UploadsRequest, told};
+use super::{Held, Spent, UploadsRequest, told};
 use crate::helper::context::Context;
 use crate::helper::crew::{jobs, work_off};
 use crate::helper::fault::Fault;
@@ -53,6 +53,8 @@ pub(super) struct Store<'a> {
     pub memory: Arc<Semaphore>,
     runtime: Runtime,
     refused: AtomicU32,
+    /// What the bucket has, by the last list and what was done since.
+    held: Mutex<Option<Held>>,
     /// Why everything ended.
     over: Mutex<Option<Failure>>,
 }
@@ -76,8 +78,42 @@ impl<'a> Store<'a> {
             memory: Arc::new(Semaphore::new(MEMORY)),
             runtime,
             refused: AtomicU32::new(0),
+            held: Mutex::default(),
             over: Mutex::default(),
         })
+    }
+
+    /// What all of it asked of the storage, and what that has by now.
+    pub fn spent(&self) -> Spent {
+        Spent {
+            asked: self.bucket.asked(),
+            held: *self.held(),
+        }
+    }
+
+    /// What a list says that there is.
+    pub fn listed(&self, held: Held) {
+        *self.held() = Some(held);
+    }
+
+    /// An object was written, in the place of another one or of none.
+    pub fn wrote(&self, before: Option<u64>, bytes: u64) {
+        if let Some(held) = &mut *self.held() {
+            held.objects += u64::from(before.is_none());
+            held.bytes = (held.bytes + bytes).saturating_sub(before.unwrap_or(0));
+        }
+    }
+
+    /// An object was deleted.
+    pub fn deleted(&self, bytes: u64) {
+        if let Some(held) = &mut *self.held() {
+            held.objects = held.objects.saturating_sub(1);
+            held.bytes = held.bytes.saturating_sub(bytes);
+        }
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, Option<Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for one request, or several that belong together.

@@ -59,7 +59,13 @@ pub(super) fn sync(store: &Store<'_>, request: &UploadsRequest, job: &SyncJob) -
             store.cx.did_files(1);
             // All content is told twice.
             store.cx.did_bytes(2 * size);
-            report.count(sent?);
+            let sent = sent?;
+            if let Sent::Written { bytes, .. } = sent
+                && !job.dry_run
+            {
+                store.wrote(remote.map(|remote| remote.bytes), bytes);
+            }
+            report.count(sent);
             Ok(())
         },
         |(_, report), (id, _), failure| {
@@ -182,9 +188,10 @@ fn delete(
     let hands = store.each(
         extra,
         || (0u64, Troubles::default()),
-        |(deleted, _), (path, _)| {
+        |(deleted, _), (path, remote)| {
             let key = format!("{}{path}", store.prefix);
             store.patiently(|| store.wait(store.bucket.delete(&key)))?;
+            store.deleted(remote.bytes);
             *deleted += 1;
             Ok(())
         },

@@ -89,16 +89,20 @@ pub struct Usage {
     /// Files that are there already, each of which is uploaded once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub objects: Option<u64>,
+    /// The requests of that: one a file, more for a large one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_puts: Option<u64>,
 }
 
 impl Usage {
     /// What a measured volume says of it: what is stored, and what the first upload is. How often files are written and
     /// read, nothing in a volume tells.
     #[must_use]
-    pub fn of(storage_bytes: u64, objects: u64) -> Self {
+    pub fn of(storage_bytes: u64, objects: u64, first_puts: u64) -> Self {
         Self {
             storage: Some(BilledSize(storage_bytes)),
             objects: Some(objects),
+            first_puts: Some(first_puts),
             ..Self::default()
         }
     }
@@ -154,7 +158,9 @@ impl Offer {
             egress,
             total: parts.into_iter().flatten().chain([self.monthly]).sum(),
             complete: parts.iter().all(Option::is_some),
-            first_upload: usage.objects.and(requests(self.puts_per_1000, usage.objects)),
+            first_upload: usage
+                .first_puts
+                .and(requests(self.puts_per_1000, usage.first_puts)),
         }
     }
 }
@@ -290,6 +296,7 @@ mod tests {
             gets: Some(1_000_000),
             egress: Some("100GB".parse().unwrap()),
             objects: None,
+            first_puts: None,
         }
     }
 
@@ -300,6 +307,7 @@ mod tests {
             gets: Some(0),
             egress: Some(egress.parse().unwrap()),
             objects: None,
+            first_puts: None,
         };
         offer.cost(&usage, false).total.cents()
     }
@@ -342,7 +350,7 @@ mod tests {
     #[test]
     fn what_nobody_knows_is_not_nothing_unless_it_costs_nothing() {
         let prices = Prices::built_in().unwrap();
-        let usage = Usage::of(50 << 30, 14_000);
+        let usage = Usage::of(50 << 30, 14_000, 14_000);
         let aws = offer(&prices, "AWS", Some("us-east-1")).cost(&usage, false);
         assert_eq!(
             (aws.puts, aws.gets, aws.egress, aws.complete),

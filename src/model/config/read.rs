@@ -168,6 +168,11 @@ fn sound(config: &Config, text: &str) -> Result<(), ConfigError> {
             return Err(ConfigError::new(format!("{within}: {what}")).on(line_of(text, &keys)));
         }
     }
+    if config.s3.metrics.is_some() && config.s3.metrics == config.backup.metrics {
+        let error =
+            ConfigError::new("s3.metrics: backups write that file, and each would end what the other wrote");
+        return Err(error.on(line_of(text, &["s3", "metrics"])));
+    }
     for (place, notify) in config.notify.iter().enumerate() {
         if let Some(found) = notify.mistake() {
             return Err(mistake(text, "notify", place, found));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -76,6 +77,11 @@ pub struct S3 {
     #[serde(deserialize_with = "rate", skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "rate_schema")]
     pub bandwidth: Option<ByteSize>,
+
+    /// A file for Prometheus, as `/var/lib/node_exporter/rehome-s3.prom`; without it one beside that of `backup.metrics`,
+    /// if there is one, with `-s3` in its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<PathBuf>,
 }
 
 impl Default for S3 {
@@ -93,6 +99,7 @@ impl Default for S3 {
             encryption: true,
             concurrency: Concurrency::Auto,
             bandwidth: None,
+            metrics: None,
         }
     }
 }
@@ -384,6 +391,12 @@ impl S3 {
                 );
             }
         }
+        if let Some(path) = &self.metrics
+            && (!path.is_absolute() || path.file_name().is_none())
+        {
+            let what = format!("{:?} is no absolute path of a file", path.display().to_string());
+            return found(&["metrics"], what);
+        }
         let wrong = self.cors.iter().position(|origin| !is_origin(origin));
         wrong.and_then(|at| {
             let what = format!(
@@ -432,6 +445,7 @@ s3:
   encryption: false
   concurrency: 32
   bandwidth: 50MB/s
+  metrics: /var/lib/node_exporter/rehome-s3.prom
 ";
 
     fn refused(s3: &str) -> ConfigError {
@@ -527,6 +541,12 @@ s3:
             ("  volume: a\n  bandwidth: fast", 4, "is no size"),
             ("  bandwidth: 0", 3, "would never end"),
             ("  versioning: maybe", 3, "expected a boolean"),
+            ("  metrics: a.prom", 3, "no absolute path of a file"),
+            (
+                "  metrics: /a.prom\nbackup: { metrics: /a.prom }",
+                3,
+                "backups write that file",
+            ),
         ] {
             let error = refused(text);
             assert!(error.to_string().contains(words), "{text}: {error}");

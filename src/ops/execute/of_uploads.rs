@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::event::Outcome;
 use crate::model::{Failure, RunId, Span};
+use crate::ops::App;
+use crate::ops::s3::{Ended, ended};
 use crate::plan::uploads::{Direction, SwitchFacts};
-use crate::saga::Step as _;
+use crate::saga::{State, Step as _};
 use crate::steps::Cx;
 use crate::steps::deploy::TidyKept;
+use crate::steps::uploads::spent;
 
 /// What a switch keeps so that another process can go on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -50,8 +54,34 @@ impl UploadsAbout {
         }
     }
 
-    /// Lets go of the old containers: the way back of a switch that is done is another one.
-    pub(super) async fn ended(&self, cx: &Cx, outcome: Outcome) {
+    /// Writes down what it asked of the storage.
+    fn tell(&self, app: &App, cx: &Cx, (outcome, state): (Outcome, &State)) {
+        // It goes on later, and is told then.
+        if matches!(outcome, Outcome::Interrupted | Outcome::Stuck | Outcome::Refused) {
+            return;
+        }
+        let took = match spent(cx) {
+            Ok(took) => took,
+            Err(failure) => return cx.events.warn(failure.to_string()),
+        };
+        let told = Ended {
+            command: match self.uploads.direction {
+                Direction::ToBucket => "enable",
+                Direction::ToVolume => "disable",
+            },
+            place: self.uploads.media.place(),
+            began: state.started(),
+            ended: Timestamp::now(),
+            spent: took.spent,
+            failed: took.failed,
+            good: outcome == Outcome::Done,
+        };
+        ended(app, &told);
+    }
+
+    /// Says what became of it, and lets go of the old containers: the way back of a switch that is done is another one.
+    pub(super) async fn ended(&self, app: &App, cx: &Cx, (outcome, state): (Outcome, &State)) {
+        self.tell(app, cx, (outcome, state));
         if outcome != Outcome::Done {
             return;
         }

@@ -3,11 +3,13 @@
 
 use std::path::PathBuf;
 
-use super::{Uploads, Wanted};
+use jiff::Timestamp;
+
+use super::{Ended, Uploads, Wanted, ended};
 use crate::engine::{HelperJob, HelperMount, Network};
 use crate::helper::protocol::{
-    PullReport, Request, SyncJob, SyncReport, UPLOADS_TREE, UploadsAnswer, UploadsCompared, UploadsJob,
-    UploadsRequest,
+    PullReport, Request, Spent, SyncJob, SyncReport, UPLOADS_TREE, UploadsAnswer, UploadsCompared,
+    UploadsJob, UploadsRequest,
 };
 use crate::model::config::{self, Concurrency};
 use crate::model::{ByteSize, Failure, ProjectName, Result, VolumeKey};
@@ -267,22 +269,11 @@ impl Reach {
 
     /// The volume with the uploads. A database is refused: a bucket is no file system (trap 20).
     pub(super) async fn media(&self) -> Result<Media> {
-        let key = self.media_key()?;
-        let depth = Depth {
-            scan: Some(vec![key.clone()]),
-            ..Depth::default()
-        };
-        let world = self.app.look(&self.app.looking(), &depth).await?;
-        let seen = world.volume(&key).filter(|volume| volume.exists).ok_or_else(|| {
-            Failure::refused(format!("volume `{key}` does not exist yet"))
-                .data("nothing was changed")
-                .hint("bring the stack up once: docker compose up -d")
-        })?;
-        no_database(seen)?;
+        let seen = look_at_uploads(&self.app, self.media_key()?).await?;
         let transfer = Transfer::default();
         Ok(Media {
-            name: seen.name.clone(),
-            key,
+            name: seen.name,
+            key: seen.key,
             bucket: self.bucket.clone(),
             prefix: self.uploads.s3.prefix.clone(),
             about: self.about(),
@@ -292,40 +283,41 @@ impl Reach {
     }
 
     fn media_key(&self) -> Result<VolumeKey> {
-        let volumes = &self.app.project.volumes;
-        if let Some(key) = &self.uploads.s3.volume {
-            return match volumes.contains_key(key) {
-                true => Ok(key.clone()),
-                false => Err(
-                    Failure::usage(format!("there is no volume `{key}` in this project"))
-                        .hint(format!("there are: {}", listed(volumes.keys()))),
-                ),
-            };
-        }
-        let likely: Vec<&VolumeKey> = volumes
-            .keys()
-            .filter(|key| {
-                UPLOADS
-                    .iter()
-                    .any(|word| key.as_str().to_ascii_lowercase().contains(word))
-            })
-            .collect();
-        match likely.as_slice() {
-            [one] => Ok((*one).clone()),
-            _ => Err(Failure::usage(
-                "which volume has the uploads? neither --volume nor `s3.volume` of rehome.yml says it",
-            )
-            .hint(format!("there are: {}", listed(volumes.keys())))
-            .data("nothing was changed")),
-        }
+        key_of_uploads(&self.app, self.uploads.s3.volume.as_ref())
     }
 
-    /// Asks in a helper, in the network of the services that have the uploads.
+    /// Asks in a helper, and writes down what it took.
     async fn ask(
         &self,
         request: UploadsRequest,
         mounts: Vec<HelperMount>,
         volume: Option<&VolumeKey>,
+    ) -> Result<UploadsAnswer> {
+        let command = command(&request.job);
+        let (dry, began) = (request.job.is_dry(), Timestamp::now());
+        let mut spent = Spent::default();
+        let answer = self.ask_in_helper(request, mounts, (volume, &mut spent)).await;
+        if !dry {
+            let told = Ended {
+                command,
+                place: self.place(),
+                began,
+                ended: Timestamp::now(),
+                spent,
+                failed: answer.as_ref().map_or(0, UploadsAnswer::failed),
+                good: answer.as_ref().is_ok_and(UploadsAnswer::is_good),
+            };
+            ended(&self.app, &told);
+        }
+        answer
+    }
+
+    /// In the network of the services that have the uploads.
+    async fn ask_in_helper(
+        &self,
+        request: UploadsRequest,
+        mounts: Vec<HelperMount>,
+        (volume, spent): (Option<&VolumeKey>, &mut Spent),
     ) -> Result<UploadsAnswer> {
         let app = &self.app;
         let phase = request.job.phase();
@@ -343,7 +335,7 @@ impl Reach {
         let events = &app.options.events;
         let mut on_line = |line| pass_on(&**events, line, phase, volume);
         let interrupted = tokio::select! {
-            answer = app.engine.uploads(job, &self.access, &mut on_line) => return answer,
+            answer = app.engine.uploads(job, (&self.access, spent), &mut on_line) => return answer,
             () = app.options.interrupt.raised() => Failure::interrupted("stopped before the end"),
         };
         app.engine.remove_helpers(&run).await?;
@@ -358,7 +350,64 @@ impl Reach {
         let key = self.media_key().ok();
         let volume = key.and_then(|key| self.app.project.volumes.get(&key));
         let of = (&self.app.project.name, volume.map(|volume| &volume.name));
-        self.app.engine.network_to(&self.access.settings, of).await
+        self.app.engine.network_to(&self.access, of).await
+    }
+}
+
+/// The volume with the uploads: the one that somebody names, or the only one whose name says it.
+pub(super) fn key_of_uploads(app: &App, said: Option<&VolumeKey>) -> Result<VolumeKey> {
+    let volumes = &app.project.volumes;
+    if let Some(key) = said {
+        return match volumes.contains_key(key) {
+            true => Ok(key.clone()),
+            false => Err(
+                Failure::usage(format!("there is no volume `{key}` in this project"))
+                    .hint(format!("there are: {}", listed(volumes.keys()))),
+            ),
+        };
+    }
+    let likely: Vec<&VolumeKey> = volumes
+        .keys()
+        .filter(|key| {
+            UPLOADS
+                .iter()
+                .any(|word| key.as_str().to_ascii_lowercase().contains(word))
+        })
+        .collect();
+    match likely.as_slice() {
+        [one] => Ok((*one).clone()),
+        _ => Err(Failure::usage(
+            "which volume has the uploads? neither --volume nor `s3.volume` of rehome.yml says it",
+        )
+        .hint(format!("there are: {}", listed(volumes.keys())))
+        .data("nothing was changed")),
+    }
+}
+
+/// Looks at the volume. A database is refused.
+pub(super) async fn look_at_uploads(app: &App, key: VolumeKey) -> Result<VolumeSeen> {
+    let depth = Depth {
+        scan: Some(vec![key.clone()]),
+        ..Depth::default()
+    };
+    let world = app.look(&app.looking(), &depth).await?;
+    let seen = world.volume(&key).filter(|volume| volume.exists).ok_or_else(|| {
+        Failure::refused(format!("volume `{key}` does not exist yet"))
+            .data("nothing was changed")
+            .hint("bring the stack up once: docker compose up -d")
+    })?;
+    no_database(seen)?;
+    Ok(seen.clone())
+}
+
+/// What was typed after `rehome s3`.
+fn command(job: &UploadsJob) -> &'static str {
+    match job {
+        UploadsJob::Sync(_) => "sync",
+        UploadsJob::Verify { .. } => "verify",
+        UploadsJob::Pull { .. } => "pull",
+        UploadsJob::SetUp(_) => "setup",
+        UploadsJob::Check { .. } => "check",
     }
 }
 

@@ -1,11 +1,15 @@
 //! What storage costs a month, side by side.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::bucket::{key_of_uploads, look_at_uploads};
+use super::{Uploads, Wanted};
 use crate::model::config::{Cost, Offer, Prices, Usage};
-use crate::model::{Failure, Result};
+use crate::model::{BilledSize, Failure, Result, VolumeKey, count};
+use crate::ops::{App, Options};
 
 /// A file of prices above this is none.
 const LIMIT: u64 = 1 << 20;
@@ -13,14 +17,56 @@ const LIMIT: u64 = 1 << 20;
 /// What is asked.
 #[derive(Debug, Clone, Default)]
 pub struct CostRequest {
-    /// What is stored, written, read and sent.
+    /// What is stored, written, read and sent, as somebody said.
     pub usage: Usage,
+    /// What was measured, where nobody said what is stored; or why it was not.
+    pub measured: Option<Result<Measured, String>>,
     /// Only this region of those who have several.
     pub region: Option<String>,
     /// What a provider gives each account for nothing is counted.
     pub free_egress: bool,
     /// Other prices than those that Rehome comes with.
     pub prices: Option<PathBuf>,
+}
+
+/// What the volume with the uploads would be in a bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Measured {
+    /// Which.
+    pub volume: VolumeKey,
+    /// Its files.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The requests that write all of them.
+    pub puts: u64,
+}
+
+/// Measures the volume with the uploads.
+///
+/// # Errors
+/// When there is no project, no engine, or it is not known which volume.
+pub async fn measure(options: Options, volume: Option<VolumeKey>) -> Result<Measured> {
+    let wanted = Wanted {
+        volume,
+        ..Wanted::default()
+    };
+    let uploads = Uploads::find(&options, wanted)?;
+    let app = App::open(options).await?;
+    let seen = look_at_uploads(&app, key_of_uploads(&app, uploads.s3.volume.as_ref())?).await?;
+    let scan = seen.scan.ok_or_else(|| {
+        let failure = Failure::environment(format!("volume `{}` could not be measured", seen.key));
+        match &seen.unseen {
+            Some(why) => failure.cause(why.what.clone()),
+            None => failure,
+        }
+    })?;
+    Ok(Measured {
+        volume: seen.key,
+        objects: scan.as_objects.objects,
+        bytes: scan.as_objects.bytes,
+        puts: scan.as_objects.puts,
+    })
 }
 
 /// An offer and what it comes to.
@@ -50,6 +96,8 @@ pub struct CostReport {
     pub currency: String,
     /// What it was calculated for.
     pub usage: Usage,
+    /// Where each number is from: an option, or a volume that was measured.
+    pub from: BTreeMap<&'static str, String>,
     /// The options that would say what nobody said, where it costs something somewhere.
     pub unknown: Vec<&'static str>,
     /// In the order of the file.
@@ -63,12 +111,16 @@ pub struct CostReport {
 /// # Errors
 /// When nothing at all is known, when the prices cannot be read, or do not have the region.
 pub fn cost(request: &CostRequest) -> Result<CostReport> {
-    let usage = &request.usage;
+    let (usage, from) = known(request);
+    let usage = &usage;
     if usage.is_empty() {
-        return Err(Failure::usage(
-            "what would be stored, and how often it is written and read, nobody said",
-        )
-        .hint("rehome s3 cost --storage 50GB --puts 100000 --gets 1000000 --egress 100GB"));
+        let failure =
+            Failure::usage("what would be stored, and how often it is written and read, nobody said");
+        let failure = match &request.measured {
+            Some(Err(why)) => failure.cause(format!("it was not measured either: {why}")),
+            Some(Ok(_)) | None => failure,
+        };
+        return Err(failure.hint("rehome s3 cost --storage 50GB --puts 100000 --gets 1000000 --egress 100GB"));
     }
     let prices = match &request.prices {
         Some(path) => read(path)?,
@@ -97,6 +149,7 @@ pub fn cost(request: &CostRequest) -> Result<CostReport> {
         prices_of: prices.date.to_string(),
         currency: prices.currency.clone(),
         usage: *usage,
+        from,
         unknown: unknown
             .into_iter()
             .filter_map(|(option, missing)| missing.then_some(option))
@@ -104,6 +157,29 @@ pub fn cost(request: &CostRequest) -> Result<CostReport> {
         notes: notes(&offers, request),
         offers: priced,
     })
+}
+
+/// What is known, and from where.
+fn known(request: &CostRequest) -> (Usage, BTreeMap<&'static str, String>) {
+    let mut usage = request.usage;
+    let said = [
+        ("storage", "--storage", usage.storage.is_some()),
+        ("puts", "--puts", usage.puts.is_some()),
+        ("gets", "--gets", usage.gets.is_some()),
+        ("egress", "--egress", usage.egress.is_some()),
+    ];
+    let said = said.into_iter().filter(|(.., said)| *said);
+    let mut from: BTreeMap<_, _> = said
+        .map(|(number, option, _)| (number, option.to_owned()))
+        .collect();
+    if let (None, Some(Ok(measured))) = (usage.storage, &request.measured) {
+        usage.storage = Some(BilledSize(measured.bytes));
+        usage.objects = Some(measured.objects);
+        usage.first_puts = Some(measured.puts);
+        let volume = format!("measured: volume {}", measured.volume);
+        from.extend(["storage", "objects", "first_puts"].map(|number| (number, volume.clone())));
+    }
+    (usage, from)
 }
 
 /// Those of the region, and those that have none.
@@ -130,6 +206,16 @@ fn offers<'p>(prices: &'p Prices, region: Option<&str>) -> Result<Vec<&'p Offer>
 
 fn notes(offers: &[&Offer], request: &CostRequest) -> Vec<String> {
     let mut notes: Vec<String> = Vec::new();
+    match &request.measured {
+        Some(Ok(measured)) => notes.push(format!(
+            "Measured: {} in volume {}; their first upload is {}, one a file and more for those in parts",
+            count(measured.objects, "file"),
+            measured.volume,
+            count(measured.puts, "PUT")
+        )),
+        Some(Err(why)) => notes.push(format!("What is stored was not measured: {why}")),
+        None => {}
+    }
     for offer in offers {
         if let Some(free) = offer.free_egress {
             let name = &offer.name;
@@ -173,7 +259,7 @@ mod tests {
     fn a_region_chooses_among_those_who_have_several() {
         let request = CostRequest {
             region: Some("eu-central-1".into()),
-            ..asked(Usage::of(1 << 30, 3))
+            ..asked(Usage::of(1 << 30, 3, 3))
         };
         let report = cost(&request).unwrap();
         let names: Vec<_> = report
@@ -195,9 +281,56 @@ mod tests {
     fn what_is_not_known_is_said() {
         let failure = cost(&CostRequest::default()).unwrap_err();
         assert_eq!(failure.kind, crate::model::Kind::Usage);
-        let report = cost(&asked(Usage::of(1 << 30, 3))).unwrap();
+        let report = cost(&asked(Usage::of(1 << 30, 3, 3))).unwrap();
         assert_eq!(report.unknown, ["--puts", "--gets", "--egress"]);
         assert_eq!(report.notes.len(), 2, "each once: {:?}", report.notes);
+    }
+
+    #[test]
+    fn what_was_measured_counts_where_nobody_said_it() {
+        let measured = Measured {
+            volume: "media".parse().unwrap(),
+            objects: 2_000,
+            bytes: 50 << 30,
+            puts: 3_000,
+        };
+        let request = CostRequest {
+            usage: Usage {
+                gets: Some(1_000_000),
+                ..Usage::default()
+            },
+            measured: Some(Ok(measured)),
+            region: Some("us-east-1".into()),
+            ..CostRequest::default()
+        };
+        let report = cost(&request).unwrap();
+        let aws = &report.offers[0].cost;
+        // 0.023 a GB, 0.005 a thousand PUTs, 0.0004 a thousand GETs: as the page of AWS has it.
+        assert_eq!(aws.storage.unwrap().to_string(), "1.15");
+        assert_eq!(aws.gets.unwrap().to_string(), "0.40");
+        assert_eq!(aws.first_upload.unwrap().cents(), "0.02", "0.015, rounded");
+        assert_eq!(report.from["storage"], "measured: volume media");
+        assert_eq!(report.from["gets"], "--gets");
+        assert!(report.notes[0].contains("2000 files in volume media; their first upload is 3000 PUTs"));
+        // Somebody who says it knows better, and nothing of the volume is told then.
+        let said = CostRequest {
+            usage: Usage {
+                storage: Some(BilledSize(1 << 30)),
+                ..request.usage
+            },
+            ..request
+        };
+        let report = cost(&said).unwrap();
+        assert_eq!(
+            (report.from["storage"].as_str(), report.usage.objects),
+            ("--storage", None)
+        );
+        let failed = CostRequest {
+            measured: Some(Err("no engine".to_owned())),
+            ..CostRequest::default()
+        };
+        let failure = cost(&failed).unwrap_err();
+        assert_eq!(failure.causes, ["it was not measured either: no engine"]);
     }
 
     #[test]
@@ -206,7 +339,7 @@ mod tests {
         let path = dir.path().join("prices.yml");
         let request = CostRequest {
             prices: Some(path.clone()),
-            ..asked(Usage::of(2 << 30, 3))
+            ..asked(Usage::of(2 << 30, 3, 3))
         };
         assert_eq!(cost(&request).unwrap_err().kind, crate::model::Kind::Usage);
         let text = "version: 1\ndate: 2026-11-22\ncurrency: EUR\noffers:\n  - name: Cellar\n    source: https://example.org/\n    storage: [ { price: 1.50 } ]\n    egress: [ { price: 0 } ]\n";

@@ -5,6 +5,7 @@ mod cost;
 mod policy;
 mod settings;
 mod switch;
+mod tell;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,10 +17,11 @@ use crate::model::{Failure, Result, VolumeKey};
 use crate::s3::S3Settings;
 
 pub use bucket::{PullRequest, Reach, SyncRequest, Transfer};
-pub use cost::{CostReport, CostRequest, Priced, cost};
+pub use cost::{CostReport, CostRequest, Measured, Priced, cost, measure};
 pub use policy::{Policy, PolicyRequest, Statement, UserCommands, policy, user_commands};
 pub use settings::{Framework, Rendered, State, framework_settings, write_settings};
 pub use switch::PlannedSwitch;
+pub(in crate::ops) use tell::{Ended, ended};
 
 /// What the command line says over the configuration.
 #[derive(Debug, Clone, Default)]

@@ -227,6 +227,9 @@ impl Settings {
                 json!(s3.bandwidth.map(|rate| format!("{rate}/s"))),
             ),
         ]);
+        if let Some(file) = &s3.metrics {
+            settings.push(setting(&["s3", "metrics"], json!(file)));
+        }
         let backup = &self.backup;
         let places: Vec<String> = backup.to.iter().map(ToString::to_string).collect();
         settings.extend([

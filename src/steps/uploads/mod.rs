@@ -21,13 +21,17 @@ pub use variables::SetVariables;
 use super::deploy::{SameData, StayUp, Swap};
 use super::{Check, Cx};
 use crate::engine::{HelperJob, HelperMount};
-use crate::helper::protocol::{Request, Troubles, UPLOADS_TREE, UploadsAnswer, UploadsJob, UploadsRequest};
+use crate::helper::protocol::{
+    Request, Spent, Troubles, UPLOADS_TREE, UploadsAnswer, UploadsJob, UploadsRequest,
+};
 use crate::model::config::Prefix;
 use crate::model::{Failure, Result, VolumeKey, VolumeName};
 use crate::s3::About;
 
 /// When the services were switched: beside the journal, because both directions ask for it.
 const SWITCHED: &str = "switched-at";
+/// What was asked of the storage: beside the journal, because another process may go on.
+const SPENT: &str = "spent.json";
 /// The clocks of this machine and of the storage may differ so much.
 const SKEW: SignedDuration = SignedDuration::from_mins(2);
 /// So many troubles are told.
@@ -76,10 +80,56 @@ enum Way {
     Back,
 }
 
-/// Asks in a helper that has the volume, in the network of the services.
-async fn ask(
+/// What all steps of a run asked of the storage.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunSpent {
+    /// The requests, and what the bucket had at last.
+    pub spent: Spent,
+    /// Files and objects that did not arrive, or could not be compared.
+    pub failed: u64,
+}
+
+/// What a run asked of the storage so far.
+///
+/// # Errors
+/// When that is written down and cannot be read.
+pub fn spent(cx: &Cx) -> Result<RunSpent> {
+    let path = cx.run_dir.join(SPENT);
+    let cannot = || Failure::environment(format!("cannot read {}", path.display()));
+    match std::fs::read(&path) {
+        Ok(text) => serde_json::from_slice(&text).map_err(|e| cannot().because(&e)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(RunSpent::default()),
+        Err(error) => Err(cannot().because(&error)),
+    }
+}
+
+fn keep_spent(cx: &Cx, more: Spent, failed: u64) -> Result<()> {
+    let before = spent(cx)?;
+    let now = RunSpent {
+        spent: before.spent.and(more),
+        failed: before.failed + failed,
+    };
+    let text = serde_json::to_vec(&now)
+        .map_err(|e| Failure::bug("figures of a run that cannot be written").because(&e))?;
+    crate::state::write_durably(&cx.run_dir.join(SPENT), &text)
+}
+
+/// Asks in a helper that has the volume, and keeps what it took.
+async fn ask(cx: &Cx, media: &Media, job: (UploadsJob, bool), way: Way) -> Result<UploadsAnswer> {
+    let mut spent = Spent::default();
+    let answer = ask_in_helper(cx, (media, &mut spent), job, way).await;
+    let failed = answer.as_ref().map_or(0, UploadsAnswer::failed);
+    // Figures are no reason to go back.
+    if let Err(failure) = keep_spent(cx, spent, failed) {
+        cx.events.warn(failure.to_string());
+    }
+    answer
+}
+
+/// In the network of the services.
+async fn ask_in_helper(
     cx: &Cx,
-    media: &Media,
+    (media, spent): (&Media, &mut Spent),
     (job, read_only): (UploadsJob, bool),
     way: Way,
 ) -> Result<UploadsAnswer> {
@@ -97,7 +147,7 @@ async fn ask(
     };
     let of = (&cx.project, Some(&media.name));
     let job = HelperJob {
-        network: cx.engine.network_to(&access.settings, of).await?,
+        network: cx.engine.network_to(access, of).await?,
         ..HelperJob::new(
             &cx.run,
             &cx.project,
@@ -107,7 +157,7 @@ async fn ask(
     };
     let mut on_line = |line| cx.pass_on(line, phase, Some(&media.key));
     if way == Way::Back {
-        return cx.engine.uploads(job, access, &mut on_line).await;
+        return cx.engine.uploads(job, (access, spent), &mut on_line).await;
     }
     tokio::select! {
         biased;
@@ -115,7 +165,7 @@ async fn ask(
             cx.engine.remove_helpers(&cx.run).await?;
             Err(Failure::interrupted("interrupted"))
         }
-        answer = cx.engine.uploads(job, access, &mut on_line) => answer,
+        answer = cx.engine.uploads(job, (access, spent), &mut on_line) => answer,
     }
 }
 
