@@ -181,6 +181,42 @@ fn trap_34_a_file_that_does_not_arrive_is_a_failure_with_its_name() {
     forget(&stack);
 }
 
+/// A small disk, unmounted at the end.
+struct Small(std::path::PathBuf);
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        sh(&format!("umount {}", self.0.display()));
+    }
+}
+
+#[test]
+fn a_pull_onto_a_full_disk_fails_in_words_and_the_same_command_goes_on() {
+    let stack = stack_on("SEAWEEDFS");
+    stack.rehome("s3 setup").exits(0);
+    stack.rehome("s3 sync").exits(0);
+    let small = Small(stack.state.with_file_name("small"));
+    let at = small.0.display().to_string();
+    sh(&format!("mkdir {at} && mount -t tmpfs -o size=5m tmpfs {at}"));
+    let pull = format!("s3 pull --to {at}");
+    let run = stack.rehome(&pull).exits(1);
+    assert!(
+        run.out.contains("large: ") && run.out.to_lowercase().contains("no space left"),
+        "{}",
+        run.out
+    );
+    // The others are there and whole, of this one nothing is.
+    let volume = stack.volume_dir("media_volume").display().to_string();
+    let differ = format!("diff -rq {volume} {at} || true");
+    assert_eq!(sh(&differ), format!("Only in {volume}: large"));
+    sh(&format!("mount -o remount,size=64m {at}"));
+    stack.rehome(&pull).exits(0);
+    assert_eq!(sh(&differ), "");
+    drop(small);
+    stack.assert_tidy();
+    forget(&stack);
+}
+
 #[test]
 fn over_tls_the_helper_trusts_whom_the_machine_trusts() {
     let stack = stack_on("SEAWEEDFS_TLS");

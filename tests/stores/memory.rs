@@ -13,7 +13,7 @@ const LIMIT: u64 = 300 << 20;
 const PIECE: usize = 1 << 20;
 
 /// The most memory that this process ever had.
-fn peak() -> u64 {
+pub fn peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status
         .lines()

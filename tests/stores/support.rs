@@ -57,21 +57,41 @@ pub fn runtime() -> &'static tokio::runtime::Runtime {
     })
 }
 
-/// What `scripts/s3 up` says, without the prefix.
-pub fn server(name: &str) -> &'static str {
+/// What `scripts/s3 up` and, for the longer suite, `scripts/s3-server` say, without the prefix.
+fn servers() -> &'static BTreeMap<String, String> {
     static SERVERS: OnceLock<BTreeMap<String, String>> = OnceLock::new();
-    let servers = SERVERS.get_or_init(|| {
-        let told = run(Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/s3")).arg("up"));
+    SERVERS.get_or_init(|| {
+        let mut told = run(Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/s3")).arg("up"));
+        for name in more() {
+            let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/s3-server");
+            told += &run(Command::new(script).arg(name));
+        }
         let pairs = told
             .lines()
             .filter_map(|line| line.strip_prefix("export REHOME_S3_")?.split_once('='));
         pairs
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect()
-    });
-    servers
-        .get(name)
-        .unwrap_or_else(|| panic!("scripts/s3 does not say {name}"))
+    })
+}
+
+/// How the servers are reached, and with what.
+pub fn server(name: &str) -> &'static str {
+    let said = servers().get(name);
+    said.unwrap_or_else(|| panic!("the scripts of S3 servers do not say {name}"))
+}
+
+/// The servers that take long to install: `REHOME_S3_EXTRA` has them in `scripts/campaign`.
+fn more() -> Vec<String> {
+    let names = std::env::var("REHOME_S3_EXTRA").unwrap_or_default();
+    names.split_whitespace().map(str::to_owned).collect()
+}
+
+/// A server of each make that there is: two every day, more in the longer suite.
+pub fn makes() -> Vec<String> {
+    let mut all = vec!["SEAWEEDFS".to_owned(), "MOTO".to_owned()];
+    all.extend(more().iter().map(|name| name.to_uppercase()));
+    all
 }
 
 /// Bytes that cannot be compressed, the same each time.
@@ -140,6 +160,8 @@ pub fn told(failure: &Failure) -> String {
 pub struct Bucket {
     pub name: String,
     server: &'static str,
+    /// Which requests are signed for.
+    pub region: &'static str,
 }
 
 impl Bucket {
@@ -150,6 +172,9 @@ impl Bucket {
         let bucket = Self {
             name: format!("rehome-{}-{n}", std::process::id()),
             server: server(name),
+            region: servers()
+                .get(&format!("{name}_REGION"))
+                .map_or("us-east-1", |region| region),
         };
         bucket.boto("s3.create_bucket(Bucket=bucket)");
         bucket
@@ -160,6 +185,7 @@ impl Bucket {
         Self {
             name: name.to_owned(),
             server: server("SEAWEEDFS"),
+            region: "us-east-1",
         }
     }
 
@@ -177,12 +203,18 @@ impl Bucket {
         let (id, secret) = server("KEYS").split_once(':').unwrap();
         let head = "import boto3, hashlib, os, sys\n\
             from botocore.config import Config\n\
-            s3 = boto3.client('s3', endpoint_url=sys.argv[1], region_name='us-east-1', verify=os.environ['REHOME_S3_CA'],\n\
-            \x20 config=Config(s3={'addressing_style': 'path'}))\n\
+            s3 = boto3.client('s3', endpoint_url=sys.argv[1], region_name=sys.argv[3], verify=os.environ['REHOME_S3_CA'],\n\
+            \x20 config=Config(s3={'addressing_style': 'path'}, request_checksum_calculation='when_required'))\n\
             bucket = sys.argv[2]\n";
         let mut command = Command::new(server("PYTHON"));
         command
-            .args(["-c", &format!("{head}{script}"), self.server, &self.name])
+            .args([
+                "-c",
+                &format!("{head}{script}"),
+                self.server,
+                &self.name,
+                self.region,
+            ])
             .env("AWS_ACCESS_KEY_ID", id)
             .env("AWS_SECRET_ACCESS_KEY", secret)
             .env("REHOME_S3_CA", server("CA"));
@@ -227,8 +259,10 @@ impl Bucket {
 impl Drop for Bucket {
     fn drop(&mut self) {
         let empty = "for page in s3.get_paginator('list_objects_v2').paginate(Bucket=bucket):\n\
-            \x20 for o in page.get('Contents', []): s3.delete_object(Bucket=bucket, Key=o['Key'])\n\
-            old = s3.list_object_versions(Bucket=bucket)\n\
+            \x20 keys = [{'Key': o['Key']} for o in page.get('Contents', [])]\n\
+            \x20 if keys: s3.delete_objects(Bucket=bucket, Delete={'Objects': keys, 'Quiet': True})\n\
+            try: old = s3.list_object_versions(Bucket=bucket)\n\
+            except s3.exceptions.ClientError: old = {}\n\
             for o in old.get('Versions', []) + old.get('DeleteMarkers', []):\n\
             \x20 s3.delete_object(Bucket=bucket, Key=o['Key'], VersionId=o['VersionId'])\n\
             s3.delete_bucket(Bucket=bucket)";

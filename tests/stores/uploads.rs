@@ -3,6 +3,7 @@
 // long because: one bench, and all that happens to files on their way there and back.
 
 mod behind;
+mod makes;
 mod settings;
 
 use std::os::unix::ffi::OsStrExt as _;
@@ -22,15 +23,15 @@ use crate::proxy::{ALWAYS, Faults, Proxy};
 use crate::support::{Bucket, bash, noise, server, sha256, told};
 
 /// A tree and a bucket.
-struct Bench {
-    dir: tempfile::TempDir,
-    bucket: Bucket,
+pub struct Bench {
+    pub dir: tempfile::TempDir,
+    pub bucket: Bucket,
     address: String,
     keys: &'static str,
 }
 
 impl Bench {
-    fn on(server_name: &str) -> Self {
+    pub fn on(server_name: &str) -> Self {
         let bucket = Bucket::on(server_name);
         Self {
             dir: tempfile::tempdir().unwrap(),
@@ -40,13 +41,13 @@ impl Bench {
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         let path = self.dir.path().join(name);
         std::fs::create_dir_all(&path).unwrap();
         path
     }
 
-    fn fill(&self, script: &str) {
+    pub fn fill(&self, script: &str) {
         bash(&self.path("tree"), script);
     }
 
@@ -54,7 +55,7 @@ impl Bench {
         let (id, secret) = self.keys.split_once(':').unwrap();
         let names = |name: &str| match name {
             "AWS_S3_ENDPOINT_URL" => Some(self.address.clone()),
-            "AWS_S3_REGION_NAME" => Some("us-east-1".to_owned()),
+            "AWS_S3_REGION_NAME" => Some(self.bucket.region.to_owned()),
             "AWS_ACCESS_KEY_ID" => Some(id.to_owned()),
             "AWS_SECRET_ACCESS_KEY" => Some(secret.to_owned()),
             _ => None,
@@ -87,11 +88,11 @@ impl Bench {
         }
     }
 
-    fn sync(&self) -> SyncReport {
+    pub fn sync(&self) -> SyncReport {
         self.try_sync(SyncJob::default()).unwrap()
     }
 
-    fn verify(&self, read: bool) -> UploadsCompared {
+    pub fn verify(&self, read: bool) -> UploadsCompared {
         let request = self.request(&self.path("tree"), UploadsJob::Verify { read, since: None });
         match work(&Context::new(), &request, &self.access()).unwrap() {
             UploadsAnswer::Verified(report) => report,
@@ -99,7 +100,7 @@ impl Bench {
         }
     }
 
-    fn pull(&self, to: &str, dry_run: bool, only_missing: bool) -> PullReport {
+    pub fn pull(&self, to: &str, dry_run: bool, only_missing: bool) -> PullReport {
         let job = UploadsJob::Pull {
             dry_run,
             only_missing,
@@ -147,7 +148,7 @@ impl Bench {
     }
 }
 
-fn sorted(text: &str) -> Vec<&str> {
+pub fn sorted(text: &str) -> Vec<&str> {
     let mut lines: Vec<&str> = text.lines().collect();
     lines.sort_unstable();
     lines
@@ -238,14 +239,8 @@ fn over_tls_too() {
     there_and_back("SEAWEEDFS_TLS");
 }
 
-#[test]
-fn on_a_server_of_another_make_too() {
-    there_and_back("MOTO");
-}
-
-#[test]
-fn each_difference_is_found_by_content() {
-    let bench = Bench::on("SEAWEEDFS");
+fn differences(server_name: &str) {
+    let bench = Bench::on(server_name);
     bench.fill(
         "for n in $(seq 20); do echo content-$n > f$n; done; touch -d @1000000000 f*; head -c 12000000 /dev/urandom > large",
     );
@@ -289,8 +284,12 @@ fn each_difference_is_found_by_content() {
 }
 
 #[test]
-fn what_others_wrote_is_known_by_its_content_too() {
-    let bench = Bench::on("SEAWEEDFS");
+fn each_difference_is_found_by_content() {
+    differences("SEAWEEDFS");
+}
+
+fn of_others(server_name: &str) {
+    let bench = Bench::on(server_name);
     bench.fill(
         "echo small > small; head -c 13000000 /dev/urandom > large; head -c 26000000 /dev/urandom > other",
     );
@@ -314,6 +313,11 @@ fn what_others_wrote_is_known_by_its_content_too() {
     // To send it again costs less than to read it.
     let report = bench.sync();
     assert_eq!((report.replaced, report.same.by_etag), (1, 2), "{report:?}");
+}
+
+#[test]
+fn what_others_wrote_is_known_by_its_content_too() {
+    of_others("SEAWEEDFS");
 }
 
 #[test]

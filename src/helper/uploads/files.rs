@@ -28,6 +28,8 @@ pub(super) struct Local {
     /// Files that can be no objects.
     pub impossible: Troubles,
     filter: Filter,
+    /// Whether there is a backslash in the path of one.
+    pub backslashes: bool,
 }
 
 /// What is known of an object from a list.
@@ -98,7 +100,7 @@ impl Local {
         };
         let tree = walk(store.cx, walked).map_err(told)?;
         let filter = Filter::new(request)?;
-        let (mut files, mut bytes, mut left_out) = (Vec::new(), 0, 0);
+        let (mut files, mut bytes, mut left_out, mut backslashes) = (Vec::new(), 0, 0, false);
         let mut impossible = Troubles::default();
         for (id, entry) in tree.entries() {
             match entry.meta.kind {
@@ -112,6 +114,7 @@ impl Local {
                         Ok(_) => {
                             files.push(id);
                             bytes += entry.meta.size;
+                            backslashes |= path.contains(&b'\\');
                         }
                         Err(why) => impossible.add(shown(&path), why),
                     }
@@ -140,6 +143,7 @@ impl Local {
             left_out,
             impossible,
             filter,
+            backslashes,
         })
     }
 

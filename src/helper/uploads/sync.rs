@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::fetch;
 use super::files::{Local, Remote, find, shown};
+use super::same::cannot;
 use super::send::{Sender, Sent};
 use super::store::Store;
 use super::{SyncJob, SyncReport, Troubles, UploadsRequest, told};
@@ -13,7 +14,7 @@ use crate::helper::cursor::Cursor;
 use crate::helper::fault::{Fault, Side, vanished};
 use crate::helper::tree::EntryId;
 use crate::model::{Failure, Result};
-use crate::s3::{Checksum, ETag, md5, unique_name};
+use crate::s3::{Checksum, ETag, Listed, md5, unique_name};
 
 /// Where an object is written, read back and deleted to see how the storage takes one.
 const TRIAL: &str = ".rehome-trial";
@@ -31,6 +32,7 @@ pub(super) fn sync(store: &Store<'_>, request: &UploadsRequest, job: &SyncJob) -
         true => (job.clone(), true),
         false => tried(store, job)?,
     };
+    let spoils_backslashes = local.backslashes && !job.dry_run && !keeps_backslashes(store, &job)?;
     store.cx.expect(local.bytes, local.files.len() as u64);
     let sender = Sender {
         store,
@@ -49,6 +51,10 @@ pub(super) fn sync(store: &Store<'_>, request: &UploadsRequest, job: &SyncJob) -
             let size = local.tree.entry(*id).meta.size;
             let node = local.tree.node(id.dir);
             let sent = match cursor.enter(node) {
+                Ok(_) if spoils_backslashes && path.contains(&b'\\') => {
+                    Err(Failure::environment(cannot("send", &path))
+                        .cause("this storage makes a slash of the backslash in its name"))
+                }
                 Ok(dir) => {
                     let name = local.tree.name(*id);
                     sender.send(dir, (&name, &path, &local.key(store, *id)), remote.as_ref())
@@ -173,6 +179,27 @@ fn tried(store: &Store<'_>, job: &SyncJob) -> Result<(SyncJob, bool)> {
         }
     }
     Err(last.unwrap_or_else(|| Failure::bug("no checksum was tried")))
+}
+
+/// Whether a key with a backslash is the key of what was written. SeaweedFS makes a slash of it: two files could be one object,
+/// and nothing would say so before a verification does.
+fn keeps_backslashes(store: &Store<'_>, job: &SyncJob) -> Result<bool> {
+    let begin = format!("{}{TRIAL}-{}", store.prefix, unique_name()?);
+    let key = format!("{begin}\\b");
+    let body = Bytes::from_static(b"rehome looks what becomes of a backslash\n");
+    let sum = md5(&body);
+    store.patiently(|| store.wait(store.bucket.put(&key, body.clone(), &sum, &job.about)))?;
+    let listed = store.patiently(|| {
+        let mut kept = false;
+        let mut each = |object: Listed<'_>| {
+            kept |= object.key == key;
+            Ok(())
+        };
+        store.wait(store.bucket.list(&begin, &mut each))?;
+        Ok(kept)
+    });
+    store.patiently(|| store.wait(store.bucket.delete(&key)))?;
+    listed
 }
 
 fn delete(
