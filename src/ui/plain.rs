@@ -130,6 +130,8 @@ impl Plain {
                 state.down = Some(down);
                 format!("up again, after {} down", Span(down))
             }
+            Event::ServiceAway { service } => format!("{service} is away: it stops"),
+            Event::ServiceBack { service, millis } => words::back(service, *millis),
             Event::Note {
                 level: Level::Info,
                 text,

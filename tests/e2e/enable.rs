@@ -2,7 +2,9 @@
 //! Django, its real storage classes, and a bucket server of its own. What takes many switches is tried on a smaller site.
 
 mod crash;
+mod faults;
 mod site;
+mod traps;
 
 use std::collections::BTreeMap;
 use std::process::Stdio;

@@ -15,6 +15,8 @@ pub const REPLICAS: [&str; 2] = ["web1", "web2"];
 /// The project of a bucket server; it goes with this.
 pub struct BucketServer {
     project: String,
+    address: String,
+    port: u16,
     /// What `.env` says to reach it.
     pub settings: String,
 }
@@ -30,8 +32,31 @@ impl BucketServer {
         );
         Self {
             project: format!("{}-bucket", stack.name),
+            address,
+            port,
             settings,
         }
+    }
+
+    /// Somebody who stands before it and hands everything on, until he refuses everybody's key.
+    fn behind_a_door(&mut self, stack: &Stack) {
+        let (address, from, to) = (self.address.clone(), free_port(), self.port);
+        let conf = stack.state.with_file_name("door.conf");
+        let text = format!(
+            "events {{}}\nhttp {{\n  server {{\n    listen 80;\n    client_max_body_size 0;\n    default_type application/xml;\n    location / {{\n      \
+             if (-f /tmp/shut) {{ return 403 '<?xml version=\"1.0\"?><Error><Code>InvalidAccessKeyId</Code><Message>no such key</Message></Error>'; }}\n      \
+             proxy_pass http://{address}:{to};\n      proxy_http_version 1.1;\n      proxy_request_buffering off;\n      proxy_set_header Host $http_host;\n    }}\n  }}\n}}\n"
+        );
+        std::fs::write(&conf, text).expect("written");
+        sh(&format!(
+            "docker run -d --name {p}-door --label com.docker.compose.project={p} -p {address}:{from}:80 -v {}:/etc/nginx/nginx.conf:ro kms-connect/nginx:1",
+            conf.display(),
+            p = self.project
+        ));
+        self.settings = self.settings.replace(
+            &format!("http://{address}:{to}"),
+            &format!("http://{address}:{from}"),
+        );
     }
 
     /// Its one container.
@@ -65,12 +90,22 @@ pub struct Site {
 }
 
 impl Site {
-    /// Up, with uploads in the volume. `reads` is how a replica gets its environment.
+    /// Up, with uploads in the volume.
     pub fn up() -> Self {
-        Self::reading("env_file: [.env]")
+        Self::made("env_file: [.env]", false)
     }
 
+    /// The same with other lines by which a replica gets its environment.
     pub fn reading(reads: &str) -> Self {
+        Self::made(reads, false)
+    }
+
+    /// The same with a door before the bucket server, that can be shut: see [`Self::door`].
+    pub fn behind_a_door() -> Self {
+        Self::made("env_file: [.env]", true)
+    }
+
+    fn made(reads: &str, door: bool) -> Self {
         let port = free_port();
         let replica = |name: &str| {
             format!(
@@ -114,7 +149,10 @@ volumes:
             "version: 1\ndeploy: { pull: false, stable: 1s }\ns3: { volume: media_volume, encryption: false }\n\
              checks: [{ service: web2, http: \"http://localhost:8000/\", status: 200, within: 30s }]\n",
         );
-        let bucket = BucketServer::of(&stack);
+        let mut bucket = BucketServer::of(&stack);
+        if door {
+            bucket.behind_a_door(&stack);
+        }
         let dotenv = format!(
             "USE_S3=0\nAWS_STORAGE_BUCKET_NAME=media\nAWS_ACCESS_KEY_ID=a-key\nAWS_SECRET_ACCESS_KEY=its/secret+0\n\
              AWS_S3_REGION_NAME=us-east-1\n{}",
@@ -143,6 +181,15 @@ volumes:
         let text = self.stack.read("rehome.yml");
         self.stack
             .file("rehome.yml", &text.replace("s3: {", "s3: { bandwidth: 1MB,"));
+    }
+
+    /// Whether the bucket server still knows the key.
+    pub fn door(&self, open: bool) {
+        let what = if open { "rm -f" } else { "touch" };
+        sh(&format!(
+            "docker exec {}-door {what} /tmp/shut",
+            self.bucket.project
+        ));
     }
 
     /// Uploads a file of its own; what was acknowledged is kept, and what was not.
