@@ -398,6 +398,10 @@ fn told(failure: Failure, outcome: Outcome, run: &RunId, state: &State, header: 
         Outcome::Interrupted => failure
             .hint(format!("finish it: rehome resume {run}"))
             .hint(format!("take it back: rehome rollback {run}")),
+        // What stands in its way is the bucket or the engine, and not the files of the stack.
+        Outcome::Stuck if matches!(header.facts, RunFacts::Uploads(_)) => {
+            failure.hint(format!("once that is mended: rehome rollback {run}"))
+        }
         Outcome::Stuck => {
             let files: Vec<_> = header
                 .before

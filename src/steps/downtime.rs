@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn a_service_that_goes_by_itself_is_no_downtime_of_the_stack() {
         let (dir, downtime) = left(Clock::default());
-        let web: ServiceName = "web1".parse().unwrap();
+        let web = ServiceName::new("web1").unwrap();
         downtime.back(&web, &Silent);
         assert_eq!(downtime.away(), BTreeMap::new(), "it never went");
         downtime.leave(&web, &Silent);

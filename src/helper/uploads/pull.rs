@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
 use super::files::{Filter, Local, Remote, find, shown};
-use super::same::{By, Digest, cannot, settled};
+use super::same::{By, Digest, cannot, settled, was_a_file};
 use super::store::Store;
 use super::{PullReport, UploadsRequest, fetch, told};
 use crate::helper::content::{open_file, write_at};
@@ -156,16 +156,18 @@ fn is_wanted(
     since: Timestamp,
 ) -> Result<bool> {
     let head = store.patiently(|| store.wait(store.bucket.head(key)))?;
-    let written = head.and_then(|head| head.modified);
-    let Some(written) = written.filter(|at| *at >= since) else {
+    let Some(head) = head else { return Ok(false) };
+    let Some(written) = head.modified.filter(|at| *at >= since) else {
         return Ok(false);
     };
     let there = directory(root, path, None).and_then(|(dir, name)| {
         Meta::of_entry(dir.as_fd(), name)
             .map_err(|errno| told(Fault::io(Side::Destination, "look at", path, errno)))
     });
-    // What is not there is not newer.
-    Ok(there.map_or(true, |(meta, _)| meta.mtime.sec <= written.as_second()))
+    // What is not there is not newer. What was a file when it was sent is no newer than the file.
+    Ok(there.map_or(true, |(meta, _)| {
+        !was_a_file(&head) && meta.mtime.sec <= written.as_second()
+    }))
 }
 
 /// How a file that is there was found to be the same as its object.

@@ -13,7 +13,7 @@ use crate::helper::content::fill;
 use crate::helper::fault::{Fault, Side};
 use crate::helper::meta::Meta;
 use crate::model::Result;
-use crate::s3::{ETag, Md5Sum};
+use crate::s3::{ETag, Headed, Md5Sum};
 
 /// A file of this size or less is read, compared and sent in one piece.
 pub(super) const WHOLE: u64 = 8 << 20;
@@ -175,6 +175,11 @@ pub(super) fn noted(store: &Store<'_>, key: &str, digest: &Digest) -> Result<boo
     Ok(head.is_some_and(|head| {
         head.bytes == digest.bytes && head.blake3.as_deref() == Some(digest.blake3.to_hex().as_str())
     }))
+}
+
+/// Whether it was sent from a file, by Rehome or rclone: then it is no upload of the services, however new it is.
+pub(super) fn was_a_file(head: &Headed) -> bool {
+    head.blake3.is_some() || head.mtime.is_some()
 }
 
 fn sizes_of_others(size: u64, remote: Option<&Remote>) -> impl Iterator<Item = u64> {

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use super::SyncJob;
 use super::fetch;
 use super::files::Remote;
-use super::same::{By, Digest, Verdict, WHOLE, cannot, noted, part_size};
+use super::same::{By, Digest, Verdict, WHOLE, cannot, noted, part_size, was_a_file};
 use super::store::Store;
 use super::told;
 use crate::helper::content::{fill, open_file};
@@ -254,7 +254,14 @@ impl Sender<'_> {
             .job
             .not_over
             .is_some_and(|since| remote.modified.is_none_or(|at| at > since));
-        Ok(newer.then_some(Sent::Newer))
+        if !newer {
+            return Ok(None);
+        }
+        // A first pass may have sent it a moment ago: a file that was written to since goes over that.
+        let head = self
+            .store
+            .patiently(|| self.store.wait(self.store.bucket.head(key)))?;
+        Ok((!head.as_ref().is_some_and(was_a_file)).then_some(Sent::Newer))
     }
 
     /// That the storage has what was sent, where its answer did not say so.

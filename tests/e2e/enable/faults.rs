@@ -88,6 +88,22 @@ fn a_helper_that_is_killed_takes_the_switch_back() {
 }
 
 #[test]
+fn a_file_that_is_written_again_after_it_was_sent_is_sent_again() {
+    let site = Site::up();
+    let file = site.stack.volume_dir("media_volume").join("report.txt");
+    std::fs::write(&file, "the first").expect("written");
+    site.under_load(|| {
+        let run = UnderWay::begin(&site, "s3 enable -y");
+        // The object is a few seconds old, and the services use the volume still.
+        run.is_at("set USE_S3=1");
+        std::fs::write(&file, "the second").expect("written");
+        run.exits(0);
+    });
+    site.is_on(Side::Bucket, "");
+    assert_eq!(site.read("web1", "report.txt"), "the second");
+}
+
+#[test]
 fn a_storage_that_stops_answering_for_a_while_is_waited_for() {
     let site = Site::up();
     site.furnish(4);

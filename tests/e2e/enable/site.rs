@@ -252,16 +252,30 @@ volumes:
         })
     }
 
+    /// What a replica reads where it stores: a name and the content a line.
+    fn all(&self, replica: &str) -> String {
+        let address = sh(&format!(
+            "docker inspect -f '{{{{range .NetworkSettings.Networks}}}}{{{{.IPAddress}}}}{{{{end}}}}' {}-{replica}-1",
+            self.stack.name
+        ));
+        sh(&format!("curl -fsS -m 100 http://{address}:8000/all/"))
+    }
+
+    /// What a replica reads under a name.
+    #[track_caller]
+    pub fn read(&self, replica: &str, name: &str) -> String {
+        let all = self.all(replica);
+        let mut lines = all.lines().filter_map(|line| line.split_once(' '));
+        let found = lines.find(|(other, _)| *other == name);
+        found.expect("the file").1.to_owned()
+    }
+
     /// Every upload that was acknowledged by now can be read where each replica stores, as it was.
     #[track_caller]
     pub fn has_all(&self) {
         let acknowledged = locked(&self.acknowledged).clone();
         for replica in REPLICAS {
-            let address = sh(&format!(
-                "docker inspect -f '{{{{range .NetworkSettings.Networks}}}}{{{{.IPAddress}}}}{{{{end}}}}' {}-{replica}-1",
-                self.stack.name
-            ));
-            let all = sh(&format!("curl -fsS -m 100 http://{address}:8000/all/"));
+            let all = self.all(replica);
             let there: BTreeMap<&str, &str> = all.lines().filter_map(|line| line.split_once(' ')).collect();
             let lost: Vec<_> = acknowledged
                 .iter()
