@@ -31,11 +31,10 @@ impl UnderWay {
         std::fs::read_to_string(&self.said).expect("read")
     }
 
-    /// It has begun a step.
+    /// It has begun a step. The plan has the title too, before the run.
     #[track_caller]
-    fn is_at(&self, title: &str) -> &Self {
-        wait_for(title, || self.said().contains(title));
-        self
+    fn is_at(&self, title: &str) {
+        wait_for(title, || self.said().contains(&format!("] {title}")));
     }
 
     #[track_caller]
