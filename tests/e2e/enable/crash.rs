@@ -53,7 +53,7 @@ fn cases(from: Side, steps: usize, test: usize) -> Vec<Case> {
             from,
             step,
             point,
-            back: (n + test) % 2 == 0,
+            back: (n + test).is_multiple_of(2),
         })
         .collect()
 }
