@@ -465,7 +465,7 @@ fn what_a_first_pass_sent_is_no_upload_of_the_site_however_new_it_is() {
         panic!("no report");
     };
     assert_eq!((report.replaced, report.kept), (0, 1), "{report:?}");
-    assert_eq!(bash(&bench.path("tree"), "cat edited"), "third");
+    assert_eq!(bash(&bench.path("tree"), "cat edited"), "third\n");
 }
 
 #[test]
