@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Failure, ProjectName, RunId, VolumeKey};
+use crate::model::{Failure, ProjectName, RunId, ServiceName, VolumeKey};
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -86,6 +86,18 @@ pub enum Event {
     DowntimeBegan,
     /// The services are up again.
     DowntimeEnded {
+        /// Measured, in milliseconds.
+        millis: u64,
+    },
+    /// A service goes down by itself, while the others go on.
+    ServiceAway {
+        /// The service.
+        service: ServiceName,
+    },
+    /// It is up again.
+    ServiceBack {
+        /// The service.
+        service: ServiceName,
         /// Measured, in milliseconds.
         millis: u64,
     },

@@ -238,6 +238,7 @@ pub(super) async fn finish(app: &App, dir: &RunDir, header: &Header, cx: &Cx, en
     } = ended;
     let run = dir.id().clone();
     let measured = cx.downtime.measured();
+    let away = cx.downtime.away();
     let verified: Vec<String> = state.reports().into_iter().filter_map(|r| r.detail).collect();
     let closed = !matches!(outcome, Outcome::Interrupted | Outcome::Stuck);
     let containers = match closed {
@@ -255,6 +256,7 @@ pub(super) async fn finish(app: &App, dir: &RunDir, header: &Header, cx: &Cx, en
         "plan": header.facts,
         "steps": state.reports(),
         "downtime_millis": measured.map(|d| d.as_millis() as u64),
+        "away_millis": away.iter().map(|(s, d)| (s.to_string(), d.as_millis() as u64)).collect::<BTreeMap<_, _>>(),
         "verified": verified,
         "failure": failure,
     });
@@ -326,7 +328,7 @@ pub(super) async fn finish(app: &App, dir: &RunDir, header: &Header, cx: &Cx, en
             &verified,
             measured,
         ),
-        RunFacts::Uploads(about) => about.summary(outcome, &verified, measured),
+        RunFacts::Uploads(about) => about.summary(outcome, &verified, &away),
         RunFacts::Backup(about) => of_backup::summary(about, cx, (outcome, &state), &verified, measured),
         RunFacts::Move(_) => Vec::new(),
     };
@@ -396,6 +398,10 @@ fn told(failure: Failure, outcome: Outcome, run: &RunId, state: &State, header: 
         Outcome::Interrupted => failure
             .hint(format!("finish it: rehome resume {run}"))
             .hint(format!("take it back: rehome rollback {run}")),
+        // What stands in its way is the bucket or the engine, and not the files of the stack.
+        Outcome::Stuck if matches!(header.facts, RunFacts::Uploads(_)) => {
+            failure.hint(format!("once that is mended: rehome rollback {run}"))
+        }
         Outcome::Stuck => {
             let files: Vec<_> = header
                 .before

@@ -96,6 +96,7 @@ pub fn show(app: &App, run: &RunId) -> Result<Value> {
             "steps": state.reports(),
             "failure": state.cause().map(|(_, failure)| failure),
             "downtime_millis": report["downtime_millis"],
+            "away_millis": report["away_millis"],
             "images": report["images"],
             "hooks_log": run.dir.hooks_log().exists().then(|| run.dir.hooks_log()),
             "journal": run.dir.journal(),

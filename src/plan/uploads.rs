@@ -15,7 +15,9 @@ use crate::observe::{Framework, ServiceSeen};
 use crate::s3::SetupWanted;
 use crate::saga::Step;
 use crate::steps::deploy::DeployStep;
-use crate::steps::uploads::{AskApp, Bring, Compare, Media, Send, SetUp, SetVariables, Storing, UploadsStep};
+use crate::steps::uploads::{
+    AskApp, Bring, Compare, HasVariables, Media, Send, SetUp, SetVariables, Storing, UploadsStep,
+};
 
 /// Which way uploads go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,12 +122,17 @@ pub fn switch_plan(seen: &DeploySeen, wanted: &SwitchWanted) -> Result<SwitchPla
                     DeployStep::Swap(mut swap) => {
                         // They change with the variables: what they were when the plan was made says nothing.
                         swap.definitions.clear();
+                        swap.alone = true;
                         Some(UploadsStep::Swap(swap))
                     }
                     _ => None,
                 }),
         );
     }
+    steps.push(UploadsStep::HasVariables(HasVariables {
+        services: services.clone(),
+        values: wanted.values.clone(),
+    }));
     steps.extend(
         readers
             .iter()
@@ -235,12 +242,12 @@ fn refuse(readers: &[&ServiceSeen], wanted: &SwitchWanted) -> Result<()> {
             Direction::ToBucket => ("in the bucket", "rehome s3 disable"),
             Direction::ToVolume => ("in the volume", "rehome s3 enable"),
         };
-        return Err(
-            Failure::refused(format!("uploads are {where_to} already: {names} says so in .env"))
-                .data("nothing was changed")
-                .hint(format!("the other way: {back}"))
-                .hint("whether all of them are there: rehome s3 verify"),
-        );
+        return Err(Failure::refused(format!(
+            "the services store {where_to} already: {names} says so in .env"
+        ))
+        .data("nothing was changed")
+        .hint(format!("the other way: {back}"))
+        .hint("whether all of them are there: rehome s3 verify"));
     }
     Ok(())
 }

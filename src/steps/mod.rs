@@ -8,6 +8,7 @@ pub mod backup;
 mod check;
 mod delta;
 pub mod deploy;
+mod downtime;
 pub mod dumps;
 mod hook;
 mod keep;
@@ -28,6 +29,7 @@ mod world;
 
 pub use check::Check;
 pub use delta::Delta;
+pub use downtime::Downtime;
 pub use hook::{Hook, HookPlace, OnFailure};
 pub use make_homes::MakeHomes;
 pub use page::Maintenance;
@@ -42,7 +44,7 @@ pub use switch::Switch;
 pub use tidy::Tidy;
 pub use verify::Verify;
 pub(crate) use world::pass_on;
-pub use world::{Cx, Downtime, StackFiles, Storage};
+pub use world::{Cx, StackFiles, Storage};
 
 crate::step_set! {
     /// The steps of a move, in the order in which a plan uses them.

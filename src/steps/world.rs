@@ -1,12 +1,10 @@
 //! What steps work on: one engine, one project, one run.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
 use crate::compose::{Compose, Located};
@@ -18,6 +16,7 @@ use crate::s3::{Access, S3Settings};
 use crate::saga::Interrupt;
 
 use super::backup::Vault;
+use super::downtime::Downtime;
 use super::page::Maintenance;
 use super::spec::{Moving, STATE};
 
@@ -42,7 +41,7 @@ pub struct Cx {
     pub events: Arc<dyn Events>,
     /// Set by the first Ctrl-C.
     pub interrupt: Interrupt,
-    /// Since when the services are down, and for how long they were.
+    /// Since when services are down, and for how long they were.
     pub downtime: Downtime,
     /// How long the last round of copying took, while the stack ran. Unknown after a crash.
     pub last_round: Mutex<Option<Duration>>,
@@ -91,95 +90,6 @@ impl StackFiles {
         before
             .filter(gone)
             .fold(self.before.clone(), |files, file| files.without_file(file))
-    }
-}
-
-/// The clock of the downtime: it adds up the spans in which services are down. It is kept beside the journal, so that it
-/// is right after a crash too; losing it costs a figure in the report and nothing else.
-#[derive(Debug)]
-pub struct Downtime {
-    path: PathBuf,
-    clock: Mutex<Clock>,
-}
-
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-struct Clock {
-    /// Since when they are down, if they are.
-    down_since: Option<Timestamp>,
-    /// The spans that ended, in milliseconds; none ended if there is nothing.
-    ended_millis: Option<u64>,
-}
-
-impl Downtime {
-    /// The clock of a run, as an earlier process may have left it.
-    #[must_use]
-    pub fn of_run(run_dir: &Path) -> Self {
-        let path = run_dir.join("downtime.json");
-        let kept = std::fs::read(&path)
-            .ok()
-            .and_then(|text| serde_json::from_slice(&text).ok());
-        Self {
-            path,
-            clock: Mutex::new(kept.unwrap_or_default()),
-        }
-    }
-
-    /// The services go down now.
-    pub fn begin(&self, events: &dyn Events) {
-        let mut clock = self.lock();
-        if clock.down_since.is_none() {
-            clock.down_since = Some(Timestamp::now());
-            self.keep(*clock, events);
-            events.tell(Event::DowntimeBegan);
-        }
-    }
-
-    /// The services are up again.
-    pub fn end(&self, events: &dyn Events) {
-        let mut clock = self.lock();
-        if let Some(down) = clock.down() {
-            let millis = down.as_millis() as u64;
-            *clock = Clock {
-                down_since: None,
-                ended_millis: Some(millis),
-            };
-            self.keep(*clock, events);
-            events.tell(Event::DowntimeEnded { millis });
-        }
-    }
-
-    /// How long they are down by now, in all, if they are.
-    #[must_use]
-    pub fn running(&self) -> Option<Duration> {
-        self.lock().down()
-    }
-
-    /// How long they were down, in all, once they are up again.
-    #[must_use]
-    pub fn measured(&self) -> Option<Duration> {
-        let clock = *self.lock();
-        let ended = clock.ended_millis.filter(|_| clock.down_since.is_none());
-        ended.map(Duration::from_millis)
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Clock> {
-        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn keep(&self, clock: Clock, events: &dyn Events) {
-        let text = serde_json::to_vec(&clock).unwrap_or_default();
-        if let Err(failure) = crate::state::write_durably(&self.path, &text) {
-            events.warn(failure.to_string());
-        }
-    }
-}
-
-impl Clock {
-    /// All spans, if one is under way. It counts nothing when the system's clock was set back meanwhile.
-    fn down(&self) -> Option<Duration> {
-        let under_way = Timestamp::now().duration_since(self.down_since?);
-        let before = Duration::from_millis(self.ended_millis.unwrap_or_default());
-        Some(before + Duration::try_from(under_way).unwrap_or_default())
     }
 }
 
@@ -425,53 +335,5 @@ pub(crate) fn pass_on(events: &dyn Events, line: Line, phase: &str, volume: Opti
         }),
         Line::Note { text } => events.warn(text),
         Line::Turn { .. } | Line::Answer(_) | Line::Failed { .. } => {}
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use jiff::SignedDuration;
-
-    use super::*;
-    use crate::event::Silent;
-
-    /// A run whose clock was left like this.
-    fn left(clock: Clock) -> (tempfile::TempDir, Downtime) {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(
-            dir.path().join("downtime.json"),
-            serde_json::to_vec(&clock).unwrap(),
-        )
-        .unwrap();
-        let downtime = Downtime::of_run(dir.path());
-        (dir, downtime)
-    }
-
-    #[test]
-    fn the_downtime_is_the_sum_of_its_spans_and_not_the_time_between_them() {
-        let (dir, downtime) = left(Clock {
-            down_since: Some(Timestamp::now() - SignedDuration::from_secs(60)),
-            ended_millis: Some(120_000),
-        });
-        assert_eq!(downtime.measured(), None, "they are down");
-        assert_eq!(downtime.running().unwrap().as_secs(), 180);
-        downtime.begin(&Silent);
-        downtime.end(&Silent);
-        assert_eq!(downtime.measured().unwrap().as_secs(), 180);
-        assert_eq!(downtime.running(), None);
-
-        // Up since long ago, then down for a moment, then up: another process, the same clock.
-        let downtime = Downtime::of_run(dir.path());
-        downtime.begin(&Silent);
-        downtime.end(&Silent);
-        assert_eq!(downtime.measured().unwrap().as_secs(), 180);
-    }
-
-    #[test]
-    fn services_that_never_went_down_have_no_downtime() {
-        let dir = tempfile::tempdir().unwrap();
-        let downtime = Downtime::of_run(dir.path());
-        downtime.end(&Silent);
-        assert_eq!((downtime.measured(), downtime.running()), (None, None));
     }
 }

@@ -130,6 +130,8 @@ impl Plain {
                 state.down = Some(down);
                 format!("up again, after {} down", Span(down))
             }
+            Event::ServiceAway { service } => format!("{service} is away: it stops"),
+            Event::ServiceBack { service, millis } => words::back(service, *millis),
             Event::Note {
                 level: Level::Info,
                 text,
@@ -217,6 +219,7 @@ impl Events for Plain {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ServiceName;
     use crate::ui::replay;
 
     fn lines(verbosity: Verbosity, events: Vec<Event>) -> String {
@@ -235,6 +238,23 @@ mod tests {
     #[test]
     fn a_move_reads_well_in_a_log() {
         insta::assert_snapshot!(lines(Verbosity::Normal, replay::moved()));
+    }
+
+    #[test]
+    fn a_service_that_goes_by_itself_is_away_and_nothing_is_down() {
+        let service = ServiceName::new("web1").unwrap();
+        let away = Event::ServiceAway {
+            service: service.clone(),
+        };
+        let back = Event::ServiceBack {
+            service,
+            millis: 2_100,
+        };
+        let end = replay::moved().pop().unwrap();
+        assert_eq!(
+            lines(Verbosity::Normal, vec![away, back, end]),
+            "web1 is away: it stops\nweb1 is back, after 2.1 s\ndone (run 7k2f9q)"
+        );
     }
 
     #[test]

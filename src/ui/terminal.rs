@@ -199,13 +199,20 @@ impl Terminal {
         line.set_message(text);
     }
 
-    fn downtime_began(&self, state: &mut State) {
+    fn clock_began(&self, state: &mut State, label: &str) {
         state.end_clock();
         let clock = self.live.add(ProgressBar::no_length());
-        let label = self.paint.warning("▼ down for");
+        let label = self.paint.warning(label);
         clock.set_style(self.style(&format!("{label} {{took}}")));
         clock.enable_steady_tick(TICK);
         state.clock = Some(clock);
+    }
+
+    fn up_again(&self, state: &State, text: &str) {
+        self.say(&match state.going_back {
+            true => self.paint.warning(text),
+            false => self.paint.good(text),
+        });
     }
 
     fn show(&self, state: &mut State, event: Event) {
@@ -287,17 +294,17 @@ impl Terminal {
                 };
                 self.progress(state, &phase, volume, amount);
             }
-            Event::DowntimeBegan => self.downtime_began(state),
+            Event::DowntimeBegan => self.clock_began(state, "▼ down for"),
             Event::DowntimeEnded { millis } => {
                 state.end_clock();
                 let down = Duration::from_millis(millis);
                 state.down = Some(down);
-                let text = format!("▲ up again, after {} down", Span(down));
-                self.say(&if state.going_back {
-                    paint.warning(&text)
-                } else {
-                    paint.good(&text)
-                });
+                self.up_again(state, &format!("▲ up again, after {} down", Span(down)));
+            }
+            Event::ServiceAway { service } => self.clock_began(state, &format!("▼ {service} is away for")),
+            Event::ServiceBack { service, millis } => {
+                state.end_clock();
+                self.up_again(state, &format!("▲ {}", words::back(&service, millis)));
             }
             Event::Note { level, text } => match level {
                 Level::Detail if self.verbosity != Verbosity::Verbose => {}

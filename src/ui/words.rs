@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::event::Outcome;
-use crate::model::{ByteSize, RunId, Span, VolumeKey};
+use crate::model::{ByteSize, RunId, ServiceName, Span, VolumeKey};
 
 /// `copy postgres_data`, or the phase alone.
 pub(super) fn work(phase: &str, volume: Option<&VolumeKey>) -> String {
@@ -127,6 +127,11 @@ impl Amount {
             format!("{} files, {}", count(self.files), ByteSize(self.bytes))
         }
     }
+}
+
+/// A service that was away by itself, while the others went on.
+pub(super) fn back(service: &ServiceName, millis: u64) -> String {
+    format!("{service} is back, after {}", Span(Duration::from_millis(millis)))
 }
 
 /// The end of a run that has no failure to tell.

@@ -442,6 +442,39 @@ fn what_is_newer_in_the_bucket_stays() {
 }
 
 #[test]
+fn what_a_first_pass_sent_is_no_upload_of_the_site_however_new_it_is() {
+    let bench = Bench::on("SEAWEEDFS");
+    let since = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(120);
+    bench.fill("echo first > edited; echo first > same");
+    bench.sync();
+    bench.fill("echo second > edited");
+    let job = SyncJob {
+        not_over: Some(since),
+        ..SyncJob::default()
+    };
+    let report = bench.try_sync(job).unwrap();
+    assert_eq!(
+        (report.replaced, report.newer, report.same.total()),
+        (1, 0, 1),
+        "{report:?}"
+    );
+    assert_eq!(bench.bucket.sha256("media/edited"), sha256(b"second\n"));
+    // Nor does it go over a file that is another by now, whatever the clocks say.
+    bench.fill("echo third > edited; touch -d '1 hour ago' edited");
+    let job = UploadsJob::Pull {
+        dry_run: false,
+        only_missing: false,
+        since: Some(since),
+    };
+    let request = bench.request(&bench.path("tree"), job);
+    let UploadsAnswer::Pulled(report) = work(&Context::new(), &request, &bench.access()).unwrap() else {
+        panic!("no report");
+    };
+    assert_eq!((report.replaced, report.kept), (0, 1), "{report:?}");
+    assert_eq!(bash(&bench.path("tree"), "cat edited"), "third\n");
+}
+
+#[test]
 fn on_the_way_back_only_what_is_new_comes_and_nothing_newer_is_written_over() {
     let bench = Bench::on("SEAWEEDFS");
     bench.fill(

@@ -72,6 +72,16 @@ fn text(report: &Value) -> String {
     if let Some(millis) = report["downtime_millis"].as_u64() {
         line(format!("  {:8} {}", "down", Span(Duration::from_millis(millis))));
     }
+    let away = report["away_millis"].as_object().into_iter().flatten();
+    let away: Vec<String> = away
+        .filter_map(|(service, millis)| {
+            let span = Span(Duration::from_millis(millis.as_u64()?));
+            Some(format!("{service} {span}"))
+        })
+        .collect();
+    if !away.is_empty() {
+        line(format!("  {:8} {}", "away", away.join(", ")));
+    }
     line(String::new());
     for (i, step) in report["steps"].as_array().into_iter().flatten().enumerate() {
         let took = step["millis"]

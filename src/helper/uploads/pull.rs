@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
 use super::files::{Local, Remote, find, shown};
-use super::same::{By, Digest, cannot, settled};
+use super::same::{By, Digest, cannot, settled, was_a_file};
 use super::store::Store;
 use super::{PullReport, UploadsRequest, fetch, told};
 use crate::helper::content::{open_file, write_at};
@@ -135,9 +135,8 @@ fn one(
             return Ok(Done::Kept);
         }
     }
-    if how
-        .since
-        .is_some_and(|since| !is_wanted((root, path), remote, since))
+    if let Some(since) = how.since
+        && !is_wanted(store, (root, path, &key), remote, since)?
     {
         return Ok(Done::Kept);
     }
@@ -148,16 +147,26 @@ fn one(
 }
 
 /// Whether an object was written after a moment, and the file in its place, if there is one, was not written later.
-fn is_wanted((root, path): (BorrowedFd<'_>, &[u8]), remote: &Remote, since: Timestamp) -> bool {
+fn is_wanted(
+    store: &Store<'_>,
+    (root, path, key): (BorrowedFd<'_>, &[u8], &str),
+    remote: &Remote,
+    since: Timestamp,
+) -> Result<bool> {
     let Some(written) = remote.modified.filter(|at| *at >= since) else {
-        return false;
+        return Ok(false);
     };
     let there = directory(root, path, None).and_then(|(dir, name)| {
         Meta::of_entry(dir.as_fd(), name)
             .map_err(|errno| told(Fault::io(Side::Destination, "look at", path, errno)))
     });
-    // What is not there is not newer.
-    there.map_or(true, |(meta, _)| meta.mtime.sec <= written.as_second())
+    match there {
+        // What is not there is not newer.
+        Err(_) => Ok(true),
+        Ok((meta, _)) if meta.mtime.sec > written.as_second() => Ok(false),
+        // What was a file when it was sent is no newer than the file.
+        Ok(_) => Ok(!was_a_file(store, key)?),
+    }
 }
 
 /// How a file that is there was found to be the same as its object.

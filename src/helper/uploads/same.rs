@@ -182,6 +182,12 @@ pub(super) fn noted(store: &Store<'_>, key: &str, digest: &Digest) -> Result<boo
     }))
 }
 
+/// Whether an object was sent from a file, by Rehome or rclone: then it is no upload of the services, however new it is.
+pub(super) fn was_a_file(store: &Store<'_>, key: &str) -> Result<bool> {
+    let head = store.patiently(|| store.wait(store.bucket.head(key)))?;
+    Ok(head.is_some_and(|head| head.blake3.is_some() || head.mtime.is_some()))
+}
+
 /// How large the parts can be that an object was made of: ours, or those of other programs.
 fn sizes(bytes: u64, parts: u32) -> impl Iterator<Item = u64> {
     let ours = part_size(bytes);

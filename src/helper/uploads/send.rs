@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use super::SyncJob;
 use super::fetch;
 use super::files::Remote;
-use super::same::{ATTEMPTS, By, Digest, Verdict, WHOLE, always_written, noted, part_size};
+use super::same::{ATTEMPTS, By, Digest, Verdict, WHOLE, always_written, noted, part_size, was_a_file};
 use super::store::Store;
 use super::told;
 use crate::helper::content::{fill, open_file};
@@ -254,7 +254,11 @@ impl Sender<'_> {
             .job
             .not_over
             .is_some_and(|since| remote.modified.is_none_or(|at| at > since));
-        Ok(newer.then_some(Sent::Newer).or_else(unsent))
+        // A first pass may have sent it a moment ago: a file that was written to since goes over that.
+        if newer && !was_a_file(self.store, key)? {
+            return Ok(Some(Sent::Newer));
+        }
+        Ok(unsent())
     }
 
     /// That the storage has what was sent, where its answer did not say so.

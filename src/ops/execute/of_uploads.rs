@@ -1,12 +1,13 @@
 //! What is said at the end of a switch of uploads.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::event::Outcome;
-use crate::model::{Failure, RunId, Span};
+use crate::model::{Failure, RunId, ServiceName, Span};
 use crate::ops::App;
 use crate::ops::s3::{Ended, ended};
 use crate::plan::uploads::{Direction, SwitchFacts};
@@ -113,7 +114,7 @@ impl UploadsAbout {
         &self,
         outcome: Outcome,
         verified: &[String],
-        downtime: Option<Duration>,
+        away: &BTreeMap<ServiceName, Duration>,
     ) -> Vec<String> {
         if outcome != Outcome::Done {
             return Vec::new();
@@ -132,11 +133,11 @@ impl UploadsAbout {
             lines.push("Verified:".to_owned());
             lines.extend(verified.iter().map(|line| format!("  {line}")));
         }
-        if let Some(downtime) = downtime {
-            lines.push(format!(
-                "Services were made anew one after the other: {} in all",
-                Span(downtime)
-            ));
+        let services = self.uploads.services.iter();
+        let spans = services.filter_map(|s| away.get(s).map(|span| format!("{s} for {}", Span(*span))));
+        let spans: Vec<String> = spans.collect();
+        if !spans.is_empty() {
+            lines.push(format!("Away, one after the other: {}", spans.join(", ")));
         }
         lines.push("Next:".to_owned());
         match direction {

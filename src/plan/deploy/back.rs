@@ -56,6 +56,7 @@ pub fn back_plan(
         definitions: BTreeMap::new(),
         fresh: Vec::new(),
         limit: wanted.limit,
+        alone: false,
     })];
     steps.push(DeployStep::StayUp(StayUp {
         services: starting,

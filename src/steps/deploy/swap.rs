@@ -35,6 +35,9 @@ pub struct Swap {
     pub fresh: Vec<Moving>,
     /// The limit for each service to come up.
     pub limit: Duration,
+    /// Its services are replaced while others that do the same go on: each is away, and the stack is not down.
+    #[serde(default)]
+    pub alone: bool,
 }
 
 impl Step for Swap {
@@ -71,7 +74,7 @@ impl Step for Swap {
             keep(cx, container).await?;
         }
         if still.iter().any(|c| c.up) {
-            cx.downtime.begin(&*cx.events);
+            self.goes_down(cx);
         }
         for changing in self.services.iter().rev() {
             let of_it = still.iter().filter(|c| c.service == changing.service && c.up);
@@ -87,7 +90,7 @@ impl Step for Swap {
             Some(run) => self.make_out_of_spares(cx, run, &still).await?,
         }
         bring_up(cx, &self.starting, self.limit).await?;
-        cx.downtime.end(&*cx.events);
+        self.is_up(cx);
         Ok(())
     }
 
@@ -119,7 +122,7 @@ impl Step for Swap {
         let spares = spares_of_run(cx).await?;
         outgoing.can_come_back(cx, &there, &spares).await?;
         if outgoing.containers.iter().any(|old| old.up) {
-            cx.downtime.begin(&*cx.events);
+            self.goes_down(cx);
         }
         for changing in self.services.iter().rev() {
             let new: Vec<&Container> = outgoing.newcomers(&there, &spares, &changing.service).collect();
@@ -134,12 +137,30 @@ impl Step for Swap {
         }
         outgoing.make_again(cx, &spares).await?;
         bring_up(cx, &self.as_before(outgoing), self.limit).await?;
-        cx.downtime.end(&*cx.events);
+        self.is_up(cx);
         outgoing.forget(cx).await
     }
 }
 
 impl Swap {
+    fn goes_down(&self, cx: &Cx) {
+        if !self.alone {
+            return cx.downtime.begin(&*cx.events);
+        }
+        for changing in &self.services {
+            cx.downtime.leave(&changing.service, &*cx.events);
+        }
+    }
+
+    fn is_up(&self, cx: &Cx) {
+        if !self.alone {
+            return cx.downtime.end(&*cx.events);
+        }
+        for changing in &self.services {
+            cx.downtime.back(&changing.service, &*cx.events);
+        }
+    }
+
     /// Makes the containers that an older run replaced. What is there of them already was made before a crash.
     async fn make_out_of_spares(&self, cx: &Cx, run: &RunId, still: &[&Old]) -> Result<()> {
         for old in still {

@@ -4,9 +4,12 @@
 mod ask_app;
 mod bring;
 mod compare;
+mod has_variables;
 mod send;
 mod set_up;
 mod variables;
+
+use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -14,6 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use ask_app::{AskApp, Storing};
 pub use bring::Bring;
 pub use compare::Compare;
+pub use has_variables::HasVariables;
 pub use send::Send;
 pub use set_up::SetUp;
 pub use variables::SetVariables;
@@ -181,6 +185,15 @@ fn with_causes(failure: Failure, troubles: &Troubles) -> Failure {
     }
 }
 
+/// Variables with their values, for people.
+fn words_of(values: &BTreeMap<String, String>) -> String {
+    let words: Vec<String> = values
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    words.join(", ")
+}
+
 /// Keeps what was done for whoever looks afterwards, who may be another process.
 fn keep_said(cx: &Cx, name: &str, said: &str) -> Result<()> {
     crate::state::write_durably(&cx.run_dir.join(name), said.as_bytes())
@@ -229,6 +242,8 @@ crate::step_set! {
         SetVariables(SetVariables),
         /// Makes the containers of a service anew.
         Swap(Swap),
+        /// The services have the variables.
+        HasVariables(HasVariables),
         /// Every container stays up.
         StayUp(StayUp),
         /// Has the application store something.

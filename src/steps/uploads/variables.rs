@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{SWITCHED, switched_at};
+use super::{SWITCHED, switched_at, words_of};
 use crate::compose::Dotenv;
 use crate::model::{Failure, Result};
 use crate::saga::Step;
@@ -29,16 +29,11 @@ impl Step for SetVariables {
     type Receipt = Before;
 
     fn title(&self) -> String {
-        let values: Vec<String> = self
-            .values
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
         let file = self
             .dotenv
             .file_name()
             .map(|name| name.to_string_lossy().into_owned());
-        format!("set {} in {}", values.join(", "), file.unwrap_or_default())
+        format!("set {} in {}", words_of(&self.values), file.unwrap_or_default())
     }
 
     async fn prepare(&self, cx: &Cx) -> Result<Before> {
