@@ -79,6 +79,12 @@ fn answered(what: &str, code: Option<&str>, said: Option<&str>, status: u16) -> 
         _ => "",
     });
     let said = said.filter(|text| !text.trim().is_empty()).map(cut);
+    // Garage has one code for all of them, and says in its own words which it is.
+    let meant = match said.as_deref() {
+        Some(said) if code == "AccessDenied" && said.contains("Invalid signature") => "SignatureDoesNotMatch",
+        Some(said) if code == "AccessDenied" && said.contains("No such key:") => "InvalidAccessKeyId",
+        _ => code,
+    };
     let told = match (code, said) {
         ("", None) => format!("the storage answered {status}"),
         ("", Some(said)) => format!("the storage answered {status}: {said}"),
@@ -90,7 +96,7 @@ fn answered(what: &str, code: Option<&str>, said: Option<&str>, status: u16) -> 
         failure.cause(told.clone()).hint(hint)
     };
     let refused = |first: &str, hint: &str| failure(Kind::Refused, first, hint);
-    match code {
+    match meant {
         "SignatureDoesNotMatch" => refused(
             "the secret key is wrong",
             "check AWS_SECRET_ACCESS_KEY, also for blanks and quotes around it",
@@ -150,6 +156,25 @@ mod tests {
         );
         assert_eq!(first(Some("NoSuchBucket"), 404), "there is no such bucket");
         assert_eq!(first(None, 403), "these keys may not do that");
+        // As Garage says it.
+        for (said, wanted) in [
+            ("Forbidden: Invalid signature", "the secret key is wrong"),
+            (
+                "Forbidden: No such key: GK1",
+                "the storage does not know this access key",
+            ),
+            (
+                "Forbidden: Operation is not allowed",
+                "these keys may not do that",
+            ),
+        ] {
+            let failure = answered("x", Some("AccessDenied"), Some(said), 403);
+            assert_eq!(failure.causes[0], wanted);
+            assert_eq!(
+                failure.causes[1],
+                format!("the storage answered 403 AccessDenied: {said}")
+            );
+        }
         assert_eq!(first(Some("SlowDown"), 503), "the storage is in trouble or busy");
         assert_eq!(
             first(Some("RequestTimeTooSkewed"), 403),
