@@ -334,7 +334,7 @@ pub enum Answer {
     /// To [`Request::Snapshot`].
     Snapshot(SnapshotReport),
     /// To [`Request::Uploads`].
-    Uploads(super::uploads::Ended),
+    Uploads(Box<super::uploads::Ended>),
     /// To [`Request::Several`]: one a request.
     Several {
         /// The answers, in the order of the requests.
