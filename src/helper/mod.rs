@@ -158,7 +158,9 @@ pub fn run(request: &str, streams: Streams<'_>) -> ExitCode {
         }
         Ok(Request::Uploads(request)) => {
             end = End::Heard;
-            let work = |cx: &Context| uploads::uploads(cx, &request, input).map(|ended| Answer::Uploads(Box::new(ended)));
+            let work = |cx: &Context| {
+                uploads::uploads(cx, &request, input).map(|ended| Answer::Uploads(Box::new(ended)))
+            };
             (while_heard(out, hung_up, work), out)
         }
         Ok(Request::SqliteLoad(request)) => (Ok(sqlite::load(&request, input).map(Answer::Sqlite)), out),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::remote::{SnapshotReport, SnapshotRequest};
 pub use super::uploads::{
-    CompareReport as UploadsCompared, Compared, Held, PullReport, Spent, SyncJob, SyncReport, Trouble,
+    CompareReport as UploadsCompared, Compared, Held, InUse, PullReport, Spent, SyncJob, SyncReport, Trouble,
     Troubles, UPLOADS_TREE, UploadsAnswer, UploadsJob, UploadsRequest,
 };
 use crate::model::Owner;

@@ -72,6 +72,7 @@ fn outline(plan: &SwitchPlan) -> Vec<String> {
             UploadsStep::Bring(bring) => format!("bring{}", if bring.rest { " the rest" } else { "" }),
             UploadsStep::SetVariables(set) => format!("set {:?}", set.values),
             UploadsStep::Swap(swap) => format!("replace {}", services(swap)),
+            UploadsStep::HasVariables(_) => "look for the variables".to_owned(),
             UploadsStep::AskApp(ask) => format!("ask {}", ask.service),
             UploadsStep::Compare(compare) => format!("compare, to bucket: {}", compare.to_bucket),
             UploadsStep::StayUp(_) => "stay up".to_owned(),

@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rehome::helper::context::Context;
 use rehome::helper::protocol::{
-    Compared, PullReport, SyncJob, SyncReport, UploadsAnswer, UploadsCompared, UploadsJob, UploadsRequest,
+    Compared, InUse, PullReport, SyncJob, SyncReport, UploadsAnswer, UploadsCompared, UploadsJob,
+    UploadsRequest,
 };
 use rehome::helper::uploads::work;
 use rehome::model::{Failure, Kind, Result};
@@ -93,7 +94,7 @@ impl Bench {
     }
 
     pub fn verify(&self, read: bool) -> UploadsCompared {
-        let request = self.request(&self.path("tree"), UploadsJob::Verify { read, since: None });
+        let request = self.request(&self.path("tree"), UploadsJob::Verify { read, in_use: None });
         match work(&Context::new(), &request, &self.access()).unwrap() {
             UploadsAnswer::Verified(report) => report,
             other => panic!("{other:?}"),
@@ -472,6 +473,17 @@ fn what_a_first_pass_sent_is_no_upload_of_the_site_however_new_it_is() {
     };
     assert_eq!((report.replaced, report.kept), (0, 1), "{report:?}");
     assert_eq!(bash(&bench.path("tree"), "cat edited"), "third\n");
+    // A comparison lets the services write over their objects, and finds what was not sent.
+    bench
+        .bucket
+        .boto("s3.put_object(Bucket=bucket, Key='media/same', Body=b'by the site')");
+    let in_use = Some(InUse { since, bucket: true });
+    let request = bench.request(&bench.path("tree"), UploadsJob::Verify { read: false, in_use });
+    let UploadsAnswer::Verified(report) = work(&Context::new(), &request, &bench.access()).unwrap() else {
+        panic!("no report");
+    };
+    assert_eq!((report.meanwhile, report.different.count), (1, 1), "{report:?}");
+    assert_eq!(report.different.first[0].path, "edited");
 }
 
 #[test]
@@ -517,7 +529,7 @@ fn on_the_way_back_only_what_is_new_comes_and_nothing_newer_is_written_over() {
         &bench.path("tree"),
         UploadsJob::Verify {
             read: false,
-            since: Some(since),
+            in_use: Some(InUse { since, bucket: false }),
         },
     );
     let UploadsAnswer::Verified(report) = work(&Context::new(), &request, &bench.access()).unwrap() else {

@@ -75,9 +75,9 @@ pub enum UploadsJob {
     Verify {
         /// Read every object, whatever the storage says of its content.
         read: bool,
-        /// What is different and was written after this, on either side, is no difference: both are in use.
+        /// Somebody goes on writing meanwhile.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        since: Option<Timestamp>,
+        in_use: Option<InUse>,
     },
     /// The bucket is made, with its settings, and tried. No tree is needed. -> [`UploadsAnswer::SetUp`]
     SetUp(SetupWanted),
@@ -98,6 +98,15 @@ pub enum UploadsJob {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         since: Option<Timestamp>,
     },
+}
+
+/// Where the services write while files and objects are compared: what differs because of that is no difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InUse {
+    /// They have written there since then.
+    pub since: Timestamp,
+    /// To the bucket, and not to the tree.
+    pub bucket: bool,
 }
 
 impl UploadsJob {
@@ -429,8 +438,8 @@ fn of_store(store: &Store<'_>, request: &UploadsRequest) -> Result<UploadsAnswer
     }
     match &request.job {
         UploadsJob::Sync(job) => sync::sync(store, request, job).map(UploadsAnswer::Synced),
-        UploadsJob::Verify { read, since } => {
-            verify::verify(store, request, (*read, *since)).map(UploadsAnswer::Verified)
+        UploadsJob::Verify { read, in_use } => {
+            verify::verify(store, request, (*read, *in_use)).map(UploadsAnswer::Verified)
         }
         UploadsJob::SetUp(wanted) => {
             let prefix = store.prefix.as_str();

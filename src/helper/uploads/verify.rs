@@ -2,12 +2,10 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use jiff::Timestamp;
-
 use super::files::{Local, Remote, find, shown};
-use super::same::{ATTEMPTS, By, Digest, always_written, settled};
+use super::same::{ATTEMPTS, By, Digest, always_written, settled, was_a_file};
 use super::store::Store;
-use super::{CompareReport, UploadsRequest, fetch, told};
+use super::{CompareReport, InUse, UploadsRequest, fetch, told};
 use crate::helper::content::open_file;
 use crate::helper::cursor::Cursor;
 use crate::helper::fault::{Fault, Side};
@@ -19,7 +17,7 @@ use crate::model::{Result, count};
 pub(super) fn verify(
     store: &Store<'_>,
     request: &UploadsRequest,
-    (read, since): (bool, Option<Timestamp>),
+    (read, in_use): (bool, Option<InUse>),
 ) -> Result<CompareReport> {
     let local = Local::read(store, request)?;
     let found = find(store, &local)?;
@@ -67,8 +65,12 @@ pub(super) fn verify(
                     .missing
                     .add(shown(&path), format!("it has {}", count(size, "byte"))),
                 Some(Ok(by)) => report.same.count(by),
-                Some(Err(_)) if meanwhile(since, mtime, remote.as_ref()) => report.meanwhile += 1,
-                Some(Err(why)) => report.different.add(shown(&path), why),
+                Some(Err(why)) => {
+                    match was_written(store, &local.key(store, *id), (mtime, remote.as_ref()), in_use)? {
+                        true => report.meanwhile += 1,
+                        false => report.different.add(shown(&path), why),
+                    }
+                }
             }
             Ok(())
         },
@@ -88,12 +90,22 @@ pub(super) fn verify(
     Ok(report)
 }
 
-/// Whether one of both was written after a moment.
-fn meanwhile(since: Option<Timestamp>, mtime: i64, remote: Option<&Remote>) -> bool {
-    since.is_some_and(|since| {
-        mtime >= since.as_second()
-            || remote.is_some_and(|remote| remote.modified.is_some_and(|at| at >= since))
-    })
+/// Whether the services wrote it where they write now: then the other one is as old as it should be.
+fn was_written(
+    store: &Store<'_>,
+    key: &str,
+    (mtime, remote): (i64, Option<&Remote>),
+    in_use: Option<InUse>,
+) -> Result<bool> {
+    match in_use {
+        Some(InUse { since, bucket: false }) => Ok(mtime >= since.as_second()),
+        Some(InUse { since, bucket: true }) => {
+            let new = remote.is_some_and(|remote| remote.modified.is_some_and(|at| at >= since));
+            // What was sent from a file must have its content.
+            Ok(new && !was_a_file(store, key)?)
+        }
+        None => Ok(false),
+    }
 }
 
 /// How they were found to be the same, or in words what is different.

@@ -155,7 +155,7 @@ impl Reach {
     /// When it could not be done. What differs is in the report.
     pub async fn verify(&self, transfer: &Transfer, read: bool) -> Result<(VolumeKey, UploadsCompared)> {
         let media = self.media().await?;
-        let asked = self.request(UploadsJob::Verify { read, since: None }, transfer);
+        let asked = self.request(UploadsJob::Verify { read, in_use: None }, transfer);
         match self.ask(asked, vec![media.mount(true)], Some(&media.key)).await? {
             UploadsAnswer::Verified(report) => Ok((media.key, report)),
             other => Err(other.unexpected()),

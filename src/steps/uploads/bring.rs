@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Media, Way, ask, keep_said, said, since_the_switch, switched_at, with_causes};
+use super::{FIRST_PASS, Media, SKEW, Way, ask, begins, keep_said, moment, said, switched_at, with_causes};
 use crate::helper::protocol::{SyncJob, UploadsAnswer, UploadsJob};
 use crate::model::{ByteSize, Failure, Result, count};
 use crate::saga::Step;
@@ -41,10 +41,14 @@ impl Step for Bring {
             dry_run: false,
             only_missing: false,
             since: match self.rest {
-                true => since_the_switch(cx)?,
+                // What came after the first list is in no file yet, however long ago that is by now.
+                true => moment(cx, FIRST_PASS)?.map(|at| at - SKEW),
                 false => None,
             },
         };
+        if !self.rest {
+            begins(cx, FIRST_PASS)?;
+        }
         let report = match ask(cx, &self.media, (job, false), Way::Forward).await? {
             UploadsAnswer::Pulled(report) => report,
             other => return Err(other.unexpected()),

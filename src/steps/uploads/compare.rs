@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Media, Way, ask, since_the_switch, with_causes};
-use crate::helper::protocol::{UploadsAnswer, UploadsJob};
+use crate::helper::protocol::{InUse, UploadsAnswer, UploadsJob};
 use crate::model::{ByteSize, Failure, Result, count};
 use crate::saga::Step;
 use crate::steps::Cx;
@@ -36,7 +36,10 @@ impl Step for Compare {
     async fn verify(&self, cx: &Cx, (): &()) -> Result<Option<String>> {
         let job = UploadsJob::Verify {
             read: false,
-            since: since_the_switch(cx)?,
+            in_use: since_the_switch(cx)?.map(|since| InUse {
+                since,
+                bucket: self.to_bucket,
+            }),
         };
         let report = match ask(cx, &self.media, (job, true), Way::Forward).await? {
             UploadsAnswer::Verified(report) => report,

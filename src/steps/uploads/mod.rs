@@ -34,6 +34,8 @@ use crate::s3::About;
 
 /// When the services were switched: beside the journal, because both directions ask for it.
 const SWITCHED: &str = "switched-at";
+/// When the first pass over the files began.
+const FIRST_PASS: &str = "first-pass-at";
 /// What was asked of the storage: beside the journal, because another process may go on.
 const SPENT: &str = "spent.json";
 /// The clocks of this machine and of the storage may differ so much.
@@ -208,7 +210,19 @@ fn said(cx: &Cx, name: &str) -> Result<Option<String>> {
 
 /// When the services were switched, if they were.
 fn switched_at(cx: &Cx) -> Result<Option<Timestamp>> {
-    let path = cx.run_dir.join(SWITCHED);
+    moment(cx, SWITCHED)
+}
+
+/// Notes that something begins now, unless another process began it before.
+fn begins(cx: &Cx, name: &str) -> Result<()> {
+    match moment(cx, name)? {
+        Some(_) => Ok(()),
+        None => keep_said(cx, name, &Timestamp::now().to_string()),
+    }
+}
+
+fn moment(cx: &Cx, name: &str) -> Result<Option<Timestamp>> {
+    let path = cx.run_dir.join(name);
     let cannot = || format!("cannot read {}", path.display());
     match std::fs::read_to_string(&path) {
         Ok(text) => {

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{SWITCHED, switched_at, words_of};
+use super::{SWITCHED, begins, words_of};
 use crate::compose::Dotenv;
 use crate::model::{Failure, Result};
 use crate::saga::Step;
@@ -56,10 +55,7 @@ impl Step for SetVariables {
 
     async fn apply(&self, cx: &Cx, _: &Before) -> Result<()> {
         // Before the first service can have the new value.
-        if switched_at(cx)?.is_none() {
-            let now = Timestamp::now().to_string();
-            crate::state::write_durably(&cx.run_dir.join(SWITCHED), now.as_bytes())?;
-        }
+        begins(cx, SWITCHED)?;
         let mut dotenv = Dotenv::read(&self.dotenv)?;
         for (name, value) in &self.values {
             dotenv.set(name, value)?;

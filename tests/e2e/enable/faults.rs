@@ -103,6 +103,22 @@ fn a_file_that_is_written_again_after_it_was_sent_is_sent_again() {
 }
 
 #[test]
+fn what_is_uploaded_during_a_long_first_pass_is_brought_as_well() {
+    let site = Site::up();
+    site.stack.rehome("s3 enable -y").exits(0);
+    site.dies("s3 disable -y", "after-apply:0");
+    site.under_load(|| {});
+    // As if the first pass had taken hours: the switch comes long after those uploads.
+    sh(&format!(
+        "began=$(find {} -name first-pass-at) && date -u -d '+2 hours' +%FT%TZ > $(dirname $began)/switched-at",
+        site.stack.state.display()
+    ));
+    site.stack.rehome("resume").exits(0);
+    site.is_on(Side::Volume, "");
+    site.stack.assert_tidy();
+}
+
+#[test]
 fn a_storage_that_stops_answering_for_a_while_is_waited_for() {
     let site = Site::up();
     site.furnish(4);

@@ -35,7 +35,7 @@ fn ask(bench: &Bench, access: &Access, job: UploadsJob) -> (Result<UploadsAnswer
 fn verify() -> UploadsJob {
     UploadsJob::Verify {
         read: true,
-        since: None,
+        in_use: None,
     }
 }
 
