@@ -57,8 +57,7 @@ pub struct Headed {
     pub modified: Option<Timestamp>,
 }
 
-/// By what a storage sees that a body arrived as it was sent; each costs a second or two of processor for a gigabyte or two,
-/// so it is one of them and not both.
+/// By what a storage sees that a body arrived as it was sent. Each goes over the whole body, so it is one of them and not both.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Checksum {

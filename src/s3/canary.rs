@@ -36,7 +36,7 @@ pub async fn canary(bucket: &Bucket, prefix: &str, about: &About) -> Result<Vec<
     Ok(said)
 }
 
-/// With a checksum; without one where that is refused.
+/// With `Content-MD5`; with the body signed where that is refused.
 async fn wrote(
     bucket: &Bucket,
     (key, body): (&str, &Bytes),

@@ -94,7 +94,16 @@ impl Bench {
     }
 
     pub fn verify(&self, read: bool) -> UploadsCompared {
-        let request = self.request(&self.path("tree"), UploadsJob::Verify { read, in_use: None });
+        self.compared(UploadsJob::Verify { read, in_use: None })
+    }
+
+    fn verify_in_use(&self, in_use: InUse) -> UploadsCompared {
+        let in_use = Some(in_use);
+        self.compared(UploadsJob::Verify { read: false, in_use })
+    }
+
+    fn compared(&self, job: UploadsJob) -> UploadsCompared {
+        let request = self.request(&self.path("tree"), job);
         match work(&Context::new(), &request, &self.access()).unwrap() {
             UploadsAnswer::Verified(report) => report,
             other => panic!("{other:?}"),
@@ -107,6 +116,19 @@ impl Bench {
             only_missing,
             since: None,
         };
+        self.pulled(to, job)
+    }
+
+    fn pull_since(&self, since: jiff::Timestamp) -> PullReport {
+        let job = UploadsJob::Pull {
+            dry_run: false,
+            only_missing: false,
+            since: Some(since),
+        };
+        self.pulled("tree", job)
+    }
+
+    fn pulled(&self, to: &str, job: UploadsJob) -> PullReport {
         let request = self.request(&self.path(to), job);
         match work(&Context::new(), &request, &self.access()).unwrap() {
             UploadsAnswer::Pulled(report) => report,
@@ -462,26 +484,14 @@ fn what_a_first_pass_sent_is_no_upload_of_the_site_however_new_it_is() {
     assert_eq!(bench.bucket.sha256("media/edited"), sha256(b"second\n"));
     // Nor does it go over a file that is another by now, whatever the clocks say.
     bench.fill("echo third > edited; touch -d '1 hour ago' edited");
-    let job = UploadsJob::Pull {
-        dry_run: false,
-        only_missing: false,
-        since: Some(since),
-    };
-    let request = bench.request(&bench.path("tree"), job);
-    let UploadsAnswer::Pulled(report) = work(&Context::new(), &request, &bench.access()).unwrap() else {
-        panic!("no report");
-    };
+    let report = bench.pull_since(since);
     assert_eq!((report.replaced, report.kept), (0, 1), "{report:?}");
     assert_eq!(bash(&bench.path("tree"), "cat edited"), "third\n");
     // A comparison lets the services write over their objects, and finds what was not sent.
     bench
         .bucket
         .boto("s3.put_object(Bucket=bucket, Key='media/same', Body=b'by the site')");
-    let in_use = Some(InUse { since, bucket: true });
-    let request = bench.request(&bench.path("tree"), UploadsJob::Verify { read: false, in_use });
-    let UploadsAnswer::Verified(report) = work(&Context::new(), &request, &bench.access()).unwrap() else {
-        panic!("no report");
-    };
+    let report = bench.verify_in_use(InUse { since, bucket: true });
     assert_eq!((report.meanwhile, report.different.count), (1, 1), "{report:?}");
     assert_eq!(report.different.first[0].path, "edited");
 }
@@ -508,15 +518,7 @@ fn on_the_way_back_only_what_is_new_comes_and_nothing_newer_is_written_over() {
     );
     let since = jiff::Timestamp::from_second(said.trim().parse().unwrap()).unwrap();
     bench.fill("echo here > edited-here; touch -d '1 minute' edited-here");
-    let job = UploadsJob::Pull {
-        dry_run: false,
-        only_missing: false,
-        since: Some(since),
-    };
-    let request = bench.request(&bench.path("tree"), job);
-    let UploadsAnswer::Pulled(report) = work(&Context::new(), &request, &bench.access()).unwrap() else {
-        panic!("no report");
-    };
+    let report = bench.pull_since(since);
     assert_eq!(
         (report.added, report.replaced, report.kept),
         (1, 1, 2),
@@ -525,16 +527,7 @@ fn on_the_way_back_only_what_is_new_comes_and_nothing_newer_is_written_over() {
     let found = bash(&bench.path("tree"), "grep -H . *");
     assert_eq!(found, "edited-here:here\nnew:there\nreplaced-there:there\n");
     // What was just written on either side is no difference.
-    let request = bench.request(
-        &bench.path("tree"),
-        UploadsJob::Verify {
-            read: false,
-            in_use: Some(InUse { since, bucket: false }),
-        },
-    );
-    let UploadsAnswer::Verified(report) = work(&Context::new(), &request, &bench.access()).unwrap() else {
-        panic!("no report");
-    };
+    let report = bench.verify_in_use(InUse { since, bucket: false });
     assert_eq!(
         (report.meanwhile, report.different.count, report.extra.count),
         (1, 0, 1),

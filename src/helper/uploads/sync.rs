@@ -145,8 +145,8 @@ fn may_delete(local: &Local, extra: u64, shrink: bool) -> Result<()> {
     Ok(())
 }
 
-/// Writes an object, reads it back and deletes it: with a checksum first, and without one where the storage does not know
-/// it or makes something else of the body.
+/// Writes an object, reads it back and deletes it: with `Content-MD5` first, and with the body signed where the storage does
+/// not know that or makes something else of the body.
 fn tried(store: &Store<'_>, job: &SyncJob) -> Result<(SyncJob, bool)> {
     let key = format!("{}{TRIAL}-{}", store.prefix, unique_name()?);
     let body = Bytes::from_static(b"rehome writes this, reads it back and deletes it\n");

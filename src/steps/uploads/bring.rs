@@ -5,9 +5,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{FIRST_PASS, Media, SKEW, Way, ask, begins, keep_said, moment, said, switched_at, with_causes};
-use crate::helper::protocol::{SyncJob, UploadsAnswer, UploadsJob};
-use crate::model::{ByteSize, Failure, Result, count};
+use super::{
+    FIRST_PASS, Media, SKEW, Way, begins, into_bucket, into_volume, keep_said, moment, none_failed, said,
+    switched_at,
+};
+use crate::model::{ByteSize, Result, count};
 use crate::saga::Step;
 use crate::steps::Cx;
 
@@ -37,30 +39,23 @@ impl Step for Bring {
     }
 
     async fn apply(&self, cx: &Cx, (): &()) -> Result<()> {
-        let job = UploadsJob::Pull {
-            dry_run: false,
-            only_missing: false,
-            since: match self.rest {
-                // What came after the first list is in no file yet, however long ago that is by now.
-                true => moment(cx, FIRST_PASS)?.map(|at| at - SKEW),
-                false => None,
-            },
+        let since = match self.rest {
+            // What came after the first list is in no file yet, however long ago that is by now.
+            true => moment(cx, FIRST_PASS)?.map(|at| at - SKEW),
+            false => None,
         };
         if !self.rest {
             begins(cx, FIRST_PASS)?;
         }
-        let report = match ask(cx, &self.media, (job, false), Way::Forward).await? {
-            UploadsAnswer::Pulled(report) => report,
-            other => return Err(other.unexpected()),
-        };
-        if !report.failed.is_empty() {
+        let report = into_volume(cx, &self.media, since, Way::Forward).await?;
+        let what = || {
             let objects = count(report.objects, "object");
-            let failure = Failure::environment(format!(
+            format!(
                 "{} of {objects} did not arrive in {}",
                 report.failed.count, self.media.key
-            ));
-            return Err(with_causes(failure, &report.failed).hint("rehome s3 pull says all of them"));
-        }
+            )
+        };
+        none_failed(&report.failed, what, "rehome s3 pull says all of them")?;
         let words = format!(
             "{} of {} brought ({}), {} compared by content and the same",
             report.added + report.replaced,
@@ -84,24 +79,12 @@ impl Step for Bring {
         }
         cx.engine_answers().await?;
         cx.engine.remove_helpers(&cx.run).await?;
-        let job = SyncJob {
-            about: self.media.about.clone(),
-            not_over: Some(switched),
-            ..SyncJob::default()
+        let report = into_bucket(cx, &self.media, Some(switched), Way::Back).await?;
+        let what = || {
+            let files = count(report.failed.count, "file");
+            format!("{files} written meanwhile are not in the bucket")
         };
-        let report = match ask(cx, &self.media, (UploadsJob::Sync(job), true), Way::Back).await? {
-            UploadsAnswer::Synced(report) => report,
-            other => return Err(other.unexpected()),
-        };
-        match report.failed.is_empty() {
-            true => Ok(()),
-            false => {
-                let files = count(report.failed.count, "file");
-                let failure =
-                    Failure::environment(format!("{files} written meanwhile are not in the bucket"));
-                Err(with_causes(failure, &report.failed).hint("rehome s3 sync"))
-            }
-        }
+        none_failed(&report.failed, what, "rehome s3 sync")
     }
 }
 

@@ -26,7 +26,8 @@ use super::deploy::{SameData, StayUp, Swap};
 use super::{Check, Cx};
 use crate::engine::{HelperJob, HelperMount};
 use crate::helper::protocol::{
-    Request, Spent, Troubles, UPLOADS_TREE, UploadsAnswer, UploadsJob, UploadsRequest,
+    PullReport, Request, Spent, SyncJob, SyncReport, Troubles, UPLOADS_TREE, UploadsAnswer, UploadsJob,
+    UploadsRequest,
 };
 use crate::model::config::Prefix;
 use crate::model::{Failure, Result, VolumeKey, VolumeName};
@@ -172,6 +173,40 @@ async fn ask_in_helper(
             Err(Failure::interrupted("interrupted"))
         }
         answer = cx.engine.uploads(job, (access, spent), &mut on_line) => answer,
+    }
+}
+
+/// Brings the files of the volume into the bucket; what was written there after `not_over` stays.
+async fn into_bucket(cx: &Cx, media: &Media, not_over: Option<Timestamp>, way: Way) -> Result<SyncReport> {
+    let job = SyncJob {
+        about: media.about.clone(),
+        not_over,
+        ..SyncJob::default()
+    };
+    match ask(cx, media, (UploadsJob::Sync(job), true), way).await? {
+        UploadsAnswer::Synced(report) => Ok(report),
+        other => Err(other.unexpected()),
+    }
+}
+
+/// Brings the objects into the volume, or those that were written after `since`.
+async fn into_volume(cx: &Cx, media: &Media, since: Option<Timestamp>, way: Way) -> Result<PullReport> {
+    let job = UploadsJob::Pull {
+        dry_run: false,
+        only_missing: false,
+        since,
+    };
+    match ask(cx, media, (job, false), way).await? {
+        UploadsAnswer::Pulled(report) => Ok(report),
+        other => Err(other.unexpected()),
+    }
+}
+
+/// Fails if single files did.
+fn none_failed(troubles: &Troubles, what: impl FnOnce() -> String, hint: &str) -> Result<()> {
+    match troubles.is_empty() {
+        true => Ok(()),
+        false => Err(with_causes(Failure::environment(what()), troubles).hint(hint)),
     }
 }
 

@@ -5,9 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Media, Way, ask, keep_said, said, since_the_switch, switched_at, with_causes};
-use crate::helper::protocol::{SyncJob, UploadsAnswer, UploadsJob};
-use crate::model::{ByteSize, Failure, Result, count};
+use super::{
+    Media, Way, into_bucket, into_volume, keep_said, none_failed, said, since_the_switch, switched_at,
+};
+use crate::model::{ByteSize, Result, count};
 use crate::saga::Step;
 use crate::steps::Cx;
 
@@ -37,26 +38,16 @@ impl Step for Send {
     }
 
     async fn apply(&self, cx: &Cx, (): &()) -> Result<()> {
-        let job = SyncJob {
-            about: self.media.about.clone(),
-            not_over: match self.rest {
-                true => since_the_switch(cx)?,
-                false => None,
-            },
-            ..SyncJob::default()
+        let not_over = match self.rest {
+            true => since_the_switch(cx)?,
+            false => None,
         };
-        let report = match ask(cx, &self.media, (UploadsJob::Sync(job), true), Way::Forward).await? {
-            UploadsAnswer::Synced(report) => report,
-            other => return Err(other.unexpected()),
-        };
-        if !report.failed.is_empty() {
+        let report = into_bucket(cx, &self.media, not_over, Way::Forward).await?;
+        let what = || {
             let files = count(report.files, "file");
-            let failure = Failure::environment(format!(
-                "{} of {files} did not arrive in the bucket",
-                report.failed.count
-            ));
-            return Err(with_causes(failure, &report.failed).hint("rehome s3 sync says all of them"));
-        }
+            format!("{} of {files} did not arrive in the bucket", report.failed.count)
+        };
+        none_failed(&report.failed, what, "rehome s3 sync says all of them")?;
         let words = format!(
             "{} of {} sent ({}), {} compared by content and the same",
             report.added + report.replaced,
@@ -77,23 +68,15 @@ impl Step for Send {
         }
         cx.engine_answers().await?;
         cx.engine.remove_helpers(&cx.run).await?;
-        let job = UploadsJob::Pull {
-            dry_run: false,
-            only_missing: false,
-            since: since_the_switch(cx)?,
-        };
-        let report = match ask(cx, &self.media, (job, false), Way::Back).await? {
-            UploadsAnswer::Pulled(report) => report,
-            other => return Err(other.unexpected()),
-        };
-        if !report.failed.is_empty() {
-            let failure = Failure::environment(format!(
-                "{} that was uploaded meanwhile is not in {}",
-                count(report.failed.count, "object"),
+        let report = into_volume(cx, &self.media, since_the_switch(cx)?, Way::Back).await?;
+        let what = || {
+            let objects = count(report.failed.count, "object");
+            format!(
+                "{objects} that was uploaded meanwhile is not in {}",
                 self.media.key
-            ));
-            return Err(with_causes(failure, &report.failed).hint("rehome s3 pull --only-missing"));
-        }
+            )
+        };
+        none_failed(&report.failed, what, "rehome s3 pull --only-missing")?;
         let came = report.added + report.replaced;
         if came > 0 {
             let objects = count(came, "object");
