@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +49,8 @@ pub struct SwitchWanted {
     pub readers: Vec<ServiceName>,
     /// How services are replaced.
     pub deploy: DeployWanted,
+    /// How long proxies have to learn of each that was.
+    pub drain: Duration,
 }
 
 /// A plan: what is said, and what is done.
@@ -122,7 +125,7 @@ pub fn switch_plan(seen: &DeploySeen, wanted: &SwitchWanted) -> Result<SwitchPla
                     DeployStep::Swap(mut swap) => {
                         // They change with the variables: what they were when the plan was made says nothing.
                         swap.definitions.clear();
-                        swap.alone = true;
+                        swap.alone = Some(wanted.deploy.stable.max(wanted.drain));
                         Some(UploadsStep::Swap(swap))
                     }
                     _ => None,

@@ -1,5 +1,7 @@
 //! The switch of uploads to a bucket and back: what is done in which order, and what is refused.
 
+use std::time::Duration;
+
 use rehome::model::Failure;
 use rehome::observe::Framework;
 use rehome::observe::deploy::DeploySeen;
@@ -47,6 +49,7 @@ fn wanted(direction: Direction) -> SwitchWanted {
         is_set: false,
         readers: ["api", "celery"].map(service_name).to_vec(),
         deploy: deploy::wanted(),
+        drain: Duration::from_secs(30),
     }
 }
 
@@ -183,6 +186,8 @@ fn a_service_of_two_replicas_is_one_step_that_has_both() {
     let (one, (two, swap)) = (of_api(1).0, of_api(2));
     // What was so when the plan was made says nothing: the variables change it.
     assert!(swap.definitions.is_empty() && swap.services.len() == 1);
+    // The next one goes when this one is up for long enough, and known to whoever stands before it.
+    assert_eq!(swap.alone, Some(Duration::from_secs(30)));
     insta::assert_snapshot!("one_replica", one);
     insta::assert_snapshot!("two_replicas", two);
 }

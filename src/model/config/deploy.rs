@@ -16,7 +16,8 @@ pub struct Deploy {
     /// How a service is replaced.
     pub strategy: Strategy,
 
-    /// How long proxies have to learn of new containers before the old are stopped, when a service is rolled.
+    /// How long proxies have to learn of new containers before others are stopped: the old ones when a service is rolled,
+    /// the next replica when uploads are switched.
     #[serde(deserialize_with = "scalar::span", serialize_with = "write_span")]
     #[schemars(schema_with = "schemas::span")]
     pub drain: Duration,

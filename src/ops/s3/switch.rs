@@ -71,6 +71,7 @@ impl Reach {
             dotenv,
             values,
             deploy,
+            drain: app.settings.deploy.drain,
         };
         Ok(PlannedSwitch {
             plan: switch_plan(&seen, &wanted)?,

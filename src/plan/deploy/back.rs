@@ -56,7 +56,7 @@ pub fn back_plan(
         definitions: BTreeMap::new(),
         fresh: Vec::new(),
         limit: wanted.limit,
-        alone: false,
+        alone: None,
     })];
     steps.push(DeployStep::StayUp(StayUp {
         services: starting,

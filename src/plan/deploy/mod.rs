@@ -269,7 +269,7 @@ pub fn deploy_plan(seen: &DeploySeen, wanted: &DeployWanted) -> Result<DeployPla
         definitions: definitions(&stopped),
         fresh: first.map_or_else(Vec::new, |first| first.volumes.clone()),
         limit: wanted.limit,
-        alone: false,
+        alone: None,
     }));
     if let Some(drain) = wanted.rolling.filter(|_| !rolled.is_empty()) {
         steps.push(DeployStep::Roll(Roll {

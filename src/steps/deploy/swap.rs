@@ -17,7 +17,7 @@ use crate::model::{Failure, Result, RunId, ServiceName};
 use crate::saga::Step;
 use crate::steps::keep::keep_what_was_written;
 use crate::steps::spec::{Moving, Starting};
-use crate::steps::stack::{Making, bring_up, make_containers, of_service};
+use crate::steps::stack::{Making, bring_up, make_containers, of_service, stay_up};
 use crate::steps::{Cx, page};
 
 /// See the module.
@@ -35,9 +35,10 @@ pub struct Swap {
     pub fresh: Vec<Moving>,
     /// The limit for each service to come up.
     pub limit: Duration,
-    /// Its services are replaced while others that do the same go on: each is away, and the stack is not down.
+    /// Its services are replaced while others that do the same go on: each is away, and the stack is not down. So long they
+    /// must be up before the next of them may go: whoever stands before them has to learn that they are there again.
     #[serde(default)]
-    pub alone: bool,
+    pub alone: Option<Duration>,
 }
 
 impl Step for Swap {
@@ -89,9 +90,7 @@ impl Step for Swap {
             }
             Some(run) => self.make_out_of_spares(cx, run, &still).await?,
         }
-        bring_up(cx, &self.starting, self.limit).await?;
-        self.is_up(cx);
-        Ok(())
+        self.comes_up(cx, &self.starting).await
     }
 
     async fn verify(&self, cx: &Cx, outgoing: &Outgoing) -> Result<Option<String>> {
@@ -136,15 +135,14 @@ impl Step for Swap {
             keep_what_was_written(cx, moving).await?;
         }
         outgoing.make_again(cx, &spares).await?;
-        bring_up(cx, &self.as_before(outgoing), self.limit).await?;
-        self.is_up(cx);
+        self.comes_up(cx, &self.as_before(outgoing)).await?;
         outgoing.forget(cx).await
     }
 }
 
 impl Swap {
     fn goes_down(&self, cx: &Cx) {
-        if !self.alone {
+        if self.alone.is_none() {
             return cx.downtime.begin(&*cx.events);
         }
         for changing in &self.services {
@@ -152,13 +150,18 @@ impl Swap {
         }
     }
 
-    fn is_up(&self, cx: &Cx) {
-        if !self.alone {
-            return cx.downtime.end(&*cx.events);
-        }
+    async fn comes_up(&self, cx: &Cx, starting: &[Starting]) -> Result<()> {
+        bring_up(cx, starting, self.limit).await?;
+        let Some(alone) = self.alone else {
+            cx.downtime.end(&*cx.events);
+            return Ok(());
+        };
         for changing in &self.services {
             cx.downtime.back(&changing.service, &*cx.events);
         }
+        let of_these = |s: &&Starting| self.services.iter().any(|c| c.service == s.service);
+        let these: Vec<Starting> = starting.iter().filter(of_these).cloned().collect();
+        stay_up(cx, &these, alone, self.limit).await.map(drop)
     }
 
     /// Makes the containers that an older run replaced. What is there of them already was made before a crash.

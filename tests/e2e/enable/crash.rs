@@ -102,9 +102,7 @@ fn killed(test: usize) {
     ];
     let all = todo.iter().map(Vec::len).sum();
     let (mut side, mut number) = (Side::Volume, 0);
-    // What is refused meanwhile is not counted: an upload or two get a 502 or 504 while a killed switch is recovered, and why
-    // is not known yet.
-    site.while_uploading(|| {
+    site.under_load(|| {
         while number < all {
             if side == Side::Bucket && number < 3 {
                 assert_eq!(steps(&site, side.away()), there - 1);

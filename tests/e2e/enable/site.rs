@@ -146,7 +146,7 @@ volumes:
         // It refuses every upload once it shall encrypt: to find that out takes its time.
         stack.file(
             "rehome.yml",
-            "version: 1\ndeploy: { pull: false, stable: 1s }\ns3: { volume: media_volume, encryption: false }\n\
+            "version: 1\ndeploy: { pull: false, stable: 1s, drain: 3s }\ns3: { volume: media_volume, encryption: false }\n\
              checks: [{ service: web2, http: \"http://localhost:8000/\", status: 200, within: 30s }]\n",
         );
         let mut bucket = BucketServer::of(&stack);
