@@ -31,6 +31,8 @@ pub struct Settings {
     pub path: Option<PathBuf>,
     /// Where the block volume is mounted.
     pub block_root: Option<PathBuf>,
+    /// The directory that holds those of sites.
+    pub data_root: Option<PathBuf>,
     /// Where the override is written.
     pub override_path: PathBuf,
     /// The volumes that the configuration names.
@@ -96,6 +98,7 @@ impl Settings {
             path,
             text,
             block_root: block.root,
+            data_root: config.data_root,
             override_path,
             volumes: block.volumes,
             exclude: block.exclude,
