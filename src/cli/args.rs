@@ -28,7 +28,9 @@ pub use self::s3::{
     Framework, S3, S3Check, S3Command, S3Common, S3Cost, S3Policy, S3Pull, S3Settings, S3Setup, S3Switch,
     S3Sync, S3Transfer, S3Verify,
 };
-pub use self::site::{PortPair, SiteAdd, SiteArgs, SiteCommand, SiteImport, SiteNamed, SiteRemove};
+pub use self::site::{
+    PortPair, SiteAdd, SiteArgs, SiteCommand, SiteDisable, SiteEnable, SiteImport, SiteNamed, SiteRemove,
+};
 pub use self::size::Size;
 pub use self::values::{BlockDelta, Destination, Pair, RestoreInto, Threads, Verification};
 use crate::model::config::absolute_dir;
@@ -286,6 +288,7 @@ impl Command {
             },
             Self::S3(S3 { command }) if command.switches().is_some() => WhenInterrupted::GoesBack,
             Self::S3(_) => WhenInterrupted::StopsAtTheNextStep,
+            Self::Site(SiteArgs { command }) if command.run_is_dry().is_some() => WhenInterrupted::GoesBack,
             Self::Compose(_) | Self::Up(_) | Self::Down(_) | Self::Ps(_) | Self::Logs(_) | Self::Exec(_) => {
                 WhenInterrupted::IsHandedOn
             }
@@ -304,6 +307,7 @@ impl Command {
             Self::Restart(args) => !args.dry_run,
             Self::Backup(Backup { command }) => command.tells_events(),
             Self::S3(S3 { command }) => command.switches().is_some_and(|args| !args.dry_run),
+            Self::Site(SiteArgs { command }) => command.run_is_dry() == Some(false),
             Self::Mount(args) => !args.dry_run,
             _ => false,
         }

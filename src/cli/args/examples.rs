@@ -196,6 +196,8 @@ Examples:
 pub(super) const SITE_EXAMPLES: &str = "\
 Examples:
   rehome site add blog --project /srv/blog
+  rehome site enable blog --plan                what would happen, step by step
+  rehome site enable blog                       from now on what it writes to /data stays
   rehome site list                              where the data of each is, how much, whose";
 
 /// Of `site add`.

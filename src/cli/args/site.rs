@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::{ArgGroup, Args, Subcommand};
 
 use super::examples::{SITE_ADD_EXAMPLES, SITE_EXAMPLES, SITE_IMPORT_EXAMPLES};
-use crate::model::{ServiceName, SiteName};
+use crate::model::{Owner, ServiceName, SiteName};
 use crate::site::Published;
 
 /// `rehome site`.
@@ -29,6 +29,13 @@ pub enum SiteCommand {
     List,
     /// Show one site
     Show(SiteNamed),
+    /// Switch persistent storage on: a directory at /data that outlives the containers, and DATA_DIR=/data
+    ///
+    /// Makes the directory, writes an override beside the project's Compose file, stops the service, makes it anew and looks
+    /// whether it is well. If anything is wrong it goes back by itself, and the exit code is 10. Redeployments keep it.
+    Enable(SiteEnable),
+    /// Switch persistent storage off: the service is made anew without the directory, and the data stays in it
+    Disable(SiteDisable),
     /// Forget a site; its data stays
     ///
     /// Only with --delete-data its directory goes too, and then its name is asked for once more.
@@ -38,6 +45,18 @@ pub enum SiteCommand {
     /// Reads the columns `name` and `persistent_storage`, and writes nothing there. Names that are not allowed are said and
     /// left out; the exit code is then 3.
     Import(SiteImport),
+}
+
+impl SiteCommand {
+    /// Whether it is a run with a journal; and if it is, whether only its plan is wanted.
+    #[must_use]
+    pub fn run_is_dry(&self) -> Option<bool> {
+        match self {
+            Self::Enable(args) => Some(args.dry_run),
+            Self::Disable(args) => Some(args.dry_run),
+            _ => None,
+        }
+    }
 }
 
 /// A site.
@@ -78,6 +97,34 @@ pub struct SiteAdd {
 
     /// Say what would be added, and change nothing
     #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `rehome site enable`.
+#[derive(Debug, Clone, Args)]
+pub struct SiteEnable {
+    /// The site
+    #[arg(value_name = "NAME")]
+    pub name: SiteName,
+
+    /// Whose the directory is [default: the user of the service's container]
+    #[arg(long, value_name = "UID:GID")]
+    pub owner: Option<Owner>,
+
+    /// Print the plan and change nothing
+    #[arg(long, visible_alias = "plan")]
+    pub dry_run: bool,
+}
+
+/// `rehome site disable`.
+#[derive(Debug, Clone, Args)]
+pub struct SiteDisable {
+    /// The site
+    #[arg(value_name = "NAME")]
+    pub name: SiteName,
+
+    /// Print the plan and change nothing
+    #[arg(long, visible_alias = "plan")]
     pub dry_run: bool,
 }
 

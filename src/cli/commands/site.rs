@@ -2,8 +2,12 @@
 
 use super::super::args::{PortPair, SiteAdd, SiteArgs, SiteCommand, SiteImport, SiteRemove};
 use super::super::{Cx, Ending, exit};
+use super::move_;
 use crate::model::{ByteSize, Failure, Kind, Result, SiteName, count};
-use crate::ops::site::{AddReport, AddRequest, PlannedImport, PlannedRemove, SiteReport, Sites, What};
+use crate::ops::site::{
+    AddReport, AddRequest, PlannedImport, PlannedRemove, SiteReport, Sites, StorageRequest, What,
+};
+use crate::plan::site::render;
 use crate::site::place::Measured;
 use crate::site::{MadeOf, Site, Storage};
 use crate::ui;
@@ -17,6 +21,24 @@ pub(super) async fn run(cx: &Cx, args: SiteArgs) -> Result<Ending> {
         SiteCommand::Add(args) => add(cx, &sites, args).await,
         SiteCommand::List => list(cx, &sites),
         SiteCommand::Show(args) => show(cx, &sites, &args.name),
+        SiteCommand::Enable(args) => {
+            let request = StorageRequest {
+                name: args.name,
+                on: true,
+                owner: args.owner,
+                dry_run: args.dry_run,
+            };
+            storage_switch(cx, &sites, &request).await
+        }
+        SiteCommand::Disable(args) => {
+            let request = StorageRequest {
+                name: args.name,
+                on: false,
+                owner: None,
+                dry_run: args.dry_run,
+            };
+            storage_switch(cx, &sites, &request).await
+        }
         SiteCommand::Remove(args) => remove(cx, &sites, args).await,
         SiteCommand::Import(args) => import(cx, &sites, &args),
     }
@@ -183,6 +205,21 @@ fn told_show(report: &SiteReport) -> String {
         out += "The containers of the site do not have it; it stays where it is.\n";
     }
     out
+}
+
+async fn storage_switch(cx: &Cx, sites: &Sites, request: &StorageRequest) -> Result<Ending> {
+    let planned = sites.plan_storage(request).await?;
+    let text = render(&planned.plan);
+    if request.dry_run {
+        cx.answer(&planned.plan, || text)?;
+        return Ok(Ending::Done);
+    }
+    cx.talk(&ui::fill_notes(&text, ui::width()));
+    if !ui::confirm("Do this?", cx.global.yes)? {
+        return Err(Failure::refused("not confirmed").data("nothing was changed"));
+    }
+    let finish = planned.run().await?;
+    move_::end(cx, &finish)
 }
 
 async fn remove(cx: &Cx, sites: &Sites, args: SiteRemove) -> Result<Ending> {

@@ -4,6 +4,7 @@ mod add;
 mod import;
 mod list;
 mod remove;
+mod storage;
 
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,7 @@ pub use add::{AddReport, AddRequest, What};
 pub use import::{ImportReport, PlannedImport, Skipped};
 pub use list::SiteReport;
 pub use remove::{PlannedRemove, RemoveReport};
+pub use storage::{PlannedStorage, StorageRequest};
 
 use super::app::state_dir;
 use super::{App, Options};
