@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// The commands of the contract, the words that reach each.
-pub const COMMANDS: [&[&str]; 48] = [
+pub const COMMANDS: [&[&str]; 50] = [
     &["init"],
     &["status"],
     &["doctor"],
@@ -33,6 +33,8 @@ pub const COMMANDS: [&[&str]; 48] = [
     &["site", "add"],
     &["site", "list"],
     &["site", "show"],
+    &["site", "enable"],
+    &["site", "disable"],
     &["site", "remove"],
     &["site", "import"],
     &["resume"],

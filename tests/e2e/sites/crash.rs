@@ -69,8 +69,7 @@ fn killed(on: bool) {
             -1 => drop(site.rehome(recovery).exits(0)),
             code => panic!("{told}: {code}\n{}", died.err),
         }
-        println!("{told}");
-        site.is(if back { on } else { !on });
+        site.is_so(if back { on } else { !on }, &told);
         assert!(site.notes().contains(&note), "{told}");
         let there = site.stack.dir.join("docker-compose.site.yml").exists();
         assert_eq!(there, if back { on } else { !on }, "{told}");

@@ -109,6 +109,12 @@ impl Site {
     /// Its container has the directory, or has not; and the database of sites says so.
     #[track_caller]
     pub fn is(&self, on: bool) {
+        self.is_so(on, "");
+    }
+
+    /// The same, after what.
+    #[track_caller]
+    pub fn is_so(&self, on: bool, after: &str) {
         let inspected = sh(&format!(
             "docker inspect -f '{{{{range .Mounts}}}}{{{{.Type}}}} {{{{.Source}}}} {{{{.Destination}}}} {{{{.RW}}}};{{{{end}}}}|{{{{range .Config.Env}}}}{{{{.}}}};{{{{end}}}}' {}",
             self.container()
@@ -118,13 +124,17 @@ impl Site {
             true => format!("bind {} /data true;", self.data().display()),
             false => String::new(),
         };
-        assert_eq!(mounts, wanted);
-        assert_eq!(env.contains("DATA_DIR=/data;"), on, "{env}");
+        assert_eq!(mounts, wanted, "{after}");
+        assert_eq!(env.contains("DATA_DIR=/data;"), on, "{env} {after}");
         let shown = self
             .rehome(&format!("site show {} --json", self.name()))
             .exits(0)
             .json();
-        assert_eq!(shown["persistent_storage"], if on { "on" } else { "off" });
+        assert_eq!(
+            shown["persistent_storage"],
+            if on { "on" } else { "off" },
+            "{after}"
+        );
         let answers = || {
             self.request("GET /health", "")
                 .is_some_and(|(status, _)| status == 200)
