@@ -258,7 +258,7 @@ pub fn measure(path: &Path) -> Result<Measured> {
         device: stat.st_dev,
         bytes: 0,
         files: 0,
-        changed: (stat.st_mtime, stat.st_mtime_nsec as u64),
+        changed: (stat.st_mtime, stat.st_mtime_nsec),
         left: ENTRIES,
         complete: true,
     };
@@ -298,7 +298,7 @@ impl Found {
             match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => {
                     self.bytes += u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
-                    self.changed = self.changed.max((stat.st_mtime, stat.st_mtime_nsec as u64));
+                    self.changed = self.changed.max((stat.st_mtime, stat.st_mtime_nsec));
                     match FileType::from_raw_mode(stat.st_mode) {
                         FileType::Directory if stat.st_dev == self.device => below.push(name.to_vec()),
                         FileType::Directory => self.complete = false,

@@ -68,6 +68,11 @@ impl Sites {
                     files.push(path);
                 }
             }
+            // What is left of one in which only `COMPOSE_FILE` stood.
+            let dotenv = directory.join(".env");
+            if std::fs::metadata(&dotenv).is_ok_and(|meta| meta.len() == 0) {
+                files.push(dotenv);
+            }
         }
         let deletes = match (&engine, delete_data) {
             (Some(engine), true) => Some(self.may_be_deleted(engine, &site).await?),
