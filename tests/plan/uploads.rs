@@ -104,13 +104,14 @@ fn to_the_bucket_and_back() {
 fn nothing_is_switched_before_the_files_are_there_and_the_rest_follows_the_last_service() {
     let there = outline(&plan(&seen(), &wanted(Direction::ToBucket)));
     assert_eq!(
-        there[..9],
+        there[..10],
         [
             "set up",
             "send",
             "set {\"USE_S3\": \"1\"}",
             "replace api",
             "replace celery",
+            "look for the variables",
             "ask api",
             "ask celery",
             "send the rest",
@@ -119,12 +120,13 @@ fn nothing_is_switched_before_the_files_are_there_and_the_rest_follows_the_last_
     );
     let back = outline(&plan(&seen(), &wanted(Direction::ToVolume)));
     assert_eq!(
-        back[..8],
+        back[..9],
         [
             "bring",
             "set {\"USE_S3\": \"0\"}",
             "replace api",
             "replace celery",
+            "look for the variables",
             "ask api",
             "ask celery",
             "bring the rest",

@@ -73,7 +73,7 @@ impl Engine {
                 }
             }
             let answer = lines.answer(|answer| match answer {
-                Answer::Uploads(ended) => Some((ended.answer, ended.spent)),
+                Answer::Uploads(ended) => Some((ended.outcome, ended.spent)),
                 _ => None,
             })?;
             if let Some(answer) = answer {

@@ -235,8 +235,8 @@ impl UploadsAnswer {
 /// How a piece of work ended, and what it took.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ended {
-    /// How.
-    pub answer: UploadsAnswer,
+    /// How. `say` and `answer` are what the line calls itself.
+    pub outcome: UploadsAnswer,
     /// What it took.
     pub spent: Spent,
 }
@@ -408,8 +408,8 @@ pub fn uploads(
         Ok(access) => counted(cx, request, &access),
         Err(failure) => (Err(failure), Spent::default()),
     };
-    let answer = done.unwrap_or_else(UploadsAnswer::Failed);
-    Ok(Ended { answer, spent })
+    let outcome = done.unwrap_or_else(UploadsAnswer::Failed);
+    Ok(Ended { outcome, spent })
 }
 
 /// The same, with the access at hand.
@@ -470,4 +470,28 @@ fn of_store(store: &Store<'_>, request: &UploadsRequest) -> Result<UploadsAnswer
 /// A fault of the copier's own parts, in the words of the rest.
 fn told(fault: Fault) -> Failure {
     Failure::environment(fault.what).cause(fault.because)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::helper::protocol::{Answer, Line};
+
+    /// The names of one of them must not be those of the line around it.
+    #[test]
+    fn each_outcome_is_read_as_it_was_said() {
+        for outcome in [
+            UploadsAnswer::Synced(SyncReport::default()),
+            UploadsAnswer::Verified(CompareReport::default()),
+            UploadsAnswer::SetUp(SetupReport::default()),
+            UploadsAnswer::Checked { found: Vec::new() },
+            UploadsAnswer::Pulled(PullReport::default()),
+            UploadsAnswer::Failed(Failure::environment("it did not work").cause("of the weather")),
+        ] {
+            let spent = Spent::default();
+            let line = Line::Answer(Answer::Uploads(Box::new(Ended { outcome, spent })));
+            let text = serde_json::to_string(&line).unwrap();
+            assert_eq!(serde_json::from_str::<Line>(&text).unwrap(), line, "{text}");
+        }
+    }
 }
