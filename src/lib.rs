@@ -13,6 +13,7 @@
 //!        ├ engine        the Docker Engine API
 //!        ├ datastore     what is special about PostgreSQL and the others
 //!        ├ backup        what a backup is, how it is sealed, where it is kept, which stay
+//!        ├ site          which sites there are, and the directory of each
 //!        ├ block         devices, file systems, mounts, fstab, boot safety
 //!        ├ helper        what runs inside the helper container: walk, copy, hash, compare
 //!        └ state         state directory, lock, runs, history
@@ -39,6 +40,7 @@ pub mod ops;
 pub mod plan;
 pub mod s3;
 pub mod saga;
+pub mod site;
 pub mod state;
 pub mod steps;
 pub mod ui;

@@ -21,6 +21,7 @@ const FLOORS: [&[&str]; 7] = [
         "state",
         "block",
         "backup",
+        "site",
     ],
     &["observe", "plan", "saga", "steps"],
     &["ops"],
@@ -29,7 +30,7 @@ const FLOORS: [&[&str]; 7] = [
 ];
 
 /// What may be used on the same floor: each pair in one direction only.
-const DOORS: [(&str, &str); 12] = [
+const DOORS: [(&str, &str); 14] = [
     // A backup says of which kind of database its dumps are, and files are replaced in one way.
     ("backup", "datastore"),
     ("backup", "state"),
@@ -40,6 +41,10 @@ const DOORS: [(&str, &str); 12] = [
     // What the helper found is named in the words of its protocol.
     ("datastore", "helper"),
     ("engine", "helper"),
+    // Directories are opened without following a symlink in one way.
+    ("site", "block"),
+    // What is in a directory is read in one way.
+    ("site", "helper"),
     // An address is asked without a signature, as anybody could.
     ("s3", "http"),
     // Looking needs the paths inside of a helper; a plan is steps made from what was seen.

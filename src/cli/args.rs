@@ -5,6 +5,8 @@ mod examples;
 mod moving;
 mod passes;
 mod s3;
+mod site;
+mod size;
 mod values;
 
 use std::ffi::OsString;
@@ -18,7 +20,7 @@ pub use self::backup::{
     BackupSchedule, BackupVerify, Quiet, Which,
 };
 use self::examples::{
-    COMPOSE_EXAMPLES, ENV_EXAMPLES, EXAMPLES, INIT_EXAMPLES, MOUNT_EXAMPLES, OVERRIDE_EXAMPLES, SIZE_EXAMPLES,
+    COMPOSE_EXAMPLES, ENV_EXAMPLES, EXAMPLES, INIT_EXAMPLES, MOUNT_EXAMPLES, OVERRIDE_EXAMPLES,
 };
 pub use self::moving::Move;
 pub use self::passes::{Loss, Pass, Restart};
@@ -26,9 +28,13 @@ pub use self::s3::{
     Framework, S3, S3Check, S3Command, S3Common, S3Cost, S3Policy, S3Pull, S3Settings, S3Setup, S3Switch,
     S3Sync, S3Transfer, S3Verify,
 };
+pub use self::site::{
+    PortPair, SiteAdd, SiteArgs, SiteCommand, SiteDisable, SiteEnable, SiteImport, SiteNamed, SiteRemove,
+};
+pub use self::size::Size;
 pub use self::values::{BlockDelta, Destination, Pair, RestoreInto, Threads, Verification};
 use crate::model::config::absolute_dir;
-use crate::model::{ByteSize, Failure, RunId, ServiceName};
+use crate::model::{Failure, RunId, ServiceName};
 
 /// Gives the data of a Docker Compose stack a new home, and proves that it arrived
 ///
@@ -181,6 +187,8 @@ pub enum Command {
     Backup(Backup),
     /// Uploads in S3-compatible storage: what the keys may do, what the application needs, what it costs
     S3(S3),
+    /// Sites: a directory for each that outlives its containers
+    Site(SiteArgs),
     /// Finish an interrupted run
     Resume(Resume),
     /// Undo an interrupted run
@@ -280,6 +288,7 @@ impl Command {
             },
             Self::S3(S3 { command }) if command.switches().is_some() => WhenInterrupted::GoesBack,
             Self::S3(_) => WhenInterrupted::StopsAtTheNextStep,
+            Self::Site(SiteArgs { command }) if command.run_is_dry().is_some() => WhenInterrupted::GoesBack,
             Self::Compose(_) | Self::Up(_) | Self::Down(_) | Self::Ps(_) | Self::Logs(_) | Self::Exec(_) => {
                 WhenInterrupted::IsHandedOn
             }
@@ -298,6 +307,7 @@ impl Command {
             Self::Restart(args) => !args.dry_run,
             Self::Backup(Backup { command }) => command.tells_events(),
             Self::S3(S3 { command }) => command.switches().is_some_and(|args| !args.dry_run),
+            Self::Site(SiteArgs { command }) => command.run_is_dry() == Some(false),
             Self::Mount(args) => !args.dry_run,
             _ => false,
         }
@@ -438,28 +448,6 @@ pub struct Grow {
     /// Print the commands that would be run; change nothing
     #[arg(long)]
     pub dry_run: bool,
-}
-
-/// `rehome size`.
-#[derive(Debug, Clone, Args)]
-#[command(after_long_help = SIZE_EXAMPLES, group(clap::ArgGroup::new("of_a_record").multiple(true)))]
-pub struct Size {
-    /// Plan for so many records instead of measuring
-    #[arg(long, value_name = "N", requires = "of_a_record")]
-    pub records: Option<u64>,
-
-    /// The files that belong to a record, as 6MB
-    #[arg(long, value_name = "SIZE", requires = "records", group = "of_a_record")]
-    pub record_size: Option<ByteSize>,
-
-    /// What a record takes in the database, as 150KB
-    #[arg(long, value_name = "SIZE", requires = "records", group = "of_a_record")]
-    pub db_row_size: Option<ByteSize>,
-
-    /// The growth to plan for, in percent
-    #[arg(long, value_name = "PERCENT", default_value_t = crate::plan::size::GROWTH_PERCENT,
-        value_parser = clap::value_parser!(u32).range(0..=1000))]
-    pub growth: u32,
 }
 
 /// `rehome override`.

@@ -6,7 +6,7 @@ use clap::error::ErrorKind;
 use std::time::Duration;
 
 use super::*;
-use crate::model::Owner;
+use crate::model::{ByteSize, Owner};
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
     Cli::read(line.split_whitespace())
@@ -274,5 +274,57 @@ fn a_backup_is_asked_for_in_full() {
         "rehome backup create --to https://bucket",
     ] {
         assert!(parse(line).is_err(), "{line}");
+    }
+}
+
+#[test]
+fn a_site_is_a_project_or_an_image() {
+    for (line, kind) in [
+        ("rehome site add blog", ErrorKind::MissingRequiredArgument),
+        (
+            "rehome site add blog --image x",
+            ErrorKind::MissingRequiredArgument,
+        ),
+        (
+            "rehome site add blog --port 80",
+            ErrorKind::MissingRequiredArgument,
+        ),
+        (
+            "rehome site add blog --project . --image x --port 80",
+            ErrorKind::ArgumentConflict,
+        ),
+        (
+            "rehome site add blog --image x --port 80 --service web",
+            ErrorKind::ArgumentConflict,
+        ),
+        (
+            "rehome site add blog --project . --port 80",
+            ErrorKind::ArgumentConflict,
+        ),
+        (
+            "rehome site add blog --project . --health /",
+            ErrorKind::ArgumentConflict,
+        ),
+        ("rehome site add ../x --project .", ErrorKind::ValueValidation),
+        ("rehome site add Blog --project .", ErrorKind::ValueValidation),
+        ("rehome site show ..", ErrorKind::ValueValidation),
+        (
+            "rehome site remove blog --typed blog",
+            ErrorKind::MissingRequiredArgument,
+        ),
+        ("rehome site", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+    ] {
+        assert_eq!(
+            parse(line).map_err(|error| error.kind()).err(),
+            Some(kind),
+            "{line}"
+        );
+    }
+    for line in [
+        "rehome site add blog --project . --service web",
+        "rehome site add blog --image x --port 8080:80 --health /ok",
+        "rehome site remove blog --delete-data --typed blog",
+    ] {
+        assert!(parse(line).is_ok(), "{line}");
     }
 }

@@ -11,6 +11,7 @@ pub mod override_file;
 pub mod project;
 mod replace;
 mod runner;
+pub mod sites;
 mod trouble;
 mod yaml;
 
@@ -21,4 +22,5 @@ pub use override_file::{Override, Style};
 pub use project::Project;
 pub use replace::replace_file;
 pub use runner::{Call, Compose, Version};
+pub use sites::{SiteMount, SiteOverride};
 pub use trouble::Trouble;

@@ -32,6 +32,8 @@ pub struct Image {
     pub digests: Vec<String>,
     /// `PATH`-like pairs of its environment (no secrets belong there, but they are kept out of messages all the same).
     pub env: Vec<String>,
+    /// The user that its containers run as, as it is written; empty is root.
+    pub user: String,
     /// Anonymous volumes that it declares.
     pub volumes: Vec<String>,
 }
@@ -51,6 +53,7 @@ impl Engine {
                     id,
                     digests,
                     env: config.env.unwrap_or_default(),
+                    user: config.user.unwrap_or_default(),
                     volumes: config.volumes.unwrap_or_default(),
                 }))
             }

@@ -56,6 +56,12 @@ pub struct Config {
     #[serde(default, skip_serializing_if = "Block::is_empty")]
     pub block: Block,
 
+    /// The directory that holds those of sites, as `rehome site enable` makes them; absolute. Without it
+    /// `DEPLOY_DATA_PATH` of the environment says it, and then it is /var/deploy/data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schemas::absolute")]
+    pub data_root: Option<PathBuf>,
+
     /// What runs beside a deployment, or after a move. Without this key hooks are detected; with it, even if it is
     /// empty, only these run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -101,6 +107,7 @@ impl Default for Config {
         Self {
             version: VERSION,
             block: Block::default(),
+            data_root: None,
             hooks: None,
             checks: Vec::new(),
             stop_timeout: None,

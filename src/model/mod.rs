@@ -22,8 +22,8 @@ pub use failure::{Failure, Kind, Result};
 pub use home::Home;
 pub use money::{Money, ParseMoneyError};
 pub use names::{
-    ContainerId, ImageId, ParseNameError, ProjectName, RunId, ServiceName, VolumeKey, VolumeName, file_name,
-    nearest,
+    ContainerId, ImageId, ParseNameError, ProjectName, RunId, ServiceName, SiteName, VolumeKey, VolumeName,
+    file_name, nearest,
 };
 pub use owner::{Owner, ParseOwnerError};
 pub use secret::Secret;

@@ -114,6 +114,13 @@ fn project_name(s: &str) -> bool {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b))
 }
 
+fn site_name(s: &str) -> bool {
+    (1..=63).contains(&s.len())
+        && !s.starts_with('-')
+        && s.bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
 name!(
     /// The name of a Compose project, as `docker compose` resolved it.
     /// <https://docs.docker.com/compose/how-tos/project-name/>
@@ -131,6 +138,11 @@ name!(
 name!(
     /// The full name of a Docker volume (`kms-connect_postgres_data`).
     VolumeName, "volume name", engine_name, "letters, digits, `.`, `_` and `-`, beginning with a letter or digit"
+);
+name!(
+    /// The name of a site: it is also that of its directory, so nothing in it can lead out of the root.
+    SiteName, "site name", site_name,
+    "at most 63 lower-case letters, digits and `-`, beginning with a letter or digit"
 );
 name!(
     /// The full id of a container.
@@ -203,6 +215,33 @@ mod tests {
         );
         assert!(ProjectName::new("Backend").is_err());
         assert!(RunId::new("7K2F").is_err());
+    }
+
+    #[test]
+    fn a_site_name_stays_in_its_root() {
+        let long = "a".repeat(63);
+        for name in ["blog", "a", "7", "my-shop-2", "x-", long.as_str()] {
+            assert!(SiteName::new(name).is_ok(), "{name}");
+        }
+        let too_long = "a".repeat(64);
+        for name in [
+            "",
+            ".",
+            "..",
+            "../x",
+            "a/b",
+            "a\0b",
+            "-a",
+            "Blog",
+            "blog.example",
+            "b_g",
+            "é",
+            "a\n",
+            " a",
+            too_long.as_str(),
+        ] {
+            assert!(SiteName::new(name).is_err(), "{name:?}");
+        }
     }
 
     #[test]

@@ -76,7 +76,7 @@ impl Observer<'_> {
         // and the table can be read only on the engine's own host.
         let is_mount = probe.mount_root == "/" || (self.engine.host().is_local() && is_mount_point(root)?);
         let meant = match self.engine.host().is_local() {
-            true => in_time(root.to_owned()).await?,
+            true => meant_in_time(root.to_owned()).await?,
             false => None,
         };
         Ok(DestinationSeen {
@@ -86,18 +86,6 @@ impl Observer<'_> {
             places,
             meant,
         })
-    }
-}
-
-async fn in_time(root: PathBuf) -> Result<Option<MeantSeen>> {
-    let cannot = format!("cannot look at what is mounted at {}", root.display());
-    let looking = tokio::task::spawn_blocking(move || meant(&Sysroot::new(None), &root));
-    match tokio::time::timeout(LIMIT, looking).await {
-        Ok(Ok(seen)) => seen,
-        Ok(Err(error)) => Err(Failure::environment(cannot).because(&error)),
-        Err(_) => Err(Failure::environment(cannot)
-            .cause(format!("a disk did not answer for {} s", LIMIT.as_secs()))
-            .data("nothing was changed")),
     }
 }
 
@@ -132,6 +120,22 @@ pub fn meant(sysroot: &Sysroot, root: &Path) -> Result<Option<MeantSeen>> {
         at,
         mounted,
     }))
+}
+
+/// The same of this machine, where a disk that hangs does not hang whoever asks.
+///
+/// # Errors
+/// As [`meant`], or when a disk does not answer.
+pub async fn meant_in_time(root: PathBuf) -> Result<Option<MeantSeen>> {
+    let cannot = format!("cannot look at what is mounted at {}", root.display());
+    let looking = tokio::task::spawn_blocking(move || meant(&Sysroot::new(None), &root));
+    match tokio::time::timeout(LIMIT, looking).await {
+        Ok(Ok(seen)) => seen,
+        Ok(Err(error)) => Err(Failure::environment(cannot).because(&error)),
+        Err(_) => Err(Failure::environment(cannot)
+            .cause(format!("a disk did not answer for {} s", LIMIT.as_secs()))
+            .data("nothing was changed")),
+    }
 }
 
 /// Who may move a stack need not be allowed to read disks: then the sentinel alone says which volume it is.

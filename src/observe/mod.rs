@@ -28,7 +28,7 @@ pub use checkup::{
     AnonymousSeen, BindSeen, Checkup, ContainerMore, EngineVolume, HomeSeen, Known, Looked, OverrideState,
     PostgresSeen, SecretFile, Write,
 };
-pub use destination::meant;
+pub use destination::{meant, meant_in_time};
 pub use machine::{BareSeen, Candidate, ContentSeen, DefinitionSeen, DeviceSeen, MachineSeen, UndoSeen};
 pub use world::{
     ContainerSeen, DestinationSeen, ForeignUse, Framework, MeantSeen, MountedSeen, OverrideSeen, ServiceSeen,

@@ -1,10 +1,11 @@
 //! Carries a plan through: opens the run, drives the saga, closes it with a report and a line of history. What is said
-//! at the end is in `of_move`, `of_deploy` and `of_backup`.
+//! at the end is in `of_move`, `of_deploy` and their like.
 
 mod after;
 mod of_backup;
 mod of_deploy;
 mod of_move;
+mod of_site;
 mod of_uploads;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ use crate::state::{FileStore, HistoryLine, Lock, LockNote, RunDir};
 use crate::steps::{Cx, Downtime, Maintenance, StackFiles, Storage};
 
 pub(super) use of_backup::{About, BackupAbout};
+pub(super) use of_site::SiteAbout;
 pub(super) use of_uploads::UploadsAbout;
 
 /// The format of [`Header`].
@@ -75,6 +77,8 @@ pub(super) enum RunFacts {
     Backup(Box<BackupAbout>),
     /// Of a switch of uploads.
     Uploads(Box<UploadsAbout>),
+    /// Of a switch of a site's persistent storage.
+    Site(Box<SiteAbout>),
 }
 
 /// How a run ended, for the display and for `--json`.
@@ -156,7 +160,7 @@ impl Running {
         let began = match &header.facts {
             RunFacts::Deploy(facts) => Some(after::began(app, facts, dir.id())),
             RunFacts::Backup(about) => about.began(app, dir.id()),
-            RunFacts::Move(_) | RunFacts::Uploads(_) => None,
+            RunFacts::Move(_) | RunFacts::Uploads(_) | RunFacts::Site(_) => None,
         };
         let mut watchdog = self.watchdog;
         if let Some(watchdog) = &mut watchdog {
@@ -196,7 +200,7 @@ pub(super) fn executor(app: &App) -> Executor {
 pub(super) fn world(app: &App, header: &Header, dir: &RunDir) -> Result<Cx> {
     let vault = match &header.facts {
         RunFacts::Backup(about) => Some(vault_of(app, &about.identities, about.lender.as_ref())?),
-        RunFacts::Move(_) | RunFacts::Deploy(_) | RunFacts::Uploads(_) => None,
+        RunFacts::Move(_) | RunFacts::Deploy(_) | RunFacts::Uploads(_) | RunFacts::Site(_) => None,
     };
     let storage = match &header.facts {
         RunFacts::Uploads(about) => {
@@ -206,7 +210,7 @@ pub(super) fn world(app: &App, header: &Header, dir: &RunDir) -> Result<Cx> {
                 variables.get(name).cloned()
             })?))
         }
-        RunFacts::Move(_) | RunFacts::Deploy(_) | RunFacts::Backup(_) => None,
+        RunFacts::Move(_) | RunFacts::Deploy(_) | RunFacts::Backup(_) | RunFacts::Site(_) => None,
     };
     Ok(Cx {
         engine: app.engine.clone(),
@@ -291,7 +295,7 @@ pub(super) async fn finish(app: &App, dir: &RunDir, header: &Header, cx: &Cx, en
     let failure = failure.map(|f| told(f, outcome, &run, &state, header));
     let (outcome, failure) = match &header.facts {
         RunFacts::Backup(about) => of_backup::judged(about, cx, (outcome, failure)),
-        RunFacts::Move(_) | RunFacts::Deploy(_) | RunFacts::Uploads(_) => (outcome, failure),
+        _ => (outcome, failure),
     };
     let failure = match (failure, outcome) {
         (None, Outcome::Stuck | Outcome::Interrupted) => Some(told(
@@ -317,6 +321,9 @@ pub(super) async fn finish(app: &App, dir: &RunDir, header: &Header, cx: &Cx, en
     if let RunFacts::Uploads(about) = &header.facts {
         about.ended(app, cx, (outcome, &state)).await;
     }
+    if let RunFacts::Site(about) = &header.facts {
+        about.ended(cx, outcome).await;
+    }
     let summary = match &header.facts {
         RunFacts::Move(facts) if outcome == Outcome::Done => {
             of_move::summary(facts, &run, &verified, measured)
@@ -329,6 +336,7 @@ pub(super) async fn finish(app: &App, dir: &RunDir, header: &Header, cx: &Cx, en
             measured,
         ),
         RunFacts::Uploads(about) => about.summary(outcome, &verified, &away),
+        RunFacts::Site(about) => about.summary(outcome, &verified, &away),
         RunFacts::Backup(about) => of_backup::summary(about, cx, (outcome, &state), &verified, measured),
         RunFacts::Move(_) => Vec::new(),
     };
@@ -382,6 +390,7 @@ fn told(failure: Failure, outcome: Outcome, run: &RunId, state: &State, header: 
         RunFacts::Deploy(_) => of_deploy::data(outcome, run, state),
         RunFacts::Backup(about) => of_backup::data(about, outcome, run),
         RunFacts::Uploads(about) => about.data(outcome, run),
+        RunFacts::Site(about) => about.data(outcome, run),
     };
     let kind = match outcome {
         Outcome::RolledBack => Kind::RolledBack,
@@ -393,6 +402,9 @@ fn told(failure: Failure, outcome: Outcome, run: &RunId, state: &State, header: 
     let mut failure = failure.with_kind(kind);
     if failure.data.is_none() {
         failure = failure.data(data);
+    }
+    if let (Outcome::Interrupted | Outcome::Stuck, RunFacts::Site(about)) = (outcome, &header.facts) {
+        failure = about.where_it_is(failure);
     }
     match outcome {
         Outcome::Interrupted => failure
@@ -426,6 +438,7 @@ impl RunFacts {
             Self::Deploy(facts) => &facts.project,
             Self::Backup(about) => about.project(),
             Self::Uploads(about) => &about.uploads.project,
+            Self::Site(about) => &about.storage.project,
         }
     }
 
@@ -436,13 +449,14 @@ impl RunFacts {
             Self::Deploy(facts) => of_deploy::title(facts),
             Self::Backup(about) => about.title(),
             Self::Uploads(about) => about.title(),
+            Self::Site(about) => about.title(),
         }
     }
 
     fn volumes(&self) -> Vec<String> {
         match self {
             Self::Move(facts) => facts.volumes.iter().map(|v| v.key.to_string()).collect(),
-            Self::Deploy(_) | Self::Backup(_) => Vec::new(),
+            Self::Deploy(_) | Self::Backup(_) | Self::Site(_) => Vec::new(),
             Self::Uploads(about) => vec![about.uploads.media.key.to_string()],
         }
     }
@@ -450,20 +464,20 @@ impl RunFacts {
     fn from(&self) -> Option<String> {
         match self {
             Self::Move(facts) => facts.volumes.first().map(|v| v.from.clone()),
-            Self::Deploy(_) | Self::Backup(_) | Self::Uploads(_) => None,
+            Self::Deploy(_) | Self::Backup(_) | Self::Uploads(_) | Self::Site(_) => None,
         }
     }
 
     fn to(&self) -> Option<String> {
         match self {
             Self::Move(facts) => Some(facts.to.clone()),
-            Self::Deploy(_) | Self::Backup(_) | Self::Uploads(_) => None,
+            Self::Deploy(_) | Self::Backup(_) | Self::Uploads(_) | Self::Site(_) => None,
         }
     }
 
     fn commit(&self) -> Option<String> {
         match self {
-            Self::Move(_) | Self::Backup(_) | Self::Uploads(_) => None,
+            Self::Move(_) | Self::Backup(_) | Self::Uploads(_) | Self::Site(_) => None,
             Self::Deploy(facts) => facts.commit.clone(),
         }
     }
@@ -475,7 +489,7 @@ impl RunFacts {
                 let answered = facts.answered.iter();
                 answered.map(|a| (a.service.clone(), a.port.clone())).collect()
             }
-            Self::Deploy(_) | Self::Backup(_) | Self::Uploads(_) => Vec::new(),
+            Self::Deploy(_) | Self::Backup(_) | Self::Uploads(_) | Self::Site(_) => Vec::new(),
         }
     }
 
@@ -486,6 +500,7 @@ impl RunFacts {
             Self::Deploy(facts) => facts.were_up.iter().collect(),
             Self::Backup(about) => about.were_up(),
             Self::Uploads(about) => about.uploads.were_up.iter().collect(),
+            Self::Site(about) => about.storage.were_up.iter().collect(),
         }
     }
 }

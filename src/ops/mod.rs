@@ -22,6 +22,7 @@ mod recover;
 mod restart;
 pub mod s3;
 mod settings;
+pub mod site;
 mod size;
 mod status;
 

@@ -15,6 +15,7 @@ use crate::saga::recovery::{Condition, Run, examine, newest, unfinished};
 use crate::state::{FileStore, Lock, LockNote, ProjectDir};
 use crate::steps::backup::BackupStep;
 use crate::steps::deploy::DeployStep;
+use crate::steps::sites::SiteStep;
 use crate::steps::uploads::UploadsStep;
 use crate::steps::{FROM, MoveStep, TO};
 
@@ -100,6 +101,8 @@ pub async fn recover(app: &App, wanted: Option<&RunId>, back: bool, dry_run: boo
             (RunFacts::Backup(_), Way::Back) => executor.rollback::<BackupStep>(store, &cx).await?,
             (RunFacts::Uploads(_), Way::Forward) => executor.resume::<UploadsStep>(store, &cx).await?,
             (RunFacts::Uploads(_), Way::Back) => executor.rollback::<UploadsStep>(store, &cx).await?,
+            (RunFacts::Site(_), Way::Forward) => executor.resume::<SiteStep>(store, &cx).await?,
+            (RunFacts::Site(_), Way::Back) => executor.rollback::<SiteStep>(store, &cx).await?,
         };
         if way == Way::Back && ended.outcome == Outcome::RolledBack {
             // Whatever made the run go back at first: this command was asked to, and did.
@@ -173,6 +176,9 @@ async fn closed(app: &App, id: &RunId, state: &State, way: Way, lock: Option<Loc
         return Err(about.no_way_back(id));
     }
     if let RunFacts::Uploads(about) = &header.facts {
+        return Err(about.no_way_back(id));
+    }
+    if let RunFacts::Site(about) = &header.facts {
         return Err(about.no_way_back(id));
     }
     if matches!(header.facts, RunFacts::Deploy(_)) {

@@ -31,8 +31,12 @@ pub struct Settings {
     pub path: Option<PathBuf>,
     /// Where the block volume is mounted.
     pub block_root: Option<PathBuf>,
+    /// The directory that holds those of sites.
+    pub data_root: Option<PathBuf>,
     /// Where the override is written.
     pub override_path: PathBuf,
+    /// Where that of sites is.
+    pub site_override_path: PathBuf,
     /// The volumes that the configuration names.
     pub volumes: BTreeMap<VolumeKey, config::Volume>,
     /// Volumes that stay.
@@ -90,13 +94,15 @@ impl Settings {
         let block = config.block;
         let override_path = match block.override_file {
             Some(file) => located.directory.join(file),
-            None => default_override(located),
+            None => default_override(located, "block"),
         };
         Self {
             path,
             text,
             block_root: block.root,
+            data_root: config.data_root,
             override_path,
+            site_override_path: default_override(located, "site"),
             volumes: block.volumes,
             exclude: block.exclude,
             stop_timeout: config.stop_timeout,
@@ -208,7 +214,7 @@ fn hooks(hooks: config::Hooks) -> Hooks {
 }
 
 /// `docker-compose.prod.yml` -> `docker-compose.prod.block.yml`, beside it.
-fn default_override(located: &Located) -> PathBuf {
+fn default_override(located: &Located, of: &str) -> PathBuf {
     let first = located
         .files
         .first()
@@ -220,7 +226,7 @@ fn default_override(located: &Located) -> PathBuf {
     let extension = first
         .extension()
         .map_or_else(|| "yml".to_owned(), |e| e.to_string_lossy().into_owned());
-    located.directory.join(format!("{stem}.block.{extension}"))
+    located.directory.join(format!("{stem}.{of}.{extension}"))
 }
 
 #[cfg(test)]
@@ -279,7 +285,7 @@ mod tests {
             ("stack", "stack.block.yml"),
             ("deploy/base.yml", "base.block.yml"),
         ] {
-            let path = default_override(&located(Path::new("/srv/p"), file));
+            let path = default_override(&located(Path::new("/srv/p"), file), "block");
             assert_eq!(path, Path::new("/srv/p").join(name), "{file}");
         }
     }

@@ -11,6 +11,7 @@ mod order;
 mod page;
 mod refuse;
 pub mod restart;
+pub mod site;
 pub mod size;
 mod text;
 pub mod uploads;

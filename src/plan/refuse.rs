@@ -269,7 +269,7 @@ fn place(destination: &DestinationSeen, chosen: &[&VolumeSeen], volumes: &[Movin
 }
 
 /// Where Rehome's line in fstab says which volume is mounted, that one is: by its UUID and by its sentinel (trap 1).
-fn right_volume(meant: &MeantSeen) -> Result<()> {
+pub(super) fn right_volume(meant: &MeantSeen) -> Result<()> {
     let (at, word) = (meant.at.display(), shell_path(&meant.at));
     let expected = format!(
         "line {} of /etc/fstab: {}",

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::durable;
-use crate::model::{Failure, ProjectName, Result};
+use crate::model::{Failure, ProjectName, Result, SiteName};
 
 /// The longest directory name made of a project's name as it is; a longer one is shortened and told apart by a hash.
 const MAX_KEY: usize = 200;
@@ -65,6 +65,30 @@ impl StateDir {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.root
+    }
+
+    /// Makes it, durable, if it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn create(&self) -> Result<()> {
+        durable::create_dirs(&self.root)
+    }
+
+    /// The directory of the project of a site that is an image. Nothing is created yet.
+    #[must_use]
+    pub fn site(&self, name: &SiteName) -> PathBuf {
+        self.root.join("sites").join(name.as_str())
+    }
+
+    /// Makes that directory, durable, if it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn create_site(&self, name: &SiteName) -> Result<PathBuf> {
+        let path = self.site(name);
+        durable::create_dirs(&path)?;
+        Ok(path)
     }
 
     /// The directory of a project. Nothing is created yet.

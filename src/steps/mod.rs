@@ -1,5 +1,5 @@
 //! The steps of runs, one file each: what it does, how it is proven, how it is taken back. Here are those of a move and
-//! what all runs share; `deploy`, `backup` and `uploads` have their own, `dumps` is what both do with databases.
+//! what all runs share; `deploy`, `backup`, `uploads` and `sites` have their own, `dumps` is what both do with databases.
 //!
 //! A step carries out what the plan says and decides nothing. Every step can be repeated, and its undo works whether
 //! the step did nothing, half or all: a crash can come anywhere.
@@ -17,6 +17,7 @@ mod page;
 mod pre_copy;
 mod prove;
 mod restart;
+pub mod sites;
 mod spec;
 mod stack;
 mod start;

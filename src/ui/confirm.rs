@@ -20,6 +20,33 @@ pub fn confirm(question: &str, yes: bool) -> Result<bool> {
     answer(question, &mut stdin.lock(), out::ask)
 }
 
+/// Asks for a word that a person has to type, because what follows cannot be taken back. `given` is the answer where
+/// nobody can be asked; `-y` is none.
+///
+/// # Errors
+/// Refused where nobody can be asked and nothing was given.
+pub fn typed_again(question: &str, given: Option<&str>, option: &str) -> Result<String> {
+    if let Some(given) = given {
+        return Ok(given.to_owned());
+    }
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() || !std::io::stderr().is_terminal() {
+        return Err(
+            Failure::refused("this needs an answer, and there is no terminal to ask on")
+                .cause(question)
+                .data("nothing was deleted")
+                .hint(format!("give the answer beforehand with {option}: -y is none")),
+        );
+    }
+    out::ask(&format!("{question} "));
+    let mut line = String::new();
+    stdin
+        .lock()
+        .read_line(&mut line)
+        .map_err(|error| Failure::environment("cannot read the answer").because(&error))?;
+    Ok(line.trim().to_owned())
+}
+
 fn nobody(question: &str) -> Failure {
     Failure::refused("this needs an answer, and there is no terminal to ask on")
         .cause(question)
@@ -64,6 +91,21 @@ mod tests {
             let mut input = std::io::Cursor::new(text);
             assert_eq!(answer("Delete?", &mut input, |_| {}), Ok(wanted), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_word_that_has_to_be_typed_is_not_yes() {
+        assert_eq!(
+            typed_again("Its name?", Some("blog"), "--typed"),
+            Ok("blog".to_owned())
+        );
+        // Tests have no terminal.
+        let failure = typed_again("Its name?", None, "--typed").unwrap_err();
+        assert_eq!(failure.kind, crate::model::Kind::Refused);
+        assert_eq!(
+            failure.hints,
+            ["give the answer beforehand with --typed: -y is none"]
+        );
     }
 
     #[test]

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use crate::event::Events;
 
 pub use bars::bar;
-pub use confirm::confirm;
+pub use confirm::{confirm, typed_again};
 pub use failure::render;
 pub use paint::{Paint, clean};
 pub use table::Table;

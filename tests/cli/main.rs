@@ -9,5 +9,6 @@ mod errors;
 mod help;
 mod packaging;
 mod s3;
+mod site;
 mod streams;
 mod support;

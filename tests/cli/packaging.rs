@@ -58,7 +58,7 @@ fn the_schema_is_one_json_document() {
     assert_eq!((said.code, said.err.as_str()), (0, ""));
     let schema: serde_json::Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!(schema["title"], "rehome.yml");
-    for key in ["version", "block", "hooks", "checks", "s3", "backup"] {
+    for key in ["version", "block", "data_root", "hooks", "checks", "s3", "backup"] {
         assert!(schema["properties"][key].is_object(), "{key}");
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// The commands of the contract, the words that reach each.
-pub const COMMANDS: [&[&str]; 42] = [
+pub const COMMANDS: [&[&str]; 50] = [
     &["init"],
     &["status"],
     &["doctor"],
@@ -29,6 +29,14 @@ pub const COMMANDS: [&[&str]; 42] = [
     &["s3", "policy"],
     &["s3", "settings"],
     &["s3", "cost"],
+    &["site"],
+    &["site", "add"],
+    &["site", "list"],
+    &["site", "show"],
+    &["site", "enable"],
+    &["site", "disable"],
+    &["site", "remove"],
+    &["site", "import"],
     &["resume"],
     &["rollback"],
     &["history"],
@@ -50,7 +58,7 @@ pub const COMMANDS: [&[&str]; 42] = [
 ];
 
 /// Those of them that people see at the top.
-pub const VISIBLE: [&str; 26] = [
+pub const VISIBLE: [&str; 27] = [
     "init",
     "status",
     "doctor",
@@ -63,6 +71,7 @@ pub const VISIBLE: [&str; 26] = [
     "deploy",
     "backup",
     "s3",
+    "site",
     "resume",
     "rollback",
     "history",

@@ -34,6 +34,7 @@ mod refusals;
 mod restart;
 mod restore;
 mod right_volume;
+mod site;
 mod space;
 mod support;
 mod texts;

@@ -191,3 +191,25 @@ Examples:
   rehome s3 cost --storage 2TB --region eu-central-1
   rehome s3 cost --gets 1000000 --egress 100GB          of what the project's uploads are now
   rehome s3 cost --storage 50GB --prices prices.yml     your own, like templates/s3/prices.yml";
+
+/// Of `site`.
+pub(super) const SITE_EXAMPLES: &str = "\
+Examples:
+  rehome site add blog --project /srv/blog
+  rehome site enable blog --plan                what would happen, step by step
+  rehome site enable blog                       from now on what it writes to /data stays
+  rehome site list                              where the data of each is, how much, whose";
+
+/// Of `site add`.
+pub(super) const SITE_ADD_EXAMPLES: &str = "\
+Examples:
+  rehome site add blog --project /srv/blog
+  rehome site add shop --project /srv/shop --service web      of several services
+  rehome site add wiki --image wiki:2 --port 3000 --health /healthz
+  rehome site add chat --image chat:1 --port 8080:3000        another port on this machine";
+
+/// Of `site import`.
+pub(super) const SITE_IMPORT_EXAMPLES: &str = "\
+Examples:
+  rehome site import /var/deploy/panel.db --dry-run
+  rehome site import /var/deploy/panel.db --projects /var/deploy/sites";

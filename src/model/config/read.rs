@@ -132,6 +132,7 @@ fn told(error: &serde_yaml::Error) -> ConfigError {
 /// What the types alone do not rule out. Each refusal is on the line of the value that it is about.
 fn sound(config: &Config, text: &str) -> Result<(), ConfigError> {
     block(&config.block, text)?;
+    data_root(config.data_root.as_deref(), text)?;
     let hooks = config.hooks.iter().flat_map(super::Hooks::by_phase);
     for (phase, place, hook) in hooks.flat_map(|(phase, of_it)| {
         let numbered = of_it.iter().enumerate();
@@ -187,6 +188,15 @@ fn mistake(text: &str, list: &str, place: usize, (key, what): (&str, String)) ->
     let path = [list, place.as_str(), key];
     let path = if key.is_empty() { &path[..2] } else { &path[..] };
     ConfigError::new(format!("{list}: {what}")).on(line_of(text, path))
+}
+
+fn data_root(root: Option<&Path>, text: &str) -> Result<(), ConfigError> {
+    match root.map(|root| absolute_dir(&root.to_string_lossy())) {
+        Some(Err(error)) => Err(ConfigError::new(format!("data_root: {error}"))
+            .on(line_of(text, &["data_root"]))
+            .hint("give the directory that holds those of sites, as /mnt/data/sites")),
+        _ => Ok(()),
+    }
 }
 
 fn block(block: &Block, text: &str) -> Result<(), ConfigError> {

@@ -147,6 +147,11 @@ fn what_cannot_be_meant_is_refused() {
         ),
         ("version: 1\nblock: { root: mnt }", "no absolute path"),
         (
+            "version: 1\ndata_root: sites",
+            "data_root: \"sites\" is no absolute path",
+        ),
+        ("version: 1\ndata_root: /mnt/../x", "goes up"),
+        (
             "version: 1\nblock: { volumes: { a: { path: ../x } } }",
             "is no directory below",
         ),

@@ -33,6 +33,13 @@ pub fn write_commented(findings: &Config) -> String {
         "Who is told of deployments and backups.",
         notify,
     );
+    let root = findings.data_root.as_ref();
+    plain(
+        &mut out,
+        "data_root",
+        "The directory that holds those of sites.",
+        root,
+    );
     let s3 = (!findings.s3.is_default()).then_some(&findings.s3);
     plain(&mut out, "s3", "Uploads in S3-compatible storage.", s3);
     let backup = (!findings.backup.is_default()).then_some(&findings.backup);

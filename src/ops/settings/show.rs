@@ -199,6 +199,7 @@ impl Settings {
             }
         }
         settings.push(setting(&["checks"], json!(self.checks)));
+        settings.push(setting(&["data_root"], json!(self.data_root)));
         settings.push(setting(&["deploy", "git"], json!(self.deploy.git)));
         for (place, variant) in self.variants.iter().enumerate() {
             let active = if variant.active { "active" } else { "not active" };

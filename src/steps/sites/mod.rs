@@ -1,0 +1,40 @@
+//! The steps by which the persistent storage of a site goes on and off. What they share with a deployment (making containers
+//! anew, checks) lies beside.
+
+mod has_data;
+mod make_data;
+mod remember;
+mod write_override;
+
+pub use has_data::HasData;
+pub use make_data::MakeData;
+pub use remember::Remember;
+pub use write_override::WriteOverride;
+
+use super::Check;
+use super::deploy::{ComposeFile, SameData, StayUp, Swap};
+
+crate::step_set! {
+    /// The steps of such a switch, in the order in which a plan uses them.
+    #[derive(Debug, Clone)]
+    pub enum SiteStep {
+        /// Makes the directory.
+        MakeData(MakeData),
+        /// Writes the override, or removes it.
+        WriteOverride(WriteOverride),
+        /// Keeps `COMPOSE_FILE` right.
+        ComposeFile(ComposeFile),
+        /// Stops the service and makes it anew.
+        Swap(Swap),
+        /// Looks into its containers.
+        HasData(HasData),
+        /// Every container stays up.
+        StayUp(StayUp),
+        /// Asks until the answer is as it should be.
+        Check(Check),
+        /// All other data is where it was, and the databases are the same ones.
+        SameData(SameData),
+        /// Writes down how it is now.
+        Remember(Remember),
+    }
+}
