@@ -5,6 +5,7 @@
 
 use std::fmt::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -197,7 +198,8 @@ fn replacement(seen: &DeploySeen, wanted: &StorageWanted, data: &std::path::Path
             DeployStep::Swap(mut swap) => {
                 // It changes with the override: what it was when the plan was made says nothing.
                 swap.definitions.clear();
-                swap.alone = true;
+                // No other one does the same: there is nobody to wait for.
+                swap.alone = Some(Duration::ZERO);
                 steps.push(SiteStep::Swap(swap));
                 steps.push(SiteStep::HasData(HasData {
                     service: wanted.service.clone(),
