@@ -164,8 +164,12 @@ pub(super) struct Found {
     pub pages: u64,
 }
 
-/// Lists the bucket once. Keys are held as hashes: a key has up to a kilobyte.
-pub(super) fn find(store: &Store<'_>, local: &Local) -> Result<Found> {
+/// Lists the bucket once, and says at once which object a file has. Keys are held as hashes: a key has up to a kilobyte.
+pub(super) fn find(
+    store: &Store<'_>,
+    local: &Local,
+    seen: &mut (dyn FnMut(usize, &str, &Remote) + Send),
+) -> Result<Found> {
     let names = local.files.iter().zip(0u32..);
     let places: HashMap<u128, u32> = names.map(|(id, at)| (hash(&local.key(store, *id)), at)).collect();
     store.patiently(|| {
@@ -189,7 +193,11 @@ pub(super) fn find(store: &Store<'_>, local: &Local) -> Result<Found> {
                 modified: object.modified,
             };
             match places.get(&hash(object.key)) {
-                Some(at) => found.remotes[*at as usize] = Some(remote),
+                Some(at) => {
+                    let at = *at as usize;
+                    seen(at, object.key, &remote);
+                    found.remotes[at] = Some(remote);
+                }
                 None if local.filter.takes(path.as_bytes()) => found.extra.push((path.to_owned(), remote)),
                 None => {}
             }

@@ -9,8 +9,10 @@
 //! sync, verify, pull    all of them
 //! ```
 
+mod early;
 mod fetch;
 mod files;
+mod lanes;
 mod pull;
 mod same;
 mod send;

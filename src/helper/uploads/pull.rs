@@ -49,7 +49,7 @@ struct Manners {
 pub(super) fn pull(store: &Store<'_>, request: &UploadsRequest, how: How) -> Result<PullReport> {
     let local = Local::read(store, request)?;
     let manners = manners(&local);
-    let found = find(store, &local)?;
+    let found = find(store, &local, &mut |_, _, _| ())?;
     // What is there already, and what is only in the bucket.
     let there = local.files.iter().zip(found.remotes).filter_map(|(id, remote)| {
         remote.map(|remote| Item {
@@ -182,7 +182,7 @@ fn same(
     if meta.kind != Kind::File || meta.size != remote.bytes {
         return Ok(None);
     }
-    match Digest::read(store, file.as_fd(), (&meta, path), Some(remote))? {
+    match Digest::read(store, file.as_fd(), (&meta, path), (Some(remote), false))? {
         Some(digest) => settled(store, key, &digest, remote),
         None => Err(Failure::environment(cannot("compare", path)).cause("somebody wrote to it meanwhile")),
     }

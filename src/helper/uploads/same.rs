@@ -7,6 +7,7 @@ use md5::{Digest as _, Md5};
 
 use super::fetch;
 use super::files::{Remote, shown};
+use super::lanes::{LANES, Lanes};
 use super::store::{Store, UNIT};
 use super::{Compared, told};
 use crate::helper::content::fill;
@@ -25,6 +26,8 @@ const PARTS: u64 = 9_000;
 const OTHERS: [u64; 16] = [5, 6, 8, 10, 15, 16, 20, 25, 32, 50, 64, 100, 128, 256, 500, 512];
 /// How often a file is read anew that somebody writes to.
 pub(super) const ATTEMPTS: usize = 4;
+/// What is read of a part at once. Parts are of whole MiB.
+const PIECE: usize = 64 << 10;
 /// So many sizes of parts are tried on an object of somebody else.
 const TRIED: usize = 4;
 
@@ -96,28 +99,31 @@ impl Digest {
     }
 
     /// Of a file that is read for it, in pieces; `None` when it changed meanwhile. MD5, the slowest of it, only where an
-    /// object of the same length is there to be compared with.
+    /// object of the same length is there to be compared with, and of the parts that it is sent in.
     pub fn read(
         store: &Store<'_>,
         file: BorrowedFd<'_>,
         (meta, path): (&Meta, &[u8]),
-        remote: Option<&Remote>,
+        (remote, sends): (Option<&Remote>, bool),
     ) -> Result<Option<Self>> {
         let size = meta.size;
+        let failed = |errno| told(Fault::io(Side::Source, "read", path, errno));
         let etag = remote
             .filter(|remote| remote.bytes == size)
             .map(|remote| remote.etag);
         let mut whole = matches!(etag, Some(ETag::Whole(_))).then(Md5::new);
-        let mut sums: Vec<Parts> = match etag {
-            Some(ETag::Parts(_, parts)) => sizes(size, parts).map(Parts::of).collect(),
-            _ => Vec::new(),
+        let ours = sends.then(|| part_size(size));
+        let theirs = match etag {
+            Some(ETag::Parts(_, parts)) => parts,
+            _ => 0,
         };
+        let theirs = sizes(size, theirs).filter(|size| Some(*size) != ours);
+        let mut sums: Vec<Parts> = ours.into_iter().chain(theirs).map(Parts::of).collect();
         let (mut hasher, mut at, mut buffer) = (blake3::Hasher::new(), 0, vec![0; UNIT]);
         while at < size {
             store.cx.go_on().map_err(told)?;
             let want = usize::try_from(size - at).unwrap_or(UNIT).min(UNIT);
-            let got = fill(file, &mut buffer[..want], at)
-                .map_err(|errno| told(Fault::io(Side::Source, "read", path, errno)))?;
+            let got = fill(file, &mut buffer[..want], at).map_err(failed)?;
             if got < want {
                 return Ok(None);
             }
@@ -126,10 +132,14 @@ impl Digest {
             if let Some(whole) = &mut whole {
                 whole.update(piece);
             }
-            sums.iter_mut().for_each(|parts| parts.update(piece));
             at += got as u64;
+            for parts in &mut sums {
+                if !parts.follow(file, at, at == size).map_err(failed)? {
+                    return Ok(None);
+                }
+            }
         }
-        let after = Meta::of_fd(file).map_err(|errno| told(Fault::io(Side::Source, "read", path, errno)))?;
+        let after = Meta::of_fd(file).map_err(failed)?;
         if !after.untouched_since(meta) {
             return Ok(None);
         }
@@ -137,7 +147,7 @@ impl Digest {
             bytes: size,
             blake3: hasher.finalize(),
             whole: whole.map(|whole| whole.finalize().into()),
-            parts: sums.into_iter().map(Parts::finish).collect(),
+            parts: sums.into_iter().map(|parts| parts.sums).collect(),
         }))
     }
 
@@ -199,11 +209,9 @@ fn sizes(bytes: u64, parts: u32) -> impl Iterator<Item = u64> {
     std::iter::once(ours).chain(others).filter(fits).take(TRIED)
 }
 
-/// The MD5 of each part of what goes by.
+/// The MD5 of each part of a file.
 struct Parts {
     size: u64,
-    filled: u64,
-    hasher: Md5,
     sums: Vec<Md5Sum>,
 }
 
@@ -211,31 +219,52 @@ impl Parts {
     fn of(size: u64) -> Self {
         Self {
             size,
-            filled: 0,
-            hasher: Md5::new(),
             sums: Vec::new(),
         }
     }
 
-    fn update(&mut self, mut piece: &[u8]) {
-        while !piece.is_empty() {
-            let room = usize::try_from(self.size - self.filled).unwrap_or(usize::MAX);
-            let (now, rest) = piece.split_at(room.min(piece.len()));
-            self.hasher.update(now);
-            self.filled += now.len() as u64;
-            if self.filled == self.size {
-                self.sums.push(self.hasher.finalize_reset().into());
-                self.filled = 0;
+    /// Comes after somebody who has read as far as `to`: many parts at once, while the system still has them in memory.
+    /// `last`: the file ends there. False when it ends before.
+    fn follow(&mut self, file: BorrowedFd<'_>, to: u64, last: bool) -> rustix::io::Result<bool> {
+        let from = self.sums.len() as u64 * self.size;
+        let whole = usize::try_from((to - from) / self.size)
+            .unwrap_or(LANES)
+            .min(LANES);
+        if whole < LANES && !last {
+            return Ok(true);
+        }
+        let mut from = from;
+        if let Some(mut lanes) = Lanes::of(whole) {
+            let mut buffer = vec![0; LANES * PIECE];
+            for at in (0..self.size).step_by(PIECE) {
+                for (part, piece) in (0..).zip(buffer.chunks_exact_mut(PIECE)).take(whole) {
+                    if fill(file, piece, from + part * self.size + at)? < PIECE {
+                        return Ok(false);
+                    }
+                }
+                lanes.update(&std::array::from_fn(|lane| {
+                    &buffer[lane * PIECE..(lane + 1) * PIECE]
+                }));
             }
-            piece = rest;
+            self.sums.extend(&lanes.finish(self.size)[..whole]);
+            from += whole as u64 * self.size;
         }
-    }
-
-    fn finish(mut self) -> Vec<Md5Sum> {
-        if self.filled > 0 {
-            self.sums.push(self.hasher.finalize().into());
+        let mut buffer = vec![0; PIECE];
+        // A part that is not all there yet is for the next time.
+        while from < to && (last || to - from >= self.size) {
+            let end = to.min(from + self.size);
+            let mut hasher = Md5::new();
+            while from < end {
+                let piece = &mut buffer[..usize::try_from(end - from).unwrap_or(PIECE).min(PIECE)];
+                if fill(file, piece, from)? < piece.len() {
+                    return Ok(false);
+                }
+                hasher.update(&*piece);
+                from += piece.len() as u64;
+            }
+            self.sums.push(hasher.finalize().into());
         }
-        self.sums
+        Ok(true)
     }
 }
 
@@ -253,6 +282,9 @@ pub(super) fn cannot(verb: &str, path: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::os::fd::AsFd as _;
+
     use super::*;
 
     #[test]
@@ -272,12 +304,34 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_summed_wherever_pieces_end() {
-        let bytes: Vec<u8> = (0..100u8).collect();
-        let mut parts = Parts::of(30);
-        bytes.chunks(7).for_each(|piece| parts.update(piece));
-        let wanted: Vec<Md5Sum> = bytes.chunks(30).map(crate::s3::md5).collect();
-        assert_eq!(parts.finish(), wanted);
+    fn parts_are_summed_many_at_a_time_and_by_themselves() {
+        let size = 2 * PIECE as u64;
+        for (whole, rest) in [
+            (0, 1),
+            (1, 0),
+            (3, 5),
+            (4, 0),
+            (15, 70_000),
+            (16, 0),
+            (16, 1),
+            (21, 100),
+            (40, 0),
+        ] {
+            let mut bytes = vec![0; whole * 2 * PIECE + rest];
+            blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&bytes).unwrap();
+            let mut parts = Parts::of(size);
+            let end = bytes.len() as u64;
+            for to in (30_000..end).step_by(30_000).chain([end]) {
+                assert!(parts.follow(file.as_fd(), to, to == end).unwrap());
+            }
+            let wanted: Vec<Md5Sum> = bytes.chunks(2 * PIECE).map(crate::s3::md5).collect();
+            assert!(parts.sums == wanted, "{whole} parts and {rest} bytes");
+            // One that ends before is another one by now.
+            let longer = end + 1;
+            assert!(!Parts::of(size).follow(file.as_fd(), longer, true).unwrap());
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::helper::content::{fill, open_file};
 use crate::helper::fault::{Fault, Side, vanished};
 use crate::helper::meta::{Kind, Meta};
 use crate::model::{Failure, Result};
-use crate::s3::{About, ETag, Md5Sum, Part, md5};
+use crate::s3::{About, Checksum, ETag, Md5Sum, Part, md5};
 
 /// Parts of one file that are on their way at once.
 const AT_ONCE: usize = 2;
@@ -89,6 +89,10 @@ impl Sender<'_> {
             return Ok(None);
         }
         let sum = md5(&body);
+        // By far the most common end of it.
+        if remote.is_some_and(|remote| remote.bytes == meta.size && remote.etag == ETag::Whole(sum)) {
+            return Ok(Some(Sent::Same(By::ETag)));
+        }
         let digest = Digest::of(&body, sum);
         if let Some(sent) = self.compared(key, &digest, remote)? {
             return Ok(Some(sent));
@@ -126,9 +130,10 @@ impl Sender<'_> {
         meta: &Meta,
         remote: Option<&Remote>,
     ) -> Result<Option<Sent>> {
-        // The note is sent before the content: so it is read twice.
-        let read = Digest::read(self.store, file.as_fd(), (meta, path), remote)?;
-        let Some(mut digest) = read else { return Ok(None) };
+        // The note is sent before the content: so it is read twice. All that has to be computed is, the first time.
+        let sends = !self.job.dry_run;
+        let read = Digest::read(self.store, file.as_fd(), (meta, path), (remote, sends))?;
+        let Some(digest) = read else { return Ok(None) };
         if let Some(sent) = self.compared(key, &digest, remote)? {
             return Ok(Some(sent));
         }
@@ -138,12 +143,9 @@ impl Sender<'_> {
         let sent = self
             .parts(file, (path, key, &upload), &digest, &about)
             .and_then(|sent| match sent {
-                Some((parts, sums)) => {
-                    digest.parts = vec![sums];
-                    store
-                        .wait(store.bucket.complete((key, &upload), parts))
-                        .map(|()| true)
-                }
+                Some(parts) => store
+                    .wait(store.bucket.complete((key, &upload), parts))
+                    .map(|()| true),
                 None => Ok(false),
             });
         let failure = match sent {
@@ -155,7 +157,8 @@ impl Sender<'_> {
             // The answer may have been lost, and the object be there.
             Err(failure) => match noted(store, key, &digest) {
                 Ok(true) => return Ok(Some(written(&digest, remote))),
-                Ok(false) | Err(_) => Some(failure),
+                // A part that is another one by now is refused: what was said of it is not what came.
+                Ok(false) | Err(_) => self::meta(file, path)?.untouched_since(meta).then_some(failure),
             },
         };
         // What is left of it costs money until somebody takes it back.
@@ -167,20 +170,22 @@ impl Sender<'_> {
         failure.map_or(Ok(None), Err)
     }
 
-    /// Sends the parts, and says the MD5 of each; `None` when the file is another by now.
+    /// Sends the parts; `None` when the file is another by now.
     fn parts(
         &self,
         file: &OwnedFd,
         (path, key, upload): (&[u8], &str, &str),
         digest: &Digest,
         about: &About,
-    ) -> Result<Option<(Vec<Part>, Vec<Md5Sum>)>> {
+    ) -> Result<Option<Vec<Part>>> {
         let store = self.store;
         let size = part_size(digest.bytes);
+        let sums = digest.parts.first().map(Vec::as_slice).unwrap_or_default();
+        // A storage that checks the MD5 of each part takes no other one; of another storage it is seen here.
+        let mut hasher = (about.checksum != Checksum::Md5).then(blake3::Hasher::new);
         let mut under_way: VecDeque<JoinHandle<Result<Part>>> = VecDeque::new();
-        let (mut arrived, mut sums) = (Vec::new(), Vec::new());
-        let (mut hasher, mut at) = (blake3::Hasher::new(), 0);
-        while at < digest.bytes {
+        let (mut arrived, mut at) = (Vec::new(), 0);
+        for (number, sum) in (1..).zip(sums) {
             store.cx.go_on().map_err(told)?;
             let length = usize::try_from(size.min(digest.bytes - at)).unwrap_or(usize::MAX);
             let room = store.wait(Store::room(store.memory.clone(), length))?;
@@ -190,13 +195,12 @@ impl Sender<'_> {
             if got < length {
                 break;
             }
-            hasher.update(&body);
-            let sum = md5(&body);
-            sums.push(sum);
+            if let Some(hasher) = &mut hasher {
+                hasher.update(&body);
+            }
             at += length as u64;
             store.throttle.take(store.cx, length as u64).map_err(told)?;
-            let number = u32::try_from(sums.len()).unwrap_or(u32::MAX);
-            let part = self.part((key, upload), (number, sum), Bytes::from(body), about);
+            let part = self.part((key, upload), (number, *sum), Bytes::from(body), about);
             under_way.push_back(store.spawn(async move {
                 let part = part.await;
                 drop(room);
@@ -209,8 +213,8 @@ impl Sender<'_> {
         while let Some(part) = self.next_of(&mut under_way)? {
             arrived.push(part);
         }
-        let same = at == digest.bytes && hasher.finalize() == digest.blake3;
-        Ok(same.then_some((arrived, sums)))
+        let same = hasher.is_none_or(|hasher| hasher.finalize() == digest.blake3);
+        Ok((same && at == digest.bytes).then_some(arrived))
     }
 
     fn part(

@@ -4,15 +4,15 @@ use std::os::fd::AsFd;
 
 use bytes::Bytes;
 
+use super::early::{find_and_compare, known, left_of};
 use super::fetch;
-use super::files::{Local, Remote, find, shown};
+use super::files::{Local, Remote, shown};
 use super::same::cannot;
 use super::send::{Sender, Sent};
 use super::store::Store;
 use super::{SyncJob, SyncReport, Troubles, UploadsRequest, told};
 use crate::helper::cursor::Cursor;
 use crate::helper::fault::{Fault, Side, vanished};
-use crate::helper::tree::EntryId;
 use crate::model::{Failure, Result};
 use crate::s3::{Checksum, ETag, Listed, md5, unique_name};
 
@@ -24,7 +24,8 @@ const MOST_DELETED: u64 = 10;
 /// Does it.
 pub(super) fn sync(store: &Store<'_>, request: &UploadsRequest, job: &SyncJob) -> Result<SyncReport> {
     let local = Local::read(store, request)?;
-    let found = find(store, &local)?;
+    store.cx.expect(local.bytes, local.files.len() as u64);
+    let (found, same) = find_and_compare(store, &local)?;
     if job.delete {
         may_delete(&local, found.extra.len() as u64, job.shrink)?;
     }
@@ -33,16 +34,13 @@ pub(super) fn sync(store: &Store<'_>, request: &UploadsRequest, job: &SyncJob) -
         false => tried(store, job)?,
     };
     let spoils_backslashes = local.backslashes && !job.dry_run && !keeps_backslashes(store, &job)?;
-    store.cx.expect(local.bytes, local.files.len() as u64);
     let sender = Sender {
         store,
         job: &job,
         tells_md5,
     };
     let device = local.tree.root.dev;
-    // The last is worked on first.
-    let items: Vec<(EntryId, Option<Remote>)> =
-        local.files.iter().copied().zip(found.remotes).rev().collect();
+    let items = left_of(&local, found.remotes, &same);
     let hands = store.each(
         items,
         || (Cursor::new(local.root.as_fd(), device), SyncReport::default()),
@@ -81,6 +79,7 @@ pub(super) fn sync(store: &Store<'_>, request: &UploadsRequest, job: &SyncJob) -
         },
     )?;
     let mut report = SyncReport {
+        same: known(&same),
         files: local.files.len() as u64,
         bytes: local.bytes,
         left_out: local.left_out,

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use super::early::{find_and_compare, known, left_of};
 use super::files::{Local, Remote, find, shown};
 use super::same::{ATTEMPTS, By, Digest, always_written, settled, was_a_file};
 use super::store::Store;
@@ -10,7 +11,6 @@ use crate::helper::content::open_file;
 use crate::helper::cursor::Cursor;
 use crate::helper::fault::{Fault, Side};
 use crate::helper::meta::Meta;
-use crate::helper::tree::EntryId;
 use crate::model::{Result, count};
 
 /// Does it.
@@ -20,9 +20,16 @@ pub(super) fn verify(
     (read, in_use): (bool, Option<InUse>),
 ) -> Result<CompareReport> {
     let local = Local::read(store, request)?;
-    let found = find(store, &local)?;
     store.cx.expect(local.bytes, local.files.len() as u64);
+    let (found, same) = match read {
+        true => (
+            find(store, &local, &mut |_, _, _| ())?,
+            vec![false; local.files.len()],
+        ),
+        false => find_and_compare(store, &local)?,
+    };
     let mut report = CompareReport {
+        same: known(&same),
         files: local.files.len() as u64,
         bytes: local.bytes,
         left_out: local.left_out,
@@ -33,8 +40,7 @@ pub(super) fn verify(
     }
     // They are files, and no object is theirs.
     report.missing.append(local.impossible.clone());
-    let items: Vec<(EntryId, Option<Remote>)> =
-        local.files.iter().copied().zip(found.remotes).rev().collect();
+    let items = left_of(&local, found.remotes, &same);
     let hands = store.each(
         items,
         || {
@@ -126,7 +132,7 @@ fn one(
                 remote.bytes
             )));
         }
-        let Some(digest) = Digest::read(store, file.as_fd(), (&meta, path), Some(remote))? else {
+        let Some(digest) = Digest::read(store, file.as_fd(), (&meta, path), (Some(remote), false))? else {
             continue;
         };
         let same = match read {
