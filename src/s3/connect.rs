@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::retry::{RetryConfig, RetryPartition, TokenBucket};
 use aws_sdk_s3::config::{
     BehaviorVersion, Credentials, ProvideCredentials as _, Region, RequestChecksumCalculation,
     ResponseChecksumValidation, SharedCredentialsProvider, SharedHttpClient, StalledStreamProtectionConfig,
@@ -52,6 +52,13 @@ pub async fn client(settings: &S3Settings, trust: Trust<'_>, limits: &Limits) ->
         .force_path_style(endpoint.is_some())
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+        // All requests of a process share an allowance of retries otherwise. Once a bad hour has used it up, each request is
+        // tried once: what limits them here is the number of attempts.
+        .retry_partition(
+            RetryPartition::custom("rehome")
+                .token_bucket(TokenBucket::unlimited())
+                .build(),
+        )
         .retry_config(
             RetryConfig::standard()
                 .with_max_attempts(limits.attempts)
