@@ -197,7 +197,7 @@ fn replacement(seen: &DeploySeen, wanted: &StorageWanted, data: &std::path::Path
             DeployStep::Swap(mut swap) => {
                 // It changes with the override: what it was when the plan was made says nothing.
                 swap.definitions.clear();
-                swap.alone = true;
+                swap.alone = Some(deploy.stable);
                 steps.push(SiteStep::Swap(swap));
                 steps.push(SiteStep::HasData(HasData {
                     service: wanted.service.clone(),
