@@ -254,7 +254,6 @@ fn close(sink: &Arc<Sink>, audit: i64, ended: Result<Finish>) {
         }
         Err(failure) => format!("refused: {}", failure.what),
     };
-    sink.log.end();
     let run = locked(&sink.run)
         .clone()
         .or(ended.as_ref().ok().map(|finish| finish.run.clone()));
@@ -262,6 +261,8 @@ fn close(sink: &Arc<Sink>, audit: i64, ended: Result<Finish>) {
     if let Err(failure) = written {
         server.options.events.warn(failure.to_string());
     }
+    // Who follows it to its end finds it in the audit.
+    sink.log.end();
     if let Some(run) = run {
         let mut over = locked(&server.runs.over);
         over.retain(|known| *known != run);

@@ -6,4 +6,5 @@ mod document;
 mod doors;
 mod logins;
 mod people;
+mod socket;
 mod support;

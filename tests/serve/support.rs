@@ -22,7 +22,7 @@ pub fn rehome(state: &Path, arguments: &[&str], input: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-fn command(state: &Path) -> Command {
+pub fn command(state: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rehome"));
     command
         .env_clear()
