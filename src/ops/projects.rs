@@ -33,11 +33,9 @@ pub struct ProjectLine {
 
 impl Projects {
     /// Nothing is asked yet.
-    ///
-    /// # Errors
-    /// Never, so far; as its like.
-    pub fn new(options: Options) -> Result<Self> {
-        Ok(Self { options })
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        Self { options }
     }
 
     /// Every project that has a running container, by name.

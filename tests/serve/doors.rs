@@ -209,7 +209,18 @@ fn hosts_bodies_and_heads_have_limits() {
     let at = format!("@{}", file.display());
     server.json(&server.operate, "POST", "/api/sites", &at).is(413);
     server.curl(&["-d", &at], "/login").is(413);
-    let header = format!("X-Large: {}", "a".repeat(80 * 1024));
-    let answer = server.curl(&["-H", &header], "/login");
-    assert!([400, 431].contains(&answer.status), "{answer:?}");
+    // More than is read in one go; whether curl hears why depends on how much it had sent.
+    let headers: Vec<_> = (0..4)
+        .map(|n| format!("X-Large-{n}: {}", "a".repeat(100_000)))
+        .collect();
+    let output = std::process::Command::new("curl")
+        .args(["-s", "-i", "--max-time", "60"])
+        .args(headers.iter().flat_map(|header| ["-H", header]))
+        .arg(format!("{}/login", server.url))
+        .output()
+        .unwrap();
+    let head = String::from_utf8_lossy(&output.stdout);
+    let head = head.lines().next().unwrap_or_default();
+    assert!(head.is_empty() || head.contains(" 431 "), "{head}");
+    server.curl(&[], "/login").is(200);
 }

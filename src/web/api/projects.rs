@@ -20,7 +20,7 @@ use crate::ops::{DeployRequest, Projects, plan_deploy};
 pub(super) async fn list(State(server): State<Arc<Server>>, _: Query<Nothing>) -> Answer {
     answer(
         &server
-            .ask(|options| async move { Projects::new(options)?.list().await })
+            .ask(|options| async move { Projects::new(options).list().await })
             .await?,
     )
 }
@@ -35,7 +35,7 @@ pub(super) async fn show(
     _: Query<Nothing>,
 ) -> Answer {
     let found = server
-        .ask(move |options| async move { Projects::new(options)?.find(&name).await })
+        .ask(move |options| async move { Projects::new(options).find(&name).await })
         .await?;
     answer(&found.ok_or_else(missing)?)
 }
@@ -64,7 +64,7 @@ pub(super) async fn deploy(
 ) -> Answer<Response> {
     let wanted = name.clone();
     let found = server
-        .ask(move |options| async move { Projects::new(options)?.find(&wanted).await })
+        .ask(move |options| async move { Projects::new(options).find(&wanted).await })
         .await?;
     found.ok_or_else(missing)?;
     let request = DeployRequest {
@@ -77,7 +77,7 @@ pub(super) async fn deploy(
     if body.dry_run {
         let plan = server
             .ask(move |options| async move {
-                let mut app = Projects::new(options)?.open(&name).await?;
+                let mut app = Projects::new(options).open(&name).await?;
                 let planned = plan_deploy(&mut app, &request).await?;
                 answer(&planned.plan).map_err(|_| crate::model::Failure::bug("a plan that is no JSON"))
             })
@@ -92,7 +92,7 @@ pub(super) async fn deploy(
     let run = server
         .runs
         .begin(&server, order, move |options| async move {
-            let mut app = Projects::new(options)?.open(&name).await?;
+            let mut app = Projects::new(options).open(&name).await?;
             let planned = plan_deploy(&mut app, &request).await?;
             planned.run(&app).await
         })
