@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 
 use crate::sites::site::{Site, Writer};
-use crate::support::wait_for;
+use crate::support::{sh, wait_for};
 
 /// A server on the state of a site.
 struct Server {
@@ -201,7 +201,14 @@ fn one_patch_switches_it_on_and_its_data_survives_a_redeployment() {
         (&"done".into(), &began["run"]),
         "{audit}"
     );
-    site.stack.assert_tidy();
+    // What is left is the spare of the deployment, which would bring back what that replaced.
+    let left = |label: &str| {
+        sh(&format!(
+            "docker ps -aq --filter label=rehome.project={} {label}",
+            site.name()
+        ))
+    };
+    assert_eq!(left(""), left("--filter label=rehome.spare"));
 }
 
 #[test]
