@@ -133,7 +133,10 @@ fn the_service_alone_is_replaced_and_never_rolled() {
     });
     let swap = swap.unwrap();
     assert_eq!(swap.services.len(), 1);
-    assert_eq!((swap.services[0].service.as_str(), swap.alone), ("nginx", true));
+    assert_eq!(
+        (swap.services[0].service.as_str(), swap.alone.is_some()),
+        ("nginx", true)
+    );
     assert!(swap.definitions.is_empty(), "the override changes it");
 }
 
