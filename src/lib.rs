@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! cli                    arguments, settings, exit codes; one thin file a command
-//!  └ ops                 the use cases; the only door for cli
+//!  ├ web                 `rehome serve`: HTTP, over ops as the command line is
+//!  └ ops                 the use cases; the only door for cli and web
 //!     ├ observe          reads the world once
 //!     ├ plan             pure: what to do, and why
 //!     ├ saga             journal, state, executor, recovery; knows no Docker
@@ -13,6 +14,7 @@
 //!        ├ engine        the Docker Engine API
 //!        ├ datastore     what is special about PostgreSQL and the others
 //!        ├ backup        what a backup is, how it is sealed, where it is kept, which stay
+//!        ├ access        who may come in to the server, and what they did
 //!        ├ site          which sites there are, and the directory of each
 //!        ├ block         devices, file systems, mounts, fstab, boot safety
 //!        ├ helper        what runs inside the helper container: walk, copy, hash, compare
@@ -24,6 +26,7 @@
 //! ui                     the only writer to stdout and stderr; it is fed by `event`
 //! ```
 
+pub mod access;
 pub mod backup;
 pub mod block;
 pub mod child;
@@ -44,3 +47,4 @@ pub mod site;
 pub mod state;
 pub mod steps;
 pub mod ui;
+pub mod web;

@@ -5,6 +5,7 @@ mod examples;
 mod moving;
 mod passes;
 mod s3;
+mod serve;
 mod site;
 mod size;
 mod values;
@@ -27,6 +28,9 @@ pub use self::passes::{Loss, Pass, Restart};
 pub use self::s3::{
     Framework, S3, S3Check, S3Command, S3Common, S3Cost, S3Policy, S3Pull, S3Settings, S3Setup, S3Switch,
     S3Sync, S3Transfer, S3Verify,
+};
+pub use self::serve::{
+    AccessNamed, Serve, ServeCommand, ServeToken, ServeTokenCreate, ServeUser, ServeUserAdd,
 };
 pub use self::site::{
     PortPair, SiteAdd, SiteArgs, SiteCommand, SiteDisable, SiteEnable, SiteImport, SiteNamed, SiteRemove,
@@ -189,6 +193,11 @@ pub enum Command {
     S3(S3),
     /// Sites: a directory for each that outlives its containers
     Site(SiteArgs),
+    /// Serve the HTTP API to those who may come in
+    ///
+    /// Nothing is answered without a login or a token. Runs go on when whoever asked for them has left. Ctrl-C stops taking
+    /// requests, and runs that are under way go back.
+    Serve(Serve),
     /// Finish an interrupted run
     Resume(Resume),
     /// Undo an interrupted run
@@ -265,6 +274,8 @@ pub enum WhenInterrupted {
     StopsAtTheNextStep,
     /// It only looks, or what it does belongs together.
     GoesOn,
+    /// It serves: no more is taken, and its runs go back.
+    Serves,
     /// It waits for Compose or another program, which hears the same Ctrl-C and answers it.
     IsHandedOn,
 }
@@ -289,6 +300,7 @@ impl Command {
             Self::S3(S3 { command }) if command.switches().is_some() => WhenInterrupted::GoesBack,
             Self::S3(_) => WhenInterrupted::StopsAtTheNextStep,
             Self::Site(SiteArgs { command }) if command.run_is_dry().is_some() => WhenInterrupted::GoesBack,
+            Self::Serve(Serve { command: None, .. }) => WhenInterrupted::Serves,
             Self::Compose(_) | Self::Up(_) | Self::Down(_) | Self::Ps(_) | Self::Logs(_) | Self::Exec(_) => {
                 WhenInterrupted::IsHandedOn
             }

@@ -190,6 +190,10 @@ fn listen(interrupt: &Interrupt, events: Arc<dyn Events>, when: WhenInterrupted)
             "interrupted: this goes on to its end; once more leaves it as it is",
             "left as it is: a program that was started may still run; the same command again looks and goes on",
         ),
+        WhenInterrupted::Serves => (
+            "stopping: runs that are under way go back; once more leaves them as they are, to be resumed",
+            "left as it is: `rehome resume` or `rehome rollback` goes on",
+        ),
         WhenInterrupted::IsHandedOn => ("", ""),
     };
     let interrupt = interrupt.clone();
@@ -243,6 +247,7 @@ impl Cx {
             config: self.global.config.clone(),
             state_dir: self.global.state_dir.clone(),
             command: self.command.clone(),
+            by: None,
             events: Arc::clone(&self.events),
             interrupt: self.interrupt.clone(),
         })

@@ -29,6 +29,8 @@ pub struct Options {
     pub state_dir: Option<PathBuf>,
     /// What was typed, in words, for the history and the lock.
     pub command: String,
+    /// Who wants it, where that is no user of this machine: `web user ada`.
+    pub by: Option<String>,
     /// Where events go.
     pub events: Arc<dyn Events>,
     /// Raised by Ctrl-C.
@@ -51,6 +53,13 @@ pub struct App {
     pub settings: Settings,
     /// Where its state is kept.
     pub state: ProjectDir,
+}
+
+impl Options {
+    /// What a lock says about this call.
+    pub(super) fn note(&self, run: Option<RunId>) -> LockNote {
+        LockNote::of(self.by.as_deref(), self.command.as_str(), run)
+    }
 }
 
 impl App {
@@ -123,8 +132,7 @@ impl App {
     /// # Errors
     /// Refused, naming who has it.
     pub fn lock(&self) -> Result<Lock> {
-        self.state
-            .lock(&LockNote::mine(self.options.command.as_str(), None))
+        self.state.lock(&self.options.note(None))
     }
 
     /// Nothing new begins while an older run waits to be finished.

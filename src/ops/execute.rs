@@ -26,7 +26,7 @@ use crate::plan::Facts;
 use crate::plan::deploy::DeployFacts;
 use crate::s3::S3Settings;
 use crate::saga::{Ended, Executor, Plan, Point, Probe, State, Step};
-use crate::state::{FileStore, HistoryLine, Lock, LockNote, RunDir};
+use crate::state::{FileStore, HistoryLine, Lock, RunDir};
 use crate::steps::{Cx, Downtime, Maintenance, StackFiles, Storage};
 
 pub(super) use of_backup::{About, BackupAbout};
@@ -130,7 +130,7 @@ impl Running {
         mut lock: Lock,
     ) -> Result<Finish> {
         let dir = app.state.create_run()?;
-        let note = LockNote::mine(app.options.command.as_str(), Some(dir.id().clone()));
+        let note = app.options.note(Some(dir.id().clone()));
         lock.write(&note)?;
         let header = Header {
             version: HEADER,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::App;
 use crate::event::Outcome;
 use crate::model::{Result, RunId};
-use crate::saga::recovery::{Condition, examine, survey};
+use crate::saga::recovery::{Condition, Run, examine, survey};
 
 /// One run.
 #[derive(Debug, Clone, Serialize)]
@@ -35,35 +35,35 @@ pub struct Line {
 /// # Errors
 /// When the state directory cannot be read.
 pub fn history(app: &App) -> Result<Vec<Line>> {
-    let mut lines = Vec::new();
-    for run in survey(&app.state)? {
-        let id = run.dir.id().clone();
-        let line = match &run.condition {
-            Condition::NeverBegan => continue,
-            Condition::Unreadable(failure) => Line {
-                run: id,
-                started: run.dir.began(),
-                millis: None,
-                by: None,
-                title: "its journal cannot be read".to_owned(),
-                outcome: None,
-                downtime_millis: None,
-                damaged: Some(failure.to_string()),
-            },
-            Condition::Open(state) | Condition::Closed(state) => Line {
-                run: id,
-                started: state.started(),
-                millis: u64::try_from(state.last().duration_since(state.started()).as_millis()).ok(),
-                by: state.opened().header["by"].as_str().map(str::to_owned),
-                title: state.opened().title.clone(),
-                outcome: state.outcome(),
-                downtime_millis: report(&run.dir).and_then(|r| r["downtime_millis"].as_u64()),
-                damaged: None,
-            },
-        };
-        lines.push(line);
+    Ok(survey(&app.state)?.iter().filter_map(line).collect())
+}
+
+/// A run in a line; `None` of one that never began.
+pub(super) fn line(run: &Run) -> Option<Line> {
+    let id = run.dir.id().clone();
+    match &run.condition {
+        Condition::NeverBegan => None,
+        Condition::Unreadable(failure) => Some(Line {
+            run: id,
+            started: run.dir.began(),
+            millis: None,
+            by: None,
+            title: "its journal cannot be read".to_owned(),
+            outcome: None,
+            downtime_millis: None,
+            damaged: Some(failure.to_string()),
+        }),
+        Condition::Open(state) | Condition::Closed(state) => Some(Line {
+            run: id,
+            started: state.started(),
+            millis: u64::try_from(state.last().duration_since(state.started()).as_millis()).ok(),
+            by: state.opened().header["by"].as_str().map(str::to_owned),
+            title: state.opened().title.clone(),
+            outcome: state.outcome(),
+            downtime_millis: report(&run.dir).and_then(|r| r["downtime_millis"].as_u64()),
+            damaged: None,
+        }),
     }
-    Ok(lines)
 }
 
 /// The report of a run; `None` if it has none, which is no failure: the journal says the same, but for the downtime.
@@ -77,7 +77,11 @@ fn report(dir: &crate::state::RunDir) -> Option<Value> {
 /// # Errors
 /// When there is no such run, or its journal cannot be believed.
 pub fn show(app: &App, run: &RunId) -> Result<Value> {
-    let run = examine(app.state.find_run(run.as_str())?);
+    report_of(examine(app.state.find_run(run.as_str())?))
+}
+
+/// What a run did.
+pub(super) fn report_of(run: Run) -> Result<Value> {
     let id = run.dir.id().clone();
     let report = report(&run.dir).unwrap_or_default();
     match run.condition {

@@ -1,6 +1,7 @@
 //! The use cases, one file each; the only door for the command line. They tell events and return data; they never
 //! print, ask or exit.
 
+mod access;
 mod app;
 pub mod backup;
 mod deploy;
@@ -18,14 +19,17 @@ mod notify;
 mod override_;
 mod page;
 mod passes;
+mod projects;
 mod recover;
 mod restart;
+mod runs;
 pub mod s3;
 mod settings;
 pub mod site;
 mod size;
 mod status;
 
+pub use access::access;
 pub use app::{App, Options};
 pub use deploy::{DeployRequest, PlannedDeploy, plan_deploy};
 pub use doctor::doctor;
@@ -42,8 +46,10 @@ pub use override_::{
 };
 pub use page::PageRequest;
 pub use passes::{Pass, compose, pass};
+pub use projects::{ProjectLine, Projects};
 pub use recover::{Recovery, recover};
 pub use restart::{RestartRequest, restart};
+pub use runs::{RunCondition, RunLine, Runs, Told};
 pub use settings::{Setting, Settings, Source};
 pub use size::{SizeReport, VolumeSize, size};
 pub use status::{Status, VolumeStatus, status};

@@ -12,7 +12,7 @@ use crate::model::{ByteSize, Failure, Result, RunId, VolumeKey, VolumeName};
 use crate::plan::Destination;
 use crate::saga::State;
 use crate::saga::recovery::{Condition, Run, examine, newest, unfinished};
-use crate::state::{FileStore, Lock, LockNote, ProjectDir};
+use crate::state::{FileStore, Lock, ProjectDir};
 use crate::steps::backup::BackupStep;
 use crate::steps::deploy::DeployStep;
 use crate::steps::sites::SiteStep;
@@ -86,7 +86,7 @@ pub async fn recover(app: &App, wanted: Option<&RunId>, back: bool, dry_run: boo
         )));
     }
     if let Some(mut lock) = lock {
-        lock.write(&LockNote::mine(app.options.command.as_str(), Some(id.clone())))?;
+        lock.write(&app.options.note(Some(id.clone())))?;
         // What the crash left running works on the same directories.
         app.engine.remove_helpers(&id).await?;
         let cx = world(app, &header, &run.dir)?;

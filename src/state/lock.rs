@@ -39,12 +39,21 @@ impl LockNote {
     /// A note about this process, from now on.
     #[must_use]
     pub fn mine(doing: impl Into<String>, run: Option<RunId>) -> Self {
+        Self::of(None, doing, run)
+    }
+
+    /// The same for somebody who is no user of the machine: `web user ada`.
+    #[must_use]
+    pub fn of(by: Option<&str>, doing: impl Into<String>, run: Option<RunId>) -> Self {
         // `SUDO_USER` is the person; `root` is nobody in particular.
         let named = ["SUDO_USER", "USER", "LOGNAME"].into_iter();
         let mut named = named.filter_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()));
         let number = || format!("uid {}", rustix::process::geteuid().as_raw());
         Self {
-            user: named.next().unwrap_or_else(number),
+            user: by
+                .map(str::to_owned)
+                .or_else(|| named.next())
+                .unwrap_or_else(number),
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             pid: std::process::id(),
             since: Timestamp::now(),

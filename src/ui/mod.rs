@@ -11,6 +11,7 @@ mod json;
 mod lines;
 pub mod out;
 mod paint;
+mod password;
 mod plain;
 mod table;
 mod terminal;
@@ -25,6 +26,7 @@ pub use bars::bar;
 pub use confirm::{confirm, typed_again};
 pub use failure::render;
 pub use paint::{Paint, clean};
+pub use password::password;
 pub use table::Table;
 pub use words::{fill, fill_notes};
 

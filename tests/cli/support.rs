@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// The commands of the contract, the words that reach each.
-pub const COMMANDS: [&[&str]; 50] = [
+pub const COMMANDS: [&[&str]; 57] = [
     &["init"],
     &["status"],
     &["doctor"],
@@ -37,6 +37,13 @@ pub const COMMANDS: [&[&str]; 50] = [
     &["site", "disable"],
     &["site", "remove"],
     &["site", "import"],
+    &["serve"],
+    &["serve", "user", "add"],
+    &["serve", "user", "list"],
+    &["serve", "user", "remove"],
+    &["serve", "token", "create"],
+    &["serve", "token", "list"],
+    &["serve", "token", "revoke"],
     &["resume"],
     &["rollback"],
     &["history"],
@@ -58,7 +65,7 @@ pub const COMMANDS: [&[&str]; 50] = [
 ];
 
 /// Those of them that people see at the top.
-pub const VISIBLE: [&str; 27] = [
+pub const VISIBLE: [&str; 28] = [
     "init",
     "status",
     "doctor",
@@ -72,6 +79,7 @@ pub const VISIBLE: [&str; 27] = [
     "backup",
     "s3",
     "site",
+    "serve",
     "resume",
     "rollback",
     "history",

@@ -28,6 +28,7 @@ mod readme;
 mod refusals;
 mod remote;
 mod restart;
+mod serve;
 mod sites;
 mod snapshots;
 mod stacks;

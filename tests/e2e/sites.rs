@@ -3,7 +3,7 @@
 
 mod crash;
 mod place;
-mod site;
+pub mod site;
 
 use self::site::{Site, Writer, full};
 use crate::support::sh;

@@ -192,6 +192,14 @@ Examples:
   rehome s3 cost --gets 1000000 --egress 100GB          of what the project's uploads are now
   rehome s3 cost --storage 50GB --prices prices.yml     your own, like templates/s3/prices.yml";
 
+/// Of `serve`.
+pub(super) const SERVE_EXAMPLES: &str = "\
+Examples:
+  rehome serve user add ada                         asks for a password twice
+  rehome serve                                      on http://127.0.0.1:7434
+  rehome serve token create ci --scope operate      prints a token, once
+  rehome serve --socket /run/rehome.sock            for a proxy on this machine";
+
 /// Of `site`.
 pub(super) const SITE_EXAMPLES: &str = "\
 Examples:

@@ -15,6 +15,7 @@ mod override_;
 mod recover;
 mod restart;
 mod s3;
+mod serve;
 mod site;
 mod size;
 mod status;
@@ -53,6 +54,7 @@ pub(super) async fn dispatch(cx: &Cx, command: Command) -> Result<Ending> {
         Command::Backup(args) => backup::run(cx, args).await,
         Command::S3(args) => s3::run(cx, args).await,
         Command::Site(args) => site::run(cx, args).await,
+        Command::Serve(args) => serve::run(cx, args).await,
         Command::Resume(args) => recover::run(cx, &args, false).await,
         Command::Rollback(args) => recover::run(cx, &args, true).await,
         Command::History => history::list(cx).await,

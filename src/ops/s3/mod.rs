@@ -141,6 +141,7 @@ mod tests {
             config: None,
             state_dir: None,
             command: String::new(),
+            by: None,
             events: Arc::new(Silent),
             interrupt: crate::saga::Interrupt::new(),
         }

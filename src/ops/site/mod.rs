@@ -15,6 +15,7 @@ pub use remove::{PlannedRemove, RemoveReport};
 pub use storage::{PlannedStorage, StorageRequest};
 
 use super::app::state_dir;
+use super::runs::wanted_in;
 use super::{App, Options};
 use crate::compose::{Wanted, locate};
 use crate::model::{Failure, Result, ServiceName, SiteName, nearest};
@@ -23,16 +24,6 @@ use crate::state::StateDir;
 
 /// Where the directories of sites are, in the environment.
 const ROOT: &str = "DEPLOY_DATA_PATH";
-/// What says of one project where it is must not be taken for what says it of all.
-const OF_ONE_PROJECT: [&str; 6] = [
-    "COMPOSE_FILE",
-    "COMPOSE_PROJECT_NAME",
-    "COMPOSE_ENV_FILES",
-    "COMPOSE_PROFILES",
-    "COMPOSE_DISABLE_ENV_FILE",
-    "PWD",
-];
-
 /// The sites of this machine and user.
 pub struct Sites {
     options: Options,
@@ -76,10 +67,29 @@ impl Sites {
         Store::open(&self.database())
     }
 
+    /// What is known of every site, without a look at its data.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn names(&self) -> Result<Vec<Site>> {
+        self.all()
+    }
+
     fn all(&self) -> Result<Vec<Site>> {
         match Store::open_if_there(&self.database())? {
             Some(store) => store.list(),
             None => Ok(Vec::new()),
+        }
+    }
+
+    /// Whether there is a site of this name.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn has(&self, name: &SiteName) -> Result<bool> {
+        match Store::open_if_there(&self.database())? {
+            Some(store) => Ok(store.find(name)?.is_some()),
+            None => Ok(false),
         }
     }
 
@@ -115,15 +125,7 @@ impl Sites {
 
     /// What finds the project in a directory, and nothing else.
     fn wanted_in(&self, directory: &Path) -> Wanted {
-        let mut env = self.options.project.env.clone();
-        for name in OF_ONE_PROJECT {
-            env.remove(name);
-        }
-        Wanted {
-            cwd: directory.to_owned(),
-            env,
-            ..Wanted::default()
-        }
+        wanted_in(directory, &self.options.project)
     }
 
     /// Whether there is a project in a directory itself, and not only in one above it.

@@ -1,0 +1,10 @@
+//! `rehome serve`: the real binary, asked by curl. What needs an engine is in the end-to-end tests.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod document;
+mod doors;
+mod logins;
+mod people;
+mod socket;
+mod support;
