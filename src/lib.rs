@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! cli                    arguments, settings, exit codes; one thin file a command
-//!  └ ops                 the use cases; the only door for cli
+//!  ├ web                 `rehome serve`: HTTP, over ops as the command line is
+//!  └ ops                 the use cases; the only door for cli and web
 //!     ├ observe          reads the world once
 //!     ├ plan             pure: what to do, and why
 //!     ├ saga             journal, state, executor, recovery; knows no Docker
@@ -44,3 +45,4 @@ pub mod site;
 pub mod state;
 pub mod steps;
 pub mod ui;
+pub mod web;

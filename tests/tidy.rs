@@ -10,7 +10,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 /// The floors of the house, from the cellar up: a module uses what is below it. The map is in `src/lib.rs`.
-const FLOORS: [&[&str]; 7] = [
+const FLOORS: [&[&str]; 8] = [
     &["model"],
     &["event", "child", "http", "s3"],
     &[
@@ -26,6 +26,7 @@ const FLOORS: [&[&str]; 7] = [
     &["observe", "plan", "saga", "steps"],
     &["ops"],
     &["ui"],
+    &["web"],
     &["cli"],
 ];
 

@@ -1,0 +1,3 @@
+//! `rehome serve`: HTTP, over `ops` as the command line is.
+
+pub mod pages;
