@@ -137,5 +137,11 @@
   document.getElementById('log-lines').replaceChildren();
   var source = new EventSource('/api/runs/' + encodeURIComponent(run.dataset.run) + '/events');
   source.onmessage = take;
+  // It tries again by itself, unless it was turned away: then the login ended, or the run is not known any more.
+  source.onerror = function () {
+    if (source.readyState !== EventSource.CLOSED) { return; }
+    log('this page is not told any more how the run goes on: load it again', 'warning');
+    say('This page is not told any more how the run goes on: load it again.');
+  };
   Object.keys(kinds).forEach(function (kind) { source.addEventListener(kind, take); });
 }());

@@ -454,7 +454,7 @@ impl Samples {
             failure: self.failure(),
             back: "/".to_owned(),
         };
-        let wrong = Some(self.t("User or password is wrong."));
+        let wrong = Some(self.t("Name or password is wrong."));
         [
             ("login", "/login", login(&login_view(None))),
             ("login-wrong", "/login-wrong", login(&login_view(wrong))),
