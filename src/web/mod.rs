@@ -6,6 +6,7 @@
 //! login     the one page that is there for everybody
 //! api       what can be asked and changed, as JSON
 //! runs      the runs that this process carries out, each on a thread of its own
+//! pages     the dashboard's pages, as text: they know of no request
 //! events    what a run tells, as server-sent events
 //! problem   failures as RFC 9457 says them
 //! ```
@@ -15,6 +16,7 @@ mod events;
 mod guard;
 mod listen;
 mod login;
+pub mod pages;
 mod problem;
 mod runs;
 

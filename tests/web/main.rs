@@ -1,0 +1,8 @@
+//! The dashboard's pages: their text, what hostile names can do to them, and what a real browser says of them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod browser;
+mod pages;
+mod samples;
+mod server;
