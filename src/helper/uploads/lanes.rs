@@ -9,7 +9,7 @@ use crate::s3::{Md5Sum, md5};
 /// So many messages go side by side.
 pub(super) const LANES: usize = 16;
 /// MD5 works on blocks of so many bytes.
-pub(super) const BLOCK: usize = 64;
+const BLOCK: usize = 64;
 /// Of so many messages the way side by side is the shorter one.
 const WORTH: usize = 4;
 /// What a message begins with: RFC 1321, 3.3.

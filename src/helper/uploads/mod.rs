@@ -4,7 +4,9 @@
 //! ```text
 //! files      the files of the tree, and which objects they are
 //! store      the bucket, asked with patience
+//! early      small files compared while the list of objects comes in
 //! same       whether an object has the content of a file
+//! lanes      MD5 of many messages at once
 //! send       one file becomes an object
 //! sync, verify, pull    all of them
 //! ```

@@ -114,10 +114,11 @@ impl Digest {
         let mut whole = matches!(etag, Some(ETag::Whole(_))).then(Md5::new);
         let ours = sends.then(|| part_size(size));
         let theirs = match etag {
-            Some(ETag::Parts(_, parts)) => parts,
-            _ => 0,
+            Some(ETag::Parts(_, parts)) => Some(parts),
+            _ => None,
         };
-        let theirs = sizes(size, theirs).filter(|size| Some(*size) != ours);
+        let theirs = theirs.into_iter().flat_map(|parts| sizes(size, parts));
+        let theirs = theirs.filter(|size| Some(*size) != ours);
         let mut sums: Vec<Parts> = ours.into_iter().chain(theirs).map(Parts::of).collect();
         let (mut hasher, mut at, mut buffer) = (blake3::Hasher::new(), 0, vec![0; UNIT]);
         while at < size {

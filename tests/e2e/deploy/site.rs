@@ -333,7 +333,12 @@ impl Client {
             while !told.load(Ordering::Relaxed) {
                 let asked = Instant::now();
                 let answer = ask(port, &path, limit);
-                book.lock().unwrap().push((asked, answer));
+                let mut book = book.lock().unwrap();
+                // A proxy that was started this moment does not listen yet: what was never there is not lost.
+                if answer.is_some() || !book.is_empty() {
+                    book.push((asked, answer));
+                }
+                drop(book);
                 std::thread::sleep(PACE);
             }
         });
