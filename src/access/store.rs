@@ -451,10 +451,10 @@ impl Store {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn audit(&self, limit: u32) -> Result<Vec<AuditLine>> {
-        let sql =
-            "SELECT id, at, who, origin, what, subject, outcome, run FROM audit ORDER BY id DESC LIMIT ?1";
-        self.all(sql, [limit], |row| {
+    pub fn audit(&self, limit: u32, before: Option<i64>) -> Result<Vec<AuditLine>> {
+        let sql = "SELECT id, at, who, origin, what, subject, outcome, run FROM audit WHERE id < ?2 ORDER BY id DESC LIMIT ?1";
+        let before = before.unwrap_or(i64::MAX);
+        self.all(sql, rusqlite::params![limit, before], |row| {
             Ok(AuditLine {
                 id: row.get(0)?,
                 at: time(row, 1)?,

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
+use std::path::Path;
 
 use jiff::Timestamp;
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -52,6 +53,19 @@ pub enum Found {
 #[must_use]
 pub fn name(uuid: &FsUuid) -> String {
     format!("{PREFIX}{uuid}")
+}
+
+/// Whether something that is named like a sentinel is in a directory: enough to offer it, and no proof of anything.
+#[must_use]
+pub fn has_any(directory: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return false;
+    };
+    let names = entries
+        .take(ENTRIES)
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut uuids = names.filter_map(|name| name.strip_prefix(PREFIX)?.parse::<FsUuid>().ok());
+    uuids.next().is_some()
 }
 
 /// Looks for it.

@@ -33,10 +33,10 @@ pub use self::serve::{
     AccessNamed, Serve, ServeCommand, ServeToken, ServeTokenCreate, ServeUser, ServeUserAdd,
 };
 pub use self::site::{
-    PortPair, SiteAdd, SiteArgs, SiteCommand, SiteDisable, SiteEnable, SiteImport, SiteNamed, SiteRemove,
+    SiteAdd, SiteArgs, SiteCommand, SiteDisable, SiteEnable, SiteImport, SiteNamed, SiteRemove,
 };
 pub use self::size::Size;
-pub use self::values::{BlockDelta, Destination, Pair, RestoreInto, Threads, Verification};
+pub use self::values::{BlockDelta, Pair, RestoreInto, Threads, Verification};
 use crate::model::config::absolute_dir;
 use crate::model::{Failure, RunId, ServiceName};
 

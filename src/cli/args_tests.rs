@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::model::{ByteSize, Owner};
+use crate::plan::Destination;
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
     Cli::read(line.split_whitespace())
@@ -56,7 +57,7 @@ fn a_move_is_read_in_full() {
          --max-downtime 90s --bandwidth 50MB/s --without-data x --dry-run \
          --verify full --block-delta off --jobs 4",
     );
-    assert_eq!(args.to, Some(Destination::Directory("/mnt/kms-data".into())));
+    assert_eq!(args.to, Some(Destination::Block("/mnt/kms-data".into())));
     assert_eq!(args.only.len(), 3);
     assert_eq!(args.maps[0].value.as_str(), "up/loads");
     assert_eq!(args.owners[0].volume.as_str(), "media_volume");

@@ -67,6 +67,7 @@ pub fn main() -> ExitCode {
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        .thread_stack_size(crate::web::STACK)
         .enable_all()
         .build()
     {

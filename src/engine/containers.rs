@@ -309,6 +309,18 @@ impl Engine {
         .await
     }
 
+    /// Every container that Compose made, of any project, running or not.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn compose_containers(&self) -> Result<Vec<Container>> {
+        self.containers(HashMap::from([(
+            "label",
+            vec!["com.docker.compose.project".to_owned()],
+        )]))
+        .await
+    }
+
     async fn containers(&self, filters: HashMap<&str, Vec<String>>) -> Result<Vec<Container>> {
         let mut containers = Vec::new();
         for id in self.container_ids(filters).await? {

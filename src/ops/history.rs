@@ -28,6 +28,9 @@ pub struct Line {
     pub downtime_millis: Option<u64>,
     /// Its journal cannot be read: why.
     pub damaged: Option<String>,
+    /// Whether all of it can still be taken back, while it is not finished.
+    #[serde(skip)]
+    pub reversible: bool,
 }
 
 /// Every run of the project, newest first.
@@ -52,6 +55,7 @@ pub(super) fn line(run: &Run) -> Option<Line> {
             outcome: None,
             downtime_millis: None,
             damaged: Some(failure.to_string()),
+            reversible: false,
         }),
         Condition::Open(state) | Condition::Closed(state) => Some(Line {
             run: id,
@@ -62,6 +66,7 @@ pub(super) fn line(run: &Run) -> Option<Line> {
             outcome: state.outcome(),
             downtime_millis: report(&run.dir).and_then(|r| r["downtime_millis"].as_u64()),
             damaged: None,
+            reversible: !state.is_committed(),
         }),
     }
 }

@@ -7,13 +7,14 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::app::state_dir;
+use super::execute::RunFacts;
 use super::history::{Line, line, report_of};
 use super::{App, Options};
 use crate::compose::{FoundBy, Located, Wanted};
 use crate::event::{Event, Outcome};
 use crate::model::{Failure, Result, RunId};
 use crate::saga::recovery::{Condition, examine, survey};
-use crate::saga::{Entry, Journal, Reason, Record};
+use crate::saga::{Entry, Journal, Reason, Record, State, StepReport};
 use crate::state::{FileStore, LockNote, ProjectDir, StateDir};
 
 /// What says of one project where it is must not be taken for what says it of all.
@@ -56,6 +57,19 @@ pub enum RunCondition {
     Over,
     /// Its journal cannot be believed.
     Damaged,
+}
+
+/// A run with its steps.
+#[derive(Debug, Clone)]
+pub struct RunShown {
+    /// The run.
+    pub line: RunLine,
+    /// Its steps, in order.
+    pub steps: Vec<StepReport>,
+    /// Why it did not end well.
+    pub failure: Option<Failure>,
+    /// Whether it is a move.
+    pub is_move: bool,
 }
 
 /// What a run told so far, by its journal.
@@ -117,6 +131,48 @@ impl Runs {
         Ok(Some(report))
     }
 
+    /// A run with its steps; `None` if there is none of this id, or it never began.
+    ///
+    /// # Errors
+    /// When the state directory cannot be read. A journal that cannot be is told in the line.
+    pub fn find_shown(&self, id: &RunId) -> Result<Option<RunShown>> {
+        let Some((key, project)) = self.find(id)? else {
+            return Ok(None);
+        };
+        let run = examine(project.find_run(id.as_str())?);
+        let Some(line) = line(&run) else {
+            return Ok(None);
+        };
+        let line = RunLine {
+            project: key,
+            condition: condition(&run.condition, id, &holder(&project)?),
+            line,
+        };
+        let (failure, state) = match &run.condition {
+            Condition::Unreadable(failure) => (Some((**failure).clone()), None),
+            _ => (None, run.state()),
+        };
+        let cause = state.and_then(State::cause).map(|(_, failure)| failure.clone());
+        let facts = state.map(|state| state.opened().header["facts"].clone());
+        let facts = facts.and_then(|facts| serde_json::from_value::<RunFacts>(facts).ok());
+        Ok(Some(RunShown {
+            line,
+            steps: state.map(State::reports).unwrap_or_default(),
+            failure: failure.or(cause),
+            is_move: matches!(facts, Some(RunFacts::Move(_))),
+        }))
+    }
+
+    /// The runs that wait to be finished, newest first.
+    ///
+    /// # Errors
+    /// When the state directory cannot be read.
+    pub fn waiting(&self) -> Result<Vec<RunLine>> {
+        let mut all = self.list(usize::MAX)?;
+        all.retain(|run| run.condition == RunCondition::Waits);
+        Ok(all)
+    }
+
     /// What a run told so far; `None` if there is none of this id.
     ///
     /// # Errors
@@ -157,8 +213,7 @@ impl Runs {
             }
             Condition::Unreadable(failure) => return Err(*failure),
         };
-        let before: Located = serde_json::from_value(state.opened().header["before"].clone())
-            .map_err(|e| Failure::refused(format!("run {id} was begun by another version")).because(&e))?;
+        let before = before(&state)?;
         let mut options = self.options.clone();
         options.project = self.wanted(before);
         let app = App::open(options).await?;
@@ -209,6 +264,13 @@ pub(super) fn wanted_in(directory: &Path, said: &Wanted) -> Wanted {
         env,
         ..Wanted::default()
     }
+}
+
+/// Where the project's files were when a run began.
+pub(super) fn before(state: &State) -> Result<Located> {
+    serde_json::from_value(state.opened().header["before"].clone()).map_err(|e| {
+        Failure::refused(format!("run {} was begun by another version", state.opened().run)).because(&e)
+    })
 }
 
 fn holder(project: &ProjectDir) -> Result<Option<Option<LockNote>>> {

@@ -17,11 +17,14 @@ mod text;
 pub mod uploads;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::compose::project::Condition;
 use crate::datastore::Kind;
+use crate::model::config::absolute_dir;
 use crate::model::{Failure, Home, Owner, Result, ServiceName, VolumeKey, VolumeName, nearest};
 use crate::observe::{ContainerSeen, ServiceSeen, VolumeSeen, World};
 use crate::steps::{
@@ -48,6 +51,29 @@ pub enum Destination {
     Block(PathBuf),
     /// Back to Docker volumes.
     Volumes,
+}
+
+impl FromStr for Destination {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        if text == "volumes" {
+            return Ok(Self::Volumes);
+        }
+        absolute_dir(text).map(Self::Block).map_err(|error| {
+            // `--to volume` must not become a directory of that name.
+            format!("{error}, or `volumes` for Docker's own")
+        })
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Block(directory) => write!(f, "{}", directory.display()),
+            Self::Volumes => f.write_str("volumes"),
+        }
+    }
 }
 
 /// What is wanted, with every setting resolved.

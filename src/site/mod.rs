@@ -5,6 +5,7 @@
 pub mod panel;
 pub mod place;
 mod store;
+mod values;
 
 use std::path::PathBuf;
 
@@ -12,6 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use store::Store;
+pub use values::{Published, check_health, check_image};
 
 use crate::model::{ServiceName, SiteName};
 
@@ -52,15 +54,6 @@ pub enum MadeOf {
     },
     /// It came from a panel, and nobody has said yet where its project is.
     Imported,
-}
-
-/// A port, and where it is on this machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Published {
-    /// On 127.0.0.1.
-    pub host: u16,
-    /// In the container.
-    pub container: u16,
 }
 
 /// Whether the data of a site outlives its containers.

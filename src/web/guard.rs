@@ -16,7 +16,8 @@ use axum::response::{IntoResponse, Redirect, Response};
 
 use super::Server;
 use super::listen::Peer;
-use super::login::cookie_name;
+use super::login::{cookie_name, login_for};
+use super::pages::ASSETS;
 use super::problem::{Problem, Why};
 use crate::access::{Deed, Session, Who};
 use crate::model::{Result, Secret};
@@ -37,7 +38,8 @@ const HEADERS: [(HeaderName, &str); 7] = [
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
     ),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (header::REFERRER_POLICY, "no-referrer"),
+    // With `no-referrer` a browser would say `Origin: null` of its own forms.
+    (header::REFERRER_POLICY, "same-origin"),
     (header::X_FRAME_OPTIONS, "DENY"),
     (
         HeaderName::from_static("cross-origin-opener-policy"),
@@ -65,10 +67,14 @@ pub(super) struct Csrf(pub Option<Secret>);
 /// See the module.
 pub(super) async fn guard(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
     server.requests.fetch_add(1, Ordering::Relaxed);
+    let programs = is_for_programs(request.uri().path());
     let mut response = match passed(&server, request, next).await {
         Ok(response) => response,
         Err(response) => *response,
     };
+    if !programs && let Some(problem) = response.extensions().get::<Problem>() {
+        response = problem.page();
+    }
     for (name, value) in HEADERS {
         response
             .headers_mut()
@@ -116,7 +122,8 @@ async fn passed(
         .into_response(),
     };
     let path = request.uri().path().to_owned();
-    if path == "/login" {
+    // What the login page is made of says nothing about anything.
+    if path == "/login" || path.starts_with(ASSETS) {
         let request = if changes {
             if !is_of_here(request.headers()) {
                 return Err(stopped(foreign()));
@@ -128,7 +135,7 @@ async fn passed(
         return Ok(run(request).await);
     }
     let Some((who, session)) = who(server, peer, request.headers()).await.map_err(failed)? else {
-        return Err(nobody(&path));
+        return Err(nobody(request.uri()));
     };
     request.extensions_mut().insert(who.clone());
     let csrf = session.as_ref().map(|session| session.csrf.clone());
@@ -153,7 +160,9 @@ async fn passed(
         Ok(request) => run(request).await,
         Err(response) => *response,
     };
-    let why = response.extensions().get::<Why>().map(|why| why.0.clone());
+    let told = response.extensions();
+    let why = told.get::<Why>().map(|why| why.0.clone());
+    let why = why.or_else(|| told.get::<Problem>().map(|problem| problem.failure.what.clone()));
     let outcome = match (response.status().as_u16(), why) {
         (status, Some(why)) => format!("{status}: {why}"),
         (status, None) => status.to_string(),
@@ -165,11 +174,14 @@ async fn passed(
     Ok(response)
 }
 
+fn is_for_programs(path: &str) -> bool {
+    path == "/metrics" || path == "/api" || path.starts_with("/api/")
+}
+
 /// Without a login: the same for everything.
-fn nobody(path: &str) -> Stopped {
-    let programs = path == "/metrics" || path == "/api" || path.starts_with("/api/");
-    if !programs {
-        return stopped(Redirect::to("/login"));
+fn nobody(uri: &Uri) -> Stopped {
+    if !is_for_programs(uri.path()) {
+        return stopped(Redirect::to(&login_for(uri)));
     }
     let mut response =
         Problem::with(StatusCode::UNAUTHORIZED, "log in first, or send a token").into_response();

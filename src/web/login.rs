@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use axum::extract::{Extension, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Extension, Query, State};
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Form, Router};
@@ -13,8 +15,9 @@ use serde::Deserialize;
 
 use super::guard::{From, cookie_of, is_secure};
 use super::listen::Peer;
+use super::pages::{self, LoginView};
 use super::problem::{Problem, Why};
-use super::{Server, joined};
+use super::{Server, joined, server_name};
 use crate::access::Deed;
 use crate::model::{Failure, Result, Secret};
 
@@ -22,7 +25,6 @@ pub(super) fn router() -> Router<Arc<Server>> {
     Router::new()
         .route("/login", get(page).post(login))
         .route("/logout", post(logout))
-        .route("/", get(home))
 }
 
 #[derive(Deserialize)]
@@ -34,25 +36,52 @@ struct Login {
     #[serde(default)]
     #[allow(dead_code)]
     csrf: Option<String>,
+    /// Where to go then.
+    #[serde(default)]
+    next: Option<String>,
 }
 
-fn form(says: &str) -> String {
-    format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Log in – Rehome</title>\
-         <main><h1>Rehome</h1><p role=\"status\">{says}</p><form method=\"post\" action=\"/login\">\
-         <p><label for=\"name\">Name</label> <input id=\"name\" name=\"name\" autocomplete=\"username\" required></p>\
-         <p><label for=\"password\">Password</label> <input id=\"password\" name=\"password\" type=\"password\" \
-         autocomplete=\"current-password\" required></p><p><button>Log in</button></p></form></main></html>\n"
-    )
+/// The login page, from which the way leads on to where somebody wanted to go.
+pub(super) fn login_for(uri: &Uri) -> String {
+    let wanted = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    match wanted != "/" && is_of_here(wanted) {
+        true => format!("/login?next={}", pages::part(wanted)),
+        false => "/login".to_owned(),
+    }
 }
 
-async fn page() -> Html<String> {
-    Html(form(""))
+/// Whether that is a path on this server, and not the address of another: `//other` and `/\\other` are none.
+fn is_of_here(path: &str) -> bool {
+    let plain = |c: char| c.is_ascii_graphic() && c != '\\';
+    path.starts_with('/') && !path.starts_with("//") && path.len() <= 512 && path.chars().all(plain)
 }
 
-async fn home() -> Html<&'static str> {
-    Html(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Rehome</title><main><h1>Rehome</h1><p><a href=\"/api/openapi.json\">What can be asked</a></p></main></html>\n",
+fn form(status: StatusCode, next: Option<String>, user: String, problem: Option<&str>) -> Response {
+    let view = LoginView {
+        csrf: String::new(),
+        server: server_name(),
+        next,
+        user,
+        problem: problem.map(str::to_owned),
+    };
+    match pages::login(&view) {
+        Ok(page) => (status, Html(page)).into_response(),
+        Err(failure) => Problem::from(failure).into_response(),
+    }
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    next: Option<String>,
+}
+
+async fn page(asked: std::result::Result<Query<Asked>, QueryRejection>) -> Response {
+    let next = asked.ok().and_then(|Query(asked)| asked.next);
+    form(
+        StatusCode::OK,
+        next.filter(|next| is_of_here(next)),
+        String::new(),
+        None,
     )
 }
 
@@ -70,21 +99,24 @@ async fn login(
         )
         .into_response();
     };
+    let next = asked.next.clone().filter(|next| is_of_here(next));
+    let user = asked.name.chars().take(64).collect();
     match attempt(&server, &from, asked).await {
         Ok(Attempt::In(secret)) => {
-            let mut response = Redirect::to("/").into_response();
+            let mut response = Redirect::to(next.as_deref().unwrap_or("/")).into_response();
             set_cookie(response.headers_mut(), Some(&secret), is_secure(peer, &headers));
             response
         }
         Ok(Attempt::Wrong) => {
             server.failed_logins.fetch_add(1, Ordering::Relaxed);
             let says = "Name or password is wrong.";
-            (StatusCode::UNAUTHORIZED, Html(form(says))).into_response()
+            form(StatusCode::UNAUTHORIZED, next, user, Some(says))
         }
         Ok(Attempt::Later(seconds)) => {
             let says = "Too many attempts. Try again later.";
-            let after = [(header::RETRY_AFTER, seconds.to_string())];
-            (StatusCode::TOO_MANY_REQUESTS, after, Html(form(says))).into_response()
+            let mut response = form(StatusCode::TOO_MANY_REQUESTS, next, user, Some(says));
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+            response
         }
         Err(failure) => Problem::from(failure).into_response(),
     }
@@ -182,5 +214,30 @@ fn set_cookie(headers: &mut HeaderMap, secret: Option<&Secret>, secure: bool) {
     if let Ok(mut value) = HeaderValue::from_str(&text) {
         value.set_sensitive(true);
         headers.insert(header::SET_COOKIE, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_on_from_the_login_stays_on_this_server() {
+        let of = |uri: &str| login_for(&uri.parse().unwrap());
+        assert_eq!(of("/"), "/login");
+        assert_eq!(of("/sites/blog?on=1"), "/login?next=%2Fsites%2Fblog%3Fon%3D1");
+        assert_eq!(of("//evil.example/x"), "/login");
+        for strange in [
+            "",
+            "//evil.example",
+            "/\\evil.example",
+            "https://evil.example",
+            "/a b",
+            "/a\n",
+            "sites",
+        ] {
+            assert!(!is_of_here(strange), "{strange:?}");
+        }
+        assert!(!is_of_here(&format!("/{}", "x".repeat(512))));
     }
 }

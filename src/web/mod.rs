@@ -5,20 +5,26 @@
 //! guard     what every request passes: host, who it is, what it may, the audit, the headers of the answer
 //! login     the one page that is there for everybody
 //! api       what can be asked and changed, as JSON
+//! work      what can be begun: planned, shown, run
 //! runs      the runs that this process carries out, each on a thread of its own
+//! dashboard what a browser asks for: fills the pages, and takes their forms
+//! lookout   what a look at each project found, for a minute
 //! pages     the dashboard's pages, as text: they know of no request
 //! events    what a run tells, as server-sent events
 //! problem   failures as RFC 9457 says them
 //! ```
 
 mod api;
+mod dashboard;
 mod events;
 mod guard;
 mod listen;
 mod login;
+mod lookout;
 pub mod pages;
 mod problem;
 mod runs;
+mod work;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -30,6 +36,7 @@ use axum::Router;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
+use self::lookout::Lookout;
 use self::runs::Registry;
 use crate::access::{Attempts, Passwords, Store};
 use crate::event::{Outcome, Silent};
@@ -37,6 +44,8 @@ use crate::model::{Failure, Result};
 use crate::ops::{Options, access};
 use crate::saga::Interrupt;
 
+/// The stack of a thread that plans or runs: as much as the main thread of a command has.
+pub const STACK: usize = 8 * 1024 * 1024;
 /// So many passwords are hashed at once: each takes 19 MiB and a core.
 const HASHED_AT_ONCE: usize = 2;
 /// So many questions are answered at once that may wait for the engine or a disk.
@@ -71,6 +80,7 @@ struct Server {
     hashing: Semaphore,
     asking: Arc<Semaphore>,
     runs: Registry,
+    lookout: Lookout,
     hosts: Vec<String>,
     exit: fn(Outcome) -> u8,
     requests: AtomicU64,
@@ -108,6 +118,7 @@ pub async fn serve(options: Options, wanted: Wanted) -> Result<()> {
         hashing: Semaphore::new(HASHED_AT_ONCE),
         asking: Arc::new(Semaphore::new(ASKED_AT_ONCE)),
         runs: Registry::default(),
+        lookout: Lookout::default(),
         hosts,
         exit: wanted.exit,
         requests: AtomicU64::new(0),
@@ -132,6 +143,7 @@ fn router(server: &Arc<Server>) -> Router {
     Router::new()
         .merge(login::router())
         .merge(api::router())
+        .merge(dashboard::router())
         .fallback(problem::nothing_here)
         .method_not_allowed_fallback(problem::not_so)
         .layer(axum::middleware::from_fn_with_state(
@@ -181,6 +193,11 @@ impl Server {
             ..self.options.clone()
         }
     }
+}
+
+/// What this machine calls itself.
+fn server_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 fn joined<T>(done: std::result::Result<Result<T>, tokio::task::JoinError>) -> Result<T> {

@@ -1,19 +1,22 @@
 //! Failures as RFC 9457 says them.
 
 use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Response};
 use serde_json::json;
 
+use super::pages::{self, ErrorView};
 use crate::model::{Failure, Kind};
 
-/// A failure, and the status that it is answered with.
+/// A failure, and the status that it is answered with. Its answer carries it along, for the audit and for the page that
+/// a browser is shown instead.
 #[derive(Debug, Clone)]
 pub(super) struct Problem {
-    status: StatusCode,
-    failure: Failure,
+    pub(super) status: StatusCode,
+    pub(super) failure: Box<Failure>,
+    back: Option<String>,
 }
 
-/// What the audit says about an answer that is no success.
+/// What the audit says about an answer that succeeded, if not only its status.
 #[derive(Debug, Clone)]
 pub(super) struct Why(pub String);
 
@@ -24,7 +27,11 @@ impl Problem {
             true => Failure::environment(what),
             false => Failure::usage(what),
         };
-        Self { status, failure }
+        Self {
+            status,
+            failure: Box::new(failure),
+            back: None,
+        }
     }
 
     pub(super) fn missing(what: impl Into<String>) -> Self {
@@ -32,8 +39,27 @@ impl Problem {
     }
 
     pub(super) fn cause(mut self, text: impl Into<String>) -> Self {
-        self.failure = self.failure.cause(text);
+        *self.failure = self.failure.cause(text);
         self
+    }
+
+    /// Where a browser goes on from it; to the first page, if nothing is said.
+    pub(super) fn back(mut self, path: impl Into<String>) -> Self {
+        self.back = Some(path.into());
+        self
+    }
+
+    /// The same for a browser.
+    pub(super) fn page(&self) -> Response {
+        let view = ErrorView {
+            status: self.status.as_u16(),
+            failure: (*self.failure).clone(),
+            back: self.back.clone().unwrap_or_else(|| "/".to_owned()),
+        };
+        match pages::error(&view) {
+            Ok(page) => (self.status, Html(page)).into_response(),
+            Err(failure) => (self.status, failure.what).into_response(),
+        }
     }
 }
 
@@ -45,13 +71,18 @@ impl From<Failure> for Problem {
             Kind::Environment | Kind::Interrupted => StatusCode::SERVICE_UNAVAILABLE,
             Kind::RolledBack | Kind::Stuck | Kind::Bug => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Self { status, failure }
+        Self {
+            status,
+            failure: Box::new(failure),
+            back: None,
+        }
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let Self { status, failure } = self;
+        let Self { status, failure, .. } = &self;
+        let status = *status;
         let kind = serde_json::to_value(failure.kind).unwrap_or_default();
         let mut body = json!({
             "type": format!("urn:rehome:{}", kind.as_str().unwrap_or("bug")),
@@ -69,7 +100,7 @@ impl IntoResponse for Problem {
         }
         let media = [(header::CONTENT_TYPE, "application/problem+json")];
         let mut response = (status, media, body.to_string()).into_response();
-        response.extensions_mut().insert(Why(failure.what));
+        response.extensions_mut().insert(self);
         response
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, oneshot, watch};
 
-use super::Server;
+use super::{STACK, Server};
 use crate::access::Who;
 use crate::event::{Event, Events};
 use crate::model::{Failure, Result, RunId};
@@ -208,11 +208,13 @@ impl Registry {
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
+            .thread_stack_size(STACK)
             .enable_all()
             .build()
             .map_err(|error| cannot(&error))?;
         std::thread::Builder::new()
             .name("run".to_owned())
+            .stack_size(STACK)
             .spawn(move || {
                 let ended = runtime.block_on(job(options));
                 close(&sink, order.audit, ended);
@@ -261,6 +263,7 @@ fn close(sink: &Arc<Sink>, audit: i64, ended: Result<Finish>) {
     if let Err(failure) = written {
         server.options.events.warn(failure.to_string());
     }
+    server.lookout.all_is_old();
     // Who follows it to its end finds it in the audit.
     sink.log.end();
     if let Some(run) = run {

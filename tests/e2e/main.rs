@@ -8,8 +8,11 @@ mod backup;
 mod before;
 mod boot;
 mod catalogue;
+#[path = "../shared/chromium.rs"]
+mod chromium;
 mod commands;
 mod crash;
+mod dashboard;
 mod deploy;
 mod doctor;
 mod dumps;

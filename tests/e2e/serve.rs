@@ -6,27 +6,29 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 
 use crate::sites::site::{Site, Writer};
-use crate::support::{sh, wait_for};
+use crate::support::{Stack, sh, wait_for};
 
-/// A server on the state of a site.
-struct Server {
-    url: String,
+/// A server on the state of a stack.
+pub struct Server {
+    pub url: String,
     token: String,
     child: Child,
 }
 
 impl Server {
-    fn start(site: &Site, env: &[(&str, &str)]) -> Self {
+    pub fn start(site: &Site, env: &[(&str, &str)]) -> Self {
         let root = site.root();
         let root = [("DEPLOY_DATA_PATH", root.to_str().expect("ASCII"))];
+        Self::of(&site.stack, &[&root[..], env].concat())
+    }
+
+    pub fn of(stack: &Stack, env: &[(&str, &str)]) -> Self {
         let name = format!("t{}", crate::support::unique());
-        let made = site
+        let made = stack
             .rehome(&format!("serve token create {name} --scope operate"))
             .exits(0);
         let token = made.out.trim().to_owned();
-        let mut command = site
-            .stack
-            .command("serve --listen 127.0.0.1:0", &[&root[..], env].concat());
+        let mut command = stack.command("serve --listen 127.0.0.1:0", env);
         // It is in no project's directory.
         let mut child = command
             .current_dir("/")
@@ -117,7 +119,7 @@ impl Drop for Server {
     }
 }
 
-fn added() -> Site {
+pub fn added() -> Site {
     let site = Site::up();
     site.rehome(&format!("site add {} --project .", site.name()))
         .exits(0);

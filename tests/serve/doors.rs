@@ -70,7 +70,7 @@ fn every_answer_has_the_headers() {
         assert!(csp.contains("frame-ancestors 'none'; base-uri 'none'"));
         for (name, value) in [
             ("x-content-type-options", "nosniff"),
-            ("referrer-policy", "no-referrer"),
+            ("referrer-policy", "same-origin"),
             ("cross-origin-opener-policy", "same-origin"),
             ("cross-origin-resource-policy", "same-origin"),
             ("cache-control", "no-store"),

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod browser;
+#[path = "../shared/chromium.rs"]
+mod chromium;
 mod pages;
 mod samples;
 mod server;

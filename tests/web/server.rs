@@ -114,7 +114,7 @@ fn send(mut connection: &TcpStream, status: u16, kind: &str, body: &[u8]) -> std
     write!(
         connection,
         "HTTP/1.1 {status} -\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nContent-Security-Policy: {POLICY}\r\n\
-         X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\nCache-Control: no-store\r\n\
+         X-Content-Type-Options: nosniff\r\nReferrer-Policy: same-origin\r\nCache-Control: no-store\r\n\
          Connection: close\r\n\r\n",
         body.len()
     )?;

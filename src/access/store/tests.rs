@@ -98,13 +98,13 @@ fn the_audit_says_how_it_ended_whichever_comes_first() {
     store.ran(a, Some(&run), "done").unwrap();
     store.answered(a, "202").unwrap();
     store.answered(b, "409 refused").unwrap();
-    let lines = store.audit(10).unwrap();
+    let lines = store.audit(10, None).unwrap();
     assert_eq!((lines[0].id, lines[0].outcome.as_str()), (b, "409 refused"));
     assert_eq!(
         (lines[1].outcome.as_str(), lines[1].run.as_deref()),
         ("done", Some("7k2f9q"))
     );
-    assert_eq!(store.audit(1).unwrap().len(), 1);
+    assert_eq!(store.audit(1, None).unwrap().len(), 1);
 }
 
 #[test]

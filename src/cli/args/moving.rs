@@ -8,9 +8,10 @@ use clap::Args;
 
 use super::Loss;
 use super::examples::MOVE_EXAMPLES;
-use super::values::{BlockDelta, Destination, Pair, Threads, Verification, rate, threads};
+use super::values::{BlockDelta, Pair, Threads, Verification, rate, threads};
 use crate::model::config::Subdir;
 use crate::model::{ByteSize, Owner, VolumeKey, parse_span};
+use crate::plan::Destination;
 
 /// `rehome move`.
 #[derive(Debug, Clone, Args)]

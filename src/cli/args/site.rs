@@ -1,13 +1,12 @@
 //! The arguments of `rehome site`.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::{ArgGroup, Args, Subcommand};
 
 use super::examples::{SITE_ADD_EXAMPLES, SITE_EXAMPLES, SITE_IMPORT_EXAMPLES};
 use crate::model::{Owner, ServiceName, SiteName};
-use crate::site::Published;
+use crate::site::{Published, check_health, check_image};
 
 /// `rehome site`.
 #[derive(Debug, Clone, Args)]
@@ -84,15 +83,15 @@ pub struct SiteAdd {
     pub service: Option<ServiceName>,
 
     /// An image instead
-    #[arg(long, value_name = "IMAGE", group = "made_of", requires = "port", value_parser = image)]
+    #[arg(long, value_name = "IMAGE", group = "made_of", requires = "port", value_parser = check_image)]
     pub image: Option<String>,
 
     /// Where the image serves, published on 127.0.0.1: 3000, or 8080:3000 where this machine's port is another
     #[arg(long, value_name = "PORT", requires = "image", conflicts_with = "project")]
-    pub port: Option<PortPair>,
+    pub port: Option<Published>,
 
     /// The path of the image that answers 200 when it is well [default: its port takes connections]
-    #[arg(long, value_name = "PATH", requires = "image", conflicts_with = "project", value_parser = health)]
+    #[arg(long, value_name = "PATH", requires = "image", conflicts_with = "project", value_parser = check_health)]
     pub health: Option<String>,
 
     /// Say what would be added, and change nothing
@@ -163,57 +162,4 @@ pub struct SiteImport {
     /// Say what would be taken over, and change nothing
     #[arg(long)]
     pub dry_run: bool,
-}
-
-/// `PORT`, or `HOST:CONTAINER`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PortPair(pub Published);
-
-impl FromStr for PortPair {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
-        let (host, container) = text.split_once(':').unwrap_or((text, text));
-        match (port(host), port(container)) {
-            (Some(host), Some(container)) => Ok(Self(Published { host, container })),
-            _ => Err("a port from 1 to 65535, or two of them: 8080:3000".to_owned()),
-        }
-    }
-}
-
-/// The engine says itself what it does not understand; what could not stand in a Compose file is refused here.
-fn image(text: &str) -> Result<String, String> {
-    let strange = |c: char| c.is_control() || c.is_whitespace();
-    match text.is_empty() || text.len() > 512 || text.starts_with('-') || text.contains(strange) {
-        true => Err("the reference of an image, as ghost:5 or ghcr.io/owner/name:tag".to_owned()),
-        false => Ok(text.to_owned()),
-    }
-}
-
-fn health(text: &str) -> Result<String, String> {
-    let strange = |c: char| c.is_control() || c.is_whitespace();
-    match !text.starts_with('/') || text.len() > 1024 || text.contains(strange) {
-        true => Err("a path, as / or /health".to_owned()),
-        false => Ok(text.to_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ports_images_and_paths() {
-        let pair = |host, container| Ok(PortPair(Published { host, container }));
-        assert_eq!("3000".parse(), pair(3000, 3000));
-        assert_eq!("8080:80".parse(), pair(8080, 80));
-        for text in ["", "0", "65536", "a", "80:", ":80", "1:2:3", "127.0.0.1:80", "-1"] {
-            assert!(text.parse::<PortPair>().is_err(), "{text}");
-        }
-        assert!(image("ghcr.io/a/b@sha256:0f").is_ok() && health("/ok?x=1").is_ok());
-        for text in ["", "-x", "a b", "a\nb"] {
-            assert!(image(text).is_err() && health(text).is_err(), "{text:?}");
-        }
-    }
 }

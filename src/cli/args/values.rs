@@ -5,31 +5,7 @@ use std::str::FromStr;
 
 use clap::ValueEnum;
 
-use crate::model::config::absolute_dir;
 use crate::model::{ByteSize, MOST_THREADS, Rate, VolumeKey, VolumeName};
-
-/// Where a move goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Destination {
-    /// A directory of the engine's host; always absolute.
-    Directory(PathBuf),
-    /// Docker's own volumes.
-    Volumes,
-}
-
-impl FromStr for Destination {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "volumes" {
-            return Ok(Self::Volumes);
-        }
-        absolute_dir(text).map(Self::Directory).map_err(|error| {
-            // `--to volume` must not become a directory of that name.
-            format!("{error}, or `volumes` for Docker's own")
-        })
-    }
-}
 
 /// Where a backup is restored to, if not where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]

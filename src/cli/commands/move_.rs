@@ -1,6 +1,6 @@
 //! `rehome move`.
 
-use super::super::args::{BlockDelta, Destination, Move, Verification};
+use super::super::args::{BlockDelta, Move, Verification};
 use super::super::{Cx, Ending, exit};
 use crate::event::Outcome;
 use crate::model::{Failure, Result};
@@ -74,10 +74,7 @@ pub(super) fn end(cx: &Cx, finish: &Finish) -> Result<Ending> {
 
 fn request(args: Move) -> MoveRequest {
     MoveRequest {
-        to: args.to.map(|to| match to {
-            Destination::Directory(directory) => plan::Destination::Block(directory),
-            Destination::Volumes => plan::Destination::Volumes,
-        }),
+        to: args.to,
         only: args.only,
         exclude: args.exclude,
         map: args

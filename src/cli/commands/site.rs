@@ -1,6 +1,6 @@
 //! `rehome site`.
 
-use super::super::args::{PortPair, SiteAdd, SiteArgs, SiteCommand, SiteImport, SiteRemove};
+use super::super::args::{SiteAdd, SiteArgs, SiteCommand, SiteImport, SiteRemove};
 use super::super::{Cx, Ending, exit};
 use super::move_;
 use crate::model::{ByteSize, Failure, Kind, Result, SiteName, count};
@@ -50,7 +50,7 @@ async fn add(cx: &Cx, sites: &Sites, args: SiteAdd) -> Result<Ending> {
             directory,
             service: args.service,
         },
-        (None, Some(image), Some(PortPair(port))) => What::Image {
+        (None, Some(image), Some(port)) => What::Image {
             image,
             port,
             health: args.health,

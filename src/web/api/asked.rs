@@ -36,7 +36,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 }
 
 /// The name in the path. What can be no name is not there.
-pub(super) struct Named<T>(pub T);
+pub(in crate::web) struct Named<T>(pub T);
 
 impl<S: Send + Sync, T: FromStr> FromRequestParts<S> for Named<T> {
     type Rejection = Problem;

@@ -1,9 +1,9 @@
 //! What can be asked and changed, as JSON. `templates/openapi.json` says the same, and a test holds both together.
 
-mod asked;
+pub(super) mod asked;
 mod projects;
 mod runs;
-mod sites;
+pub(super) mod sites;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use crate::ops::{RunCondition, Runs};
 use crate::site::Storage;
 
 /// What a handler returns.
-type Answer<T = Json<Value>> = std::result::Result<T, Problem>;
+pub(super) type Answer<T = Json<Value>> = std::result::Result<T, Problem>;
 
 /// The description of all of it, as it is served.
 const OPENAPI: &str = include_str!("../../../templates/openapi.json");
@@ -46,6 +46,8 @@ pub(super) fn router() -> Router<Arc<Server>> {
         .route("/api/projects", get(projects::list))
         .route("/api/projects/{id}", get(projects::show))
         .route("/api/projects/{id}/deploy", post(projects::deploy))
+        .route("/api/projects/{id}/move", post(projects::move_))
+        .route("/api/projects/{id}/backup", post(projects::backup))
         .route("/api/runs", get(runs::list))
         .route("/api/runs/{id}", get(runs::show))
         .route("/api/runs/{id}/events", get(runs::events))
@@ -105,7 +107,7 @@ async fn audit(
         return Err(Problem::with(status, "the audit is for those who may operate"));
     }
     let limit = query.lines()?;
-    answer(&server.store(move |store| store.audit(limit)).await?)
+    answer(&server.store(move |store| store.audit(limit, None)).await?)
 }
 
 async fn metrics(State(server): State<Arc<Server>>, _: Query<Nothing>) -> Answer<Response> {

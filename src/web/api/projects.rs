@@ -3,19 +3,20 @@
 use std::sync::Arc;
 
 use axum::extract::{Extension, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Deserialize;
 
 use super::super::Server;
 use super::super::guard::AuditId;
 use super::super::problem::Problem;
-use super::super::runs::Order;
-use super::asked::{Body, Named, Nothing, Query};
-use super::sites::accepted;
+use super::super::work::Work;
+use super::asked::{Body, Named, Nothing, Query, bad};
 use super::{Answer, answer};
 use crate::access::Who;
-use crate::model::{ProjectName, ServiceName};
-use crate::ops::{DeployRequest, Projects, plan_deploy};
+use crate::model::{ProjectName, ServiceName, VolumeKey};
+use crate::ops::backup::CreateRequest;
+use crate::ops::{DeployRequest, MoveRequest, Projects};
+use crate::plan::Destination;
 
 pub(super) async fn list(State(server): State<Arc<Server>>, _: Query<Nothing>) -> Answer {
     answer(
@@ -40,6 +41,15 @@ pub(super) async fn show(
     answer(&found.ok_or_else(missing)?)
 }
 
+/// 404 if there is none of this name.
+async fn is_there(server: &Server, name: &ProjectName) -> Answer<()> {
+    let wanted = name.clone();
+    let found = server
+        .ask(move |options| async move { Projects::new(options).find(&wanted).await })
+        .await?;
+    found.map(|_| ()).ok_or_else(missing)
+}
+
 /// What a deployment takes.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,16 +67,12 @@ pub(super) struct Deploy {
 pub(super) async fn deploy(
     State(server): State<Arc<Server>>,
     Extension(who): Extension<Who>,
-    Extension(AuditId(audit)): Extension<AuditId>,
+    Extension(audit): Extension<AuditId>,
     Named(name): Named<ProjectName>,
     _: Query<Nothing>,
     Body(body): Body<Deploy>,
 ) -> Answer<Response> {
-    let wanted = name.clone();
-    let found = server
-        .ask(move |options| async move { Projects::new(options).find(&wanted).await })
-        .await?;
-    found.ok_or_else(missing)?;
+    is_there(&server, &name).await?;
     let request = DeployRequest {
         only: body.services,
         no_pull: body.no_pull,
@@ -74,28 +80,77 @@ pub(super) async fn deploy(
         dry_run: body.dry_run,
         ..DeployRequest::default()
     };
-    if body.dry_run {
-        let plan = server
-            .ask(move |options| async move {
-                let mut app = Projects::new(options).open(&name).await?;
-                let planned = plan_deploy(&mut app, &request).await?;
-                answer(&planned.plan).map_err(|_| crate::model::Failure::bug("a plan that is no JSON"))
-            })
-            .await?;
-        return Ok(plan.into_response());
-    }
-    let order = Order {
-        who,
-        audit,
-        command: format!("rehome deploy -p {name}"),
+    Work::Deploy(name, request).answer(&server, who, audit).await
+}
+
+/// What a move takes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Move {
+    to: Option<String>,
+    #[serde(default)]
+    volumes: Vec<VolumeKey>,
+    #[serde(default)]
+    offline: bool,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+pub(super) async fn move_(
+    State(server): State<Arc<Server>>,
+    Extension(who): Extension<Who>,
+    Extension(audit): Extension<AuditId>,
+    Named(name): Named<ProjectName>,
+    _: Query<Nothing>,
+    Body(body): Body<Move>,
+) -> Answer<Response> {
+    let to = match body.to.as_deref().map(str::parse::<Destination>) {
+        None => None,
+        Some(Ok(to)) => Some(to),
+        Some(Err(why)) => return Err(bad("where it shall go is not understood").cause(why)),
     };
-    let run = server
-        .runs
-        .begin(&server, order, move |options| async move {
-            let mut app = Projects::new(options).open(&name).await?;
-            let planned = plan_deploy(&mut app, &request).await?;
-            planned.run(&app).await
-        })
-        .await?;
-    Ok(accepted(&run))
+    is_there(&server, &name).await?;
+    let request = MoveRequest {
+        to,
+        only: body.volumes,
+        offline: body.offline,
+        dry_run: body.dry_run,
+        ..MoveRequest::default()
+    };
+    Work::Move(name, Box::new(request))
+        .answer(&server, who, audit)
+        .await
+}
+
+/// What a backup takes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Backup {
+    #[serde(default)]
+    only: Vec<String>,
+    #[serde(default)]
+    exclude: Vec<String>,
+    #[serde(default)]
+    pin: bool,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+pub(super) async fn backup(
+    State(server): State<Arc<Server>>,
+    Extension(who): Extension<Who>,
+    Extension(audit): Extension<AuditId>,
+    Named(name): Named<ProjectName>,
+    _: Query<Nothing>,
+    Body(body): Body<Backup>,
+) -> Answer<Response> {
+    is_there(&server, &name).await?;
+    let request = CreateRequest {
+        only: body.only,
+        exclude: body.exclude,
+        pin: body.pin,
+        dry_run: body.dry_run,
+        ..CreateRequest::default()
+    };
+    Work::Backup(name, request).answer(&server, who, audit).await
 }

@@ -8,14 +8,13 @@ use axum::response::Response;
 
 use super::super::guard::AuditId;
 use super::super::problem::Problem;
-use super::super::runs::Order;
+use super::super::work::{accepted, take_up};
 use super::super::{Server, events as told};
 use super::asked::{Named, Nothing, Query};
-use super::sites::accepted;
 use super::{Answer, Limit, answer};
 use crate::access::Who;
-use crate::model::{Failure, RunId};
-use crate::ops::{Recovery, Runs, recover};
+use crate::model::RunId;
+use crate::ops::Runs;
 
 fn missing() -> Problem {
     Problem::missing("there is no such run")
@@ -57,7 +56,8 @@ pub(super) async fn resume(
     id: Named<RunId>,
     _: Query<Nothing>,
 ) -> Answer<Response> {
-    take_up(server.0, who.0, audit.0, id.0, false).await
+    let run = take_up(&server, who.0, audit.0, id.0, false).await?;
+    Ok(accepted(&run))
 }
 
 pub(super) async fn rollback(
@@ -67,49 +67,6 @@ pub(super) async fn rollback(
     id: Named<RunId>,
     _: Query<Nothing>,
 ) -> Answer<Response> {
-    take_up(server.0, who.0, audit.0, id.0, true).await
-}
-
-async fn take_up(
-    server: Arc<Server>,
-    who: Who,
-    AuditId(audit): AuditId,
-    id: RunId,
-    back: bool,
-) -> Answer<Response> {
-    let wanted = id.clone();
-    let found = server
-        .ask(move |options| async move { Runs::new(options)?.show(&wanted) })
-        .await?;
-    found.ok_or_else(missing)?;
-    let verb = if back { "rollback" } else { "resume" };
-    let order = Order {
-        who,
-        audit,
-        command: format!("rehome {verb} {id}"),
-    };
-    let run = server
-        .runs
-        .begin(&server, order, move |options| async move {
-            let app = Runs::new(options)?.open(&id).await?;
-            match recover(&app, Some(&id), back, false).await? {
-                Recovery::Finished(finish) => Ok(*finish),
-                Recovery::Redeploy(planned) => {
-                    planned.leave(&app).await;
-                    Err(is_over(&id))
-                }
-                Recovery::Offer { .. } | Recovery::WouldDo(_) => Err(is_over(&id)),
-            }
-        })
-        .await?;
+    let run = take_up(&server, who.0, audit.0, id.0, true).await?;
     Ok(accepted(&run))
-}
-
-/// What would go back is a run of its own, with a plan that somebody has to read first.
-fn is_over(id: &RunId) -> Failure {
-    Failure::refused(format!("run {id} is finished: there is nothing to take up"))
-        .data("nothing was changed")
-        .hint(format!(
-            "what would bring back what it replaced is shown by: rehome rollback {id} --dry-run"
-        ))
 }

@@ -3,23 +3,21 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Extension, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use serde_json::json;
 
 use super::super::Server;
 use super::super::guard::AuditId;
 use super::super::problem::Problem;
-use super::super::runs::Order;
+use super::super::work::Work;
 use super::asked::{Body, Named, Nothing, Query, bad};
 use super::{Answer, answer};
 use crate::access::Who;
-use crate::model::{RunId, ServiceName, SiteName};
+use crate::model::{ServiceName, SiteName};
 use crate::ops::site::{AddRequest, Sites, StorageRequest, What};
-use crate::site::Published;
+use crate::site::{Published, check_health, check_image};
 
 pub(super) async fn list(State(server): State<Arc<Server>>, _: Query<Nothing>) -> Answer {
     answer(
@@ -29,30 +27,30 @@ pub(super) async fn list(State(server): State<Arc<Server>>, _: Query<Nothing>) -
     )
 }
 
-/// What a site is, as JSON says it.
+/// What a site is, as JSON and the form say it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Add {
-    name: SiteName,
-    project: Option<PathBuf>,
-    service: Option<ServiceName>,
-    image: Option<String>,
-    port: Option<Port>,
-    health: Option<String>,
+pub(in crate::web) struct Add {
+    pub(in crate::web) name: SiteName,
+    pub(in crate::web) project: Option<PathBuf>,
+    pub(in crate::web) service: Option<ServiceName>,
+    pub(in crate::web) image: Option<String>,
+    pub(in crate::web) port: Option<Port>,
+    pub(in crate::web) health: Option<String>,
     #[serde(default)]
-    dry_run: bool,
+    pub(in crate::web) dry_run: bool,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Port {
-    host: u16,
-    container: u16,
+pub(in crate::web) struct Port {
+    pub(in crate::web) host: u16,
+    pub(in crate::web) container: u16,
 }
 
 impl Add {
-    fn request(self) -> Answer<AddRequest> {
-        let strange = |c: char| c.is_control() || c.is_whitespace();
+    /// What is asked of ops.
+    pub(in crate::web) fn request(self) -> Answer<AddRequest> {
         let what = match (self.project, self.image, self.port) {
             (Some(directory), None, None) if self.health.is_none() => {
                 if !directory.is_absolute() {
@@ -64,24 +62,21 @@ impl Add {
                 }
             }
             (None, Some(image), Some(port)) if self.service.is_none() => {
-                let health = self.health.as_deref().unwrap_or("/");
-                if image.is_empty() || image.len() > 512 || image.starts_with('-') || image.contains(strange)
-                {
-                    return Err(bad("image is the reference of an image, as ghost:5"));
-                }
-                if !health.starts_with('/') || health.len() > 1024 || health.contains(strange) {
-                    return Err(bad("health is a path, as / or /health"));
-                }
                 if port.host == 0 || port.container == 0 {
                     return Err(bad("a port is from 1 to 65535"));
                 }
                 What::Image {
-                    image,
+                    image: check_image(&image).map_err(|what| bad(format!("image is {what}")))?,
                     port: Published {
                         host: port.host,
                         container: port.container,
                     },
-                    health: self.health,
+                    health: match self.health {
+                        Some(path) => {
+                            Some(check_health(&path).map_err(|what| bad(format!("health is {what}")))?)
+                        }
+                        None => None,
+                    },
                 }
             }
             _ => {
@@ -156,43 +151,19 @@ pub(super) struct Switch {
 pub(super) async fn switch(
     State(server): State<Arc<Server>>,
     Extension(who): Extension<Who>,
-    Extension(AuditId(audit)): Extension<AuditId>,
+    Extension(audit): Extension<AuditId>,
     Named(name): Named<SiteName>,
     _: Query<Nothing>,
     Body(body): Body<Switch>,
 ) -> Answer<Response> {
     is_there(&server, &name).await?;
-    let on = body.persistent_storage;
-    let command = format!("rehome site {} {name}", if on { "enable" } else { "disable" });
-    let request = StorageRequest {
+    let work = Work::Storage(StorageRequest {
         name,
-        on,
+        on: body.persistent_storage,
         owner: None,
         dry_run: body.dry_run,
-    };
-    if body.dry_run {
-        let plan = server
-            .ask(move |options| async move {
-                let planned = Sites::new(options)?.plan_storage(&request).await?;
-                Ok(planned.plan)
-            })
-            .await?;
-        return Ok(answer(&plan)?.into_response());
-    }
-    let order = Order { who, audit, command };
-    let run = server
-        .runs
-        .begin(&server, order, move |options| async move {
-            Sites::new(options)?.plan_storage(&request).await?.run().await
-        })
-        .await?;
-    Ok(accepted(&run))
-}
-
-/// A run began.
-pub(super) fn accepted(run: &RunId) -> Response {
-    let at = [(header::LOCATION, format!("/api/runs/{run}"))];
-    (StatusCode::ACCEPTED, at, Json(json!({ "run": run }))).into_response()
+    });
+    work.answer(&server, who, audit).await
 }
 
 /// Whether its data goes as well: its name, typed once more.

@@ -8,6 +8,7 @@ mod views;
 
 use askama::Template;
 
+pub(super) use parts::part;
 pub use parts::{Fill, RunState, StepState, Tone};
 pub use views::*;
 

@@ -254,7 +254,7 @@ pub(super) fn length(sites: &[super::SiteLine]) -> String {
 }
 
 /// A name as one part of a path or value of a query: everything but what is plainly harmless is encoded.
-pub(super) fn part(name: &str) -> String {
+pub(in crate::web) fn part(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     for byte in name.bytes() {
         match byte {

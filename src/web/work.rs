@@ -1,0 +1,275 @@
+//! What can be begun from here: planned, shown, and run. What somebody said yes to is what runs.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::Server;
+use super::guard::AuditId;
+use super::problem::Problem;
+use super::runs::Order;
+use crate::access::Who;
+use crate::model::{Failure, ProjectName, Result, RunId};
+use crate::ops::backup::{CreateRequest, plan_create};
+use crate::ops::site::{Sites, StorageRequest};
+use crate::ops::{
+    App, DeployRequest, MoveRequest, Options, Projects, Recovery, Runs, plan_deploy, plan_move, recover,
+};
+use crate::plan;
+use crate::saga::Step;
+
+/// What can be begun.
+#[derive(Clone)]
+pub(super) enum Work {
+    /// A site's persistent storage is switched.
+    Storage(StorageRequest),
+    /// A project is deployed.
+    Deploy(ProjectName, DeployRequest),
+    /// Volumes of a project move.
+    Move(ProjectName, Box<MoveRequest>),
+    /// A project is backed up.
+    Backup(ProjectName, CreateRequest),
+}
+
+/// A plan, as it is shown.
+pub(super) struct Shown {
+    /// For programs.
+    pub json: Value,
+    /// For people, as the command line prints it.
+    pub text: String,
+    /// Which plan it is: another plan has another mark. Sizes and times of data that is written to are not in it.
+    pub mark: String,
+}
+
+impl Shown {
+    fn new<P: Serialize, S: Step>(plan: &P, steps: &[S], text: String) -> Result<Self> {
+        Ok(Self {
+            json: serde_json::to_value(plan)
+                .map_err(|e| Failure::bug("a plan that is no JSON").because(&e))?,
+            text,
+            mark: mark(steps),
+        })
+    }
+}
+
+fn mark<S: Step>(steps: &[S]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for step in steps {
+        hasher.update(step.title().as_bytes());
+        hasher.update(&[0]);
+    }
+    hasher.finalize().to_hex()[..32].to_owned()
+}
+
+/// Whether the plan is the one that somebody read.
+fn is_same<S: Step>(read: Option<&String>, steps: &[S]) -> Result<()> {
+    match read {
+        Some(read) if *read != mark(steps) => {
+            Err(Failure::refused("the plan is no longer the one that was shown")
+                .cause("something changed meanwhile")
+                .data("nothing was changed")
+                .hint("read the new one, and say yes to that"))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn open(options: Options, project: &ProjectName) -> Result<App> {
+    Projects::new(options).open(project).await
+}
+
+impl Work {
+    /// The command that would do the same, for the history.
+    fn command(&self) -> String {
+        match self {
+            Self::Storage(request) => {
+                let verb = if request.on { "enable" } else { "disable" };
+                format!("rehome site {verb} {}", request.name)
+            }
+            Self::Deploy(project, _) => format!("rehome deploy -p {project}"),
+            Self::Move(project, request) => {
+                let mut words = format!("rehome move -p {project}");
+                if let Some(to) = &request.to {
+                    words += &format!(" --to {to}");
+                }
+                for key in &request.only {
+                    words += &format!(" --only {key}");
+                }
+                words
+            }
+            Self::Backup(project, _) => format!("rehome backup create -p {project}"),
+        }
+    }
+
+    /// Whether only the plan is wanted.
+    fn is_dry(&self) -> bool {
+        match self {
+            Self::Storage(request) => request.dry_run,
+            Self::Deploy(_, request) => request.dry_run,
+            Self::Move(_, request) => request.dry_run,
+            Self::Backup(_, request) => request.dry_run,
+        }
+    }
+
+    fn dry(mut self, dry: bool) -> Self {
+        match &mut self {
+            Self::Storage(request) => request.dry_run = dry,
+            Self::Deploy(_, request) => request.dry_run = dry,
+            Self::Move(_, request) => request.dry_run = dry,
+            Self::Backup(_, request) => request.dry_run = dry,
+        }
+        self
+    }
+
+    /// Plans it, and changes nothing.
+    ///
+    /// # Errors
+    /// Refuses in words whatever can be known beforehand to go wrong.
+    pub(super) async fn plan(self, server: &Server) -> Result<Shown> {
+        let work = self.dry(true);
+        server
+            .ask(move |options| async move {
+                match &work {
+                    Self::Storage(request) => {
+                        let plan = Sites::new(options)?.plan_storage(request).await?.plan;
+                        Shown::new(&plan, &plan.steps, plan::site::render(&plan))
+                    }
+                    Self::Deploy(project, request) => {
+                        let mut app = open(options, project).await?;
+                        let plan = plan_deploy(&mut app, request).await?.plan;
+                        Shown::new(&plan, &plan.steps, plan::deploy::render(&plan))
+                    }
+                    Self::Move(project, request) => {
+                        let app = open(options, project).await?;
+                        let plan = plan_move(&app, request).await?.plan;
+                        Shown::new(&plan, &plan.steps, plan::render(&plan))
+                    }
+                    Self::Backup(project, request) => {
+                        let app = open(options, project).await?;
+                        let plan = plan_create(&app, request).await?.plan;
+                        Shown::new(&plan, &plan.steps, plan::backup::render(&plan.facts))
+                    }
+                }
+            })
+            .await
+    }
+
+    /// Plans it and runs it, if the plan is the one that was `read`, where somebody read one. Returns when the run began.
+    ///
+    /// # Errors
+    /// When it is refused before it began.
+    pub(super) async fn begin(
+        self,
+        server: &Arc<Server>,
+        who: Who,
+        AuditId(audit): AuditId,
+        read: Option<String>,
+    ) -> Result<RunId> {
+        let work = self.dry(false);
+        let order = Order {
+            who,
+            audit,
+            command: work.command(),
+        };
+        let job = move |options: Options| async move {
+            let read = read.as_ref();
+            match &work {
+                Self::Storage(request) => {
+                    let planned = Sites::new(options)?.plan_storage(request).await?;
+                    is_same(read, &planned.plan.steps)?;
+                    planned.run().await
+                }
+                Self::Deploy(project, request) => {
+                    let mut app = open(options, project).await?;
+                    let planned = plan_deploy(&mut app, request).await?;
+                    if let Err(failure) = is_same(read, &planned.plan.steps) {
+                        planned.leave(&app).await;
+                        return Err(failure);
+                    }
+                    planned.run(&app).await
+                }
+                Self::Move(project, request) => {
+                    let app = open(options, project).await?;
+                    let planned = plan_move(&app, request).await?;
+                    is_same(read, &planned.plan.steps)?;
+                    planned.run(&app).await
+                }
+                Self::Backup(project, request) => {
+                    let app = open(options, project).await?;
+                    let planned = plan_create(&app, request).await?;
+                    is_same(read, &planned.plan.steps)?;
+                    planned.run(&app).await
+                }
+            }
+        };
+        server.runs.begin(server, order, job).await
+    }
+
+    /// The answer to a program: the plan, if that is all it wants, or the run that began.
+    pub(super) async fn answer(
+        self,
+        server: &Arc<Server>,
+        who: Who,
+        audit: AuditId,
+    ) -> std::result::Result<Response, Problem> {
+        if self.is_dry() {
+            return Ok(Json(self.plan(server).await?.json).into_response());
+        }
+        Ok(accepted(&self.begin(server, who, audit, None).await?))
+    }
+}
+
+/// A run began.
+pub(super) fn accepted(run: &RunId) -> Response {
+    let at = [(header::LOCATION, format!("/api/runs/{run}"))];
+    (StatusCode::ACCEPTED, at, Json(json!({ "run": run }))).into_response()
+}
+
+/// Takes a run up that waits: finishes it, or takes it `back`.
+///
+/// # Errors
+/// 404 if there is none of this id; when it is refused.
+pub(super) async fn take_up(
+    server: &Arc<Server>,
+    who: Who,
+    AuditId(audit): AuditId,
+    id: RunId,
+    back: bool,
+) -> std::result::Result<RunId, Problem> {
+    let wanted = id.clone();
+    let found = server
+        .ask(move |options| async move { Runs::new(options)?.show(&wanted) })
+        .await?;
+    found.ok_or_else(|| Problem::missing("there is no such run"))?;
+    let verb = if back { "rollback" } else { "resume" };
+    let order = Order {
+        who,
+        audit,
+        command: format!("rehome {verb} {id}"),
+    };
+    let job = move |options| async move {
+        let app = Runs::new(options)?.open(&id).await?;
+        match recover(&app, Some(&id), back, false).await? {
+            Recovery::Finished(finish) => Ok(*finish),
+            Recovery::Redeploy(planned) => {
+                planned.leave(&app).await;
+                Err(is_over(&id))
+            }
+            Recovery::Offer { .. } | Recovery::WouldDo(_) => Err(is_over(&id)),
+        }
+    };
+    Ok(server.runs.begin(server, order, job).await?)
+}
+
+/// What would go back is a run of its own, with a plan that somebody has to read first.
+fn is_over(id: &RunId) -> Failure {
+    Failure::refused(format!("run {id} is finished: there is nothing to take up"))
+        .data("nothing was changed")
+        .hint(format!(
+            "what would bring back what it replaced is shown by: rehome rollback {id} --dry-run"
+        ))
+}
