@@ -22,6 +22,9 @@ use crate::ops::{
 use crate::plan;
 use crate::saga::Step;
 
+/// What stands behind the number of a size.
+const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
+
 /// What can be begun.
 #[derive(Clone)]
 pub(super) enum Work {
@@ -57,9 +60,20 @@ impl Shown {
 }
 
 fn mark<S: Step>(steps: &[S]) -> String {
+    mark_of(steps.iter().map(Step::title))
+}
+
+fn mark_of(titles: impl Iterator<Item = String>) -> String {
     let mut hasher = blake3::Hasher::new();
-    for step in steps {
-        hasher.update(step.title().as_bytes());
+    for title in titles {
+        let mut words = title.split(' ').peekable();
+        while let Some(word) = words.next() {
+            // `63.9 MB` is more by the time that somebody has read it.
+            let is_size = word.parse::<f64>().is_ok() && words.next_if(|unit| UNITS.contains(unit)).is_some();
+            if !is_size {
+                hasher.update(word.as_bytes()).update(b" ");
+            }
+        }
         hasher.update(&[0]);
     }
     hasher.finalize().to_hex()[..32].to_owned()
@@ -272,4 +286,20 @@ fn is_over(id: &RunId) -> Failure {
         .hint(format!(
             "what would bring back what it replaced is shown by: rehome rollback {id} --dry-run"
         ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_plan_has_another_mark_and_a_size_that_grew_has_not() {
+        let mark = |titles: &[&str]| mark_of(titles.iter().map(|title| (*title).to_owned()));
+        let read = mark(&["copy 63.9 MB while the stack runs", "stop web"]);
+        assert_eq!(read, mark(&["copy 1.2 GB while the stack runs", "stop web"]));
+        assert_ne!(read, mark(&["copy 63.9 MB while the stack runs", "stop web, db"]));
+        assert_ne!(read, mark(&["copy 63.9 MB while the stack runs"]));
+        assert_ne!(mark(&["stop 1 service"]), mark(&["stop 2 service"]));
+        assert_ne!(mark(&["a b", "c"]), mark(&["a", "b c"]));
+    }
 }

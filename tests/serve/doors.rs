@@ -40,7 +40,12 @@ fn without_a_login_there_is_nothing_but_the_login() {
     assert_eq!(bodies.len(), 1, "{bodies:?}");
     for page in ["/", "/sites", "/sites/blog", "/login/", "/nothing"] {
         let answer = server.curl(&[], page).is(303);
-        assert_eq!(answer.header("location"), Some("/login"), "{page}");
+        // It says no more than where one wanted to go.
+        let next = match page {
+            "/" => "/login".to_owned(),
+            page => format!("/login?next={}", page.replace('/', "%2F")),
+        };
+        assert_eq!(answer.header("location"), Some(next.as_str()));
         assert_eq!(answer.body, "");
     }
     let login = server.curl(&[], "/login").is(200);

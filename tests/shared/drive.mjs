@@ -1,10 +1,39 @@
 // Drives the browser for the tests of the dashboard: takes a task as JSON, says what was seen as JSON.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { connect, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
 const { task, address, browser: program, modules, screens, more } = JSON.parse(process.argv[2]);
+
+// The browser is in a network of its own: it gives up whatever it is doing when an interface of its machine comes or goes,
+// as those of containers do all the time. A socket leads out to the server.
+if (!process.env.REHOME_INSIDE) {
+  const socket = join(mkdtempSync(join(tmpdir(), 'rehome-browser-')), 'out');
+  const { hostname, port } = new URL(address);
+  const outside = createServer((inside) => {
+    const server = connect(Number(port), hostname);
+    for (const end of [inside, server]) end.on('error', () => { inside.destroy(); server.destroy(); });
+    inside.pipe(server).pipe(inside);
+  }).listen(socket);
+  const child = spawn('unshare', ['--net', 'sh', '-c', 'ip link set lo up && exec "$0" "$@"', process.execPath, ...process.argv.slice(1)], {
+    env: { ...process.env, REHOME_INSIDE: socket }, stdio: 'inherit',
+  });
+  const [code] = await once(child, 'exit');
+  outside.close();
+  rmSync(dirname(socket), { recursive: true });
+  process.exit(code ?? 1);
+}
+createServer((inside) => {
+  const out = connect(process.env.REHOME_INSIDE);
+  for (const end of [inside, out]) end.on('error', () => { inside.destroy(); out.destroy(); });
+  inside.pipe(out).pipe(inside);
+}).listen(Number(new URL(address).port), '127.0.0.1').unref();
+
 const require = createRequire(pathToFileURL(join(modules, 'here.js')));
 const puppeteer = (await import(pathToFileURL(require.resolve('puppeteer-core')))).default;
 const axe = readFileSync(join(modules, 'axe-core', 'axe.min.js'), 'utf8');
