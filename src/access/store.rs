@@ -126,6 +126,14 @@ pub struct AuditLine {
     pub run: Option<String>,
 }
 
+impl AuditLine {
+    /// Whether it has not ended yet, or never will, as the server was killed.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.outcome == BEGUN
+    }
+}
+
 impl Store {
     /// What it is called in the state directory.
     pub const FILE: &'static str = "serve.db";

@@ -104,7 +104,11 @@ fn the_audit_says_how_it_ended_whichever_comes_first() {
         (lines[1].outcome.as_str(), lines[1].run.as_deref()),
         ("done", Some("7k2f9q"))
     );
-    assert_eq!(store.audit(1, None).unwrap().len(), 1);
+    let before = |id| store.audit(1, id).unwrap().first().map(|line| line.id);
+    assert_eq!(
+        (before(None), before(Some(b)), before(Some(a))),
+        (Some(b), Some(a), None)
+    );
 }
 
 #[test]

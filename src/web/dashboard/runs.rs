@@ -258,7 +258,7 @@ fn audit_line(line: access::AuditLine) -> AuditLine {
     let begins = |with: &str| line.outcome.starts_with(with);
     let tone = match () {
         () if begins("2") || begins("3") || line.outcome == "done" => Tone::Good,
-        () if line.outcome.is_empty() => Tone::Live,
+        () if line.is_open() => Tone::Live,
         () if begins("refused") || begins("4") => Tone::Warning,
         () => Tone::Bad,
     };
