@@ -11,6 +11,7 @@ use crate::model::{Failure, Result};
 use crate::observe::Depth;
 use crate::ops::App;
 use crate::ops::execute::{About, BackupAbout, Finish, RunFacts, Running};
+use crate::ops::site::dirs_of;
 use crate::plan::backup::BackupPlan;
 use crate::plan::backup::restore::{
     Origin, RestorePlan, RestoreSeen, RestoreWanted, nothing_is_there, restore_plan,
@@ -70,6 +71,7 @@ pub async fn plan_restore(
         tolerant: true,
         ask_servers: true,
         docker_disk: true,
+        sites: dirs_of(app)?,
         ..Depth::default()
     };
     let world = app.look(&app.looking(), &depth).await?;
