@@ -2,8 +2,8 @@
 //! block volume is there that it should be on.
 
 use super::{
-    Depth, ForeignUse, Known, Observer, ServiceSeen, SiteChecked, SiteKnown, SiteSeen, VolumeMount, VolumeSeen,
-    meant_in_time,
+    Depth, ForeignUse, Known, Observer, ServiceSeen, SiteChecked, SiteKnown, SiteSeen, VolumeMount,
+    VolumeSeen, meant_in_time,
 };
 use crate::compose::project::MountSource;
 use crate::model::{Failure, Home, Result};

@@ -166,10 +166,7 @@ impl Moving {
     pub fn source_mount(&self) -> (HelperMount, PathBuf) {
         let target = format!("{FROM}/{}", self.key);
         let path = PathBuf::from(&target);
-        (
-            mount_of((&self.source, self.site.as_ref()), target, true),
-            path,
-        )
+        (mount_of((&self.source, self.site.as_ref()), target, true), path)
     }
 
     /// The same for the target.

@@ -10,9 +10,7 @@ use rehome::backup::format::{
 use rehome::datastore::{Datastore, Kind};
 use rehome::model::{Failure, Home, SiteName};
 use rehome::observe::{SiteSeen, VolumeSeen, World};
-use rehome::plan::backup::restore::{
-    Origin, RestorePlan, RestoreSeen, RestoreWanted, restore_plan,
-};
+use rehome::plan::backup::restore::{Origin, RestorePlan, RestoreSeen, RestoreWanted, restore_plan};
 use rehome::plan::backup::{BackupPlan, BackupSeen, BackupWanted, backup_plan, render, render_restore};
 use rehome::site::SiteDir;
 use rehome::steps::backup::{BackupStep, Data, Saving, Source};
@@ -144,21 +142,34 @@ fn the_directory_of_a_site_is_saved_as_a_volume_is_and_mounted_as_what_it_is() {
 fn a_site_is_named_and_left_out_as_a_volume_is() {
     let only = backup(world(), |wanted| wanted.only.push("site.blog".to_owned())).unwrap();
     assert_eq!(only.facts.sites, [blog()]);
-    assert!(only.facts.saved.iter().all(|(name, _)| name.contains("site.blog")));
+    assert!(
+        only.facts
+            .saved
+            .iter()
+            .all(|(name, _)| name.contains("site.blog"))
+    );
     let without = backup(world(), |wanted| {
-        wanted.exclude.insert("site.blog".to_owned(), "--exclude".to_owned());
+        wanted
+            .exclude
+            .insert("site.blog".to_owned(), "--exclude".to_owned());
     });
     let without = without.unwrap();
     assert_eq!(without.facts.left_out, ["site blog: --exclude"]);
     assert!(without.facts.sites.is_empty());
     let wrong = backup(world(), |wanted| wanted.only.push("site.blok".to_owned())).unwrap_err();
-    assert!(wrong.hints.iter().any(|hint| hint.contains("site.blog")), "{wrong:?}");
+    assert!(
+        wrong.hints.iter().any(|hint| hint.contains("site.blog")),
+        "{wrong:?}"
+    );
 }
 
 #[test]
 fn trap_03_nothing_of_a_site_is_no_backup_of_it() {
     let plan = backup(without_directory(world()), |_| {}).unwrap();
-    assert_eq!(plan.facts.left_out, ["site blog: /var/deploy/data/blog is not there"]);
+    assert_eq!(
+        plan.facts.left_out,
+        ["site blog: /var/deploy/data/blog is not there"]
+    );
     assert_eq!(
         plan.facts.warnings,
         ["nothing of site blog is saved: /var/deploy/data/blog is not there"]
@@ -200,7 +211,12 @@ fn trap_01_a_root_whose_volume_is_away_is_neither_saved_nor_restored_to() {
     ");
     let away = on_a_volume_that_is_away(without_directory(world()));
     let refused = restore(away, |_| {}).unwrap_err();
-    assert!(refused.causes.contains(&"nothing is mounted at /var/deploy".to_owned()), "{refused:?}");
+    assert!(
+        refused
+            .causes
+            .contains(&"nothing is mounted at /var/deploy".to_owned()),
+        "{refused:?}"
+    );
 }
 
 fn entry(path: &str, what: What, bytes: u64) -> Entry {
@@ -251,7 +267,11 @@ fn manifest() -> Manifest {
         encryption: Encryption::None,
         services: Vec::new(),
         entries: vec![
-            entry("databases/site.blog/notes%2edb.sqlite.zst", What::Dump(database), MB),
+            entry(
+                "databases/site.blog/notes%2edb.sqlite.zst",
+                What::Dump(database),
+                MB,
+            ),
             entry("volumes/site.blog.tar.zst", What::Volume(files), 12 * MB),
         ],
         left_out: Vec::new(),
@@ -343,10 +363,17 @@ fn a_site_is_restored_beside_its_directory_which_is_kept() {
 fn where_the_directory_is_gone_nothing_is_replaced() {
     let plan = restore(without_directory(world()), |_| {}).unwrap();
     let text = render_restore(&plan.facts);
-    assert!(text.contains("site blog  13 MB restored, nothing is there now\n"), "{text}");
+    assert!(
+        text.contains("site blog  13 MB restored, nothing is there now\n"),
+        "{text}"
+    );
     assert!(!text.contains("stays in"), "{text}");
     let mut rootless = without_directory(world());
-    volume_mut(&mut rootless, "site.blog").site.as_mut().unwrap().root_there = false;
+    volume_mut(&mut rootless, "site.blog")
+        .site
+        .as_mut()
+        .unwrap()
+        .root_there = false;
     assert_snapshot!(told(&restore(rootless, |_| {}).unwrap_err()), @r"
         error: /var/deploy/data is not there
         caused by: it is the root of site blog
@@ -363,7 +390,15 @@ fn where_no_container_is_the_directory_comes_before_them() {
     let plan = restore(world, |_| {}).unwrap();
     assert_eq!(
         kinds(&plan),
-        ["make", "fill", "exchange", "containers", "start", "stay up", "tidy"]
+        [
+            "make",
+            "fill",
+            "exchange",
+            "containers",
+            "start",
+            "stay up",
+            "tidy"
+        ]
     );
     for step in &plan.steps {
         if let BackupStep::Unstarted(step) = step {
@@ -413,6 +448,9 @@ fn an_older_rehome_reads_the_manifest_and_takes_the_site_for_a_volume() {
     }
     let note = &read["manifest"]["entries"][1]["what"];
     let older: Older = serde_json::from_value(note.clone()).unwrap();
-    assert_eq!((older.key, older.name, older.entries), (blog().key(), blog().volume_name(), 4));
+    assert_eq!(
+        (older.key, older.name, older.entries),
+        (blog().key(), blog().volume_name(), 4)
+    );
     assert_eq!(Manifest::from_bytes(&bytes).unwrap(), manifest());
 }

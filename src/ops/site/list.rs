@@ -85,10 +85,7 @@ impl Sites {
 }
 
 /// Adds the backups of a project's sites, the newest first.
-pub(super) fn add_saved(
-    project: &ProjectDir,
-    all: &mut BTreeMap<SiteName, Vec<SiteBackup>>,
-) -> Result<()> {
+pub(super) fn add_saved(project: &ProjectDir, all: &mut BTreeMap<SiteName, Vec<SiteBackup>>) -> Result<()> {
     let lines = project.backups(LOOKED_AT)?.lines;
     for line in lines.iter().rev() {
         let BackupLine::Made {

@@ -37,7 +37,10 @@ pub(in crate::ops) fn dirs_of(app: &App) -> Result<Vec<SiteDir>> {
         })
         .collect();
     for site in sites_of(app)? {
-        if let Some(dir) = site.data.filter(|_| dirs.iter().all(|known| known.name != site.name)) {
+        if let Some(dir) = site
+            .data
+            .filter(|_| dirs.iter().all(|known| known.name != site.name))
+        {
             dirs.push(SiteDir { name: site.name, dir });
         }
     }

@@ -14,8 +14,12 @@ use crate::state::BackupLine;
 /// Storage that is on, and is not.
 pub(super) fn storage(seen: &Checkup) -> Vec<Finding> {
     let on = seen.sites.iter().filter(|site| site.known.on);
-    on.filter_map(|site| data(site).or_else(|| unread(site)).or_else(|| unmounted(seen, site)))
-        .collect()
+    on.filter_map(|site| {
+        data(site)
+            .or_else(|| unread(site))
+            .or_else(|| unmounted(seen, site))
+    })
+    .collect()
 }
 
 fn error(site: &SiteChecked, id: &'static str, what: String) -> Finding {
@@ -109,7 +113,10 @@ pub(super) fn backups(seen: &Checkup) -> Vec<Finding> {
         let age = last.map(|(_, at)| seen.known.now.as_second() - at.as_second());
         let what = match age {
             Some(age) if age <= oldest(seen) => continue,
-            Some(age) => format!("the last backup with the data of site {name} is {} old", days(age)),
+            Some(age) => format!(
+                "the last backup with the data of site {name} is {} old",
+                days(age)
+            ),
             None => format!("the data of site {name} is in no backup that Rehome knows of"),
         };
         let mut finding = Finding::warning("site-no-backup", About::Site(name.clone()), what);

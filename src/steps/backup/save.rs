@@ -23,8 +23,8 @@ use crate::helper::protocol::Request;
 use crate::model::config::Place;
 use crate::model::{Failure, Kind, Result, Secret, VolumeKey, VolumeName, count, file_name};
 use crate::saga::Step;
-use crate::steps::dumps::{Dumping, Server, SqliteFile, sweep};
 use crate::site::SiteDir;
+use crate::steps::dumps::{Dumping, Server, SqliteFile, sweep};
 use crate::steps::{Cx, FROM, mount_of};
 
 /// See the module.

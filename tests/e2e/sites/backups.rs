@@ -33,7 +33,10 @@ fn has_all(file: &Path, before: &[String]) {
     assert_eq!(sqlite(file, "PRAGMA integrity_check"), "ok");
     let there = sqlite(file, "SELECT text FROM notes");
     let there: BTreeSet<&str> = there.lines().collect();
-    let lost: Vec<_> = before.iter().filter(|note| !there.contains(note.as_str())).collect();
+    let lost: Vec<_> = before
+        .iter()
+        .filter(|note| !there.contains(note.as_str()))
+        .collect();
     assert!(lost.is_empty(), "of {} notes are lost: {lost:?}", before.len());
 }
 
@@ -61,7 +64,10 @@ fn a_site_that_writes_is_backed_up_and_every_row_acknowledged_before_comes_back(
     writer.goes_on(50);
     let container = (
         site.container(),
-        sh(&format!("docker inspect -f '{{{{.State.StartedAt}}}}' {}", site.container())),
+        sh(&format!(
+            "docker inspect -f '{{{{.State.StartedAt}}}}' {}",
+            site.container()
+        )),
     );
     let plan = site
         .rehome(&format!("backup create --to {} --dry-run", to.display()))
@@ -71,9 +77,13 @@ fn a_site_that_writes_is_backed_up_and_every_row_acknowledged_before_comes_back(
     assert!(plan.contains(&format!("\n  site.{name} ")), "{plan}");
     let before = writer.acknowledged();
     assert!(before.len() >= 50);
-    site.rehome(&format!("backup create --to {}", to.display())).exits(0);
+    site.rehome(&format!("backup create --to {}", to.display()))
+        .exits(0);
     writer.goes_on(20);
-    let after = sh(&format!("docker inspect -f '{{{{.State.StartedAt}}}}' {}", site.container()));
+    let after = sh(&format!(
+        "docker inspect -f '{{{{.State.StartedAt}}}}' {}",
+        site.container()
+    ));
     assert_eq!((site.container(), after), container, "it went on meanwhile");
     // A volume of that name would be empty, and nobody's.
     assert!(!sh("docker volume ls -q").contains(&format!("site.{name}")));
@@ -118,7 +128,11 @@ fn a_site_that_writes_is_backed_up_and_every_row_acknowledged_before_comes_back(
     assert_eq!(root_of(&data), "10001:10001 750");
     assert_eq!(tree(&data.join("uploads")), uploads);
     assert_eq!(std::fs::read_to_string(neighbour.join("file")).unwrap(), "theirs");
-    assert_eq!(std::fs::read_dir(site.root()).unwrap().count(), 2, "nothing else is left");
+    assert_eq!(
+        std::fs::read_dir(site.root()).unwrap().count(),
+        2,
+        "nothing else is left"
+    );
     // The site goes on with what it got back.
     let note = site.note("after all of it").unwrap();
     assert!(site.notes().contains(&note));
@@ -143,7 +157,11 @@ fn what_a_restore_replaces_stays_beside_it_and_a_failed_one_goes_back() {
     site.rehome(&format!("{restore} --no-safety-backup")).exits(10);
     site.is(true);
     assert!(site.notes().contains(&new) && site.notes().contains(&old));
-    assert_eq!(std::fs::read_dir(site.root()).unwrap().count(), 1, "what was restored is gone");
+    assert_eq!(
+        std::fs::read_dir(site.root()).unwrap().count(),
+        1,
+        "what was restored is gone"
+    );
     site.stack.file("rehome.yml", "version: 1\n");
 
     let id = the_backup(&to);
@@ -225,7 +243,8 @@ fn a_server_that_has_nothing_yet_gets_the_directory_before_the_container() {
     let (site, to) = enabled();
     let data = site.data();
     let note = site.note("on the old server").unwrap();
-    site.rehome(&format!("backup create --to {}", to.display())).exits(0);
+    site.rehome(&format!("backup create --to {}", to.display()))
+        .exits(0);
     site.stack.compose("down");
     std::fs::remove_dir_all(site.root()).unwrap();
     // The files of the project came along; what Rehome knew of it did not.
