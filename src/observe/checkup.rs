@@ -91,7 +91,7 @@ pub struct SiteKnown {
     /// Where its data is.
     pub dir: Option<PathBuf>,
     /// Which service gets which directory by the override that the project is read with.
-    pub has: Option<(ServiceName, PathBuf)>,
+    pub has: Looked<Option<(ServiceName, PathBuf)>>,
 }
 
 /// The same, and what is there.

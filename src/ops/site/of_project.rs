@@ -6,8 +6,8 @@ use std::path::Path;
 use super::SiteReport;
 use super::list::{add_saved, report};
 use super::storage::content;
-use crate::model::Result;
-use crate::observe::SiteKnown;
+use crate::model::{Result, SiteName};
+use crate::observe::{Looked, SiteKnown};
 use crate::ops::App;
 use crate::ops::app::state_dir;
 use crate::site::{Site, SiteDir, Storage, Store};
@@ -83,19 +83,20 @@ pub(in crate::ops) fn reports_of(app: &App) -> Result<Vec<SiteReport>> {
         .collect())
 }
 
-/// What a check-up has to know of each site.
+/// What a check-up has to know of each site. That the override cannot be read is one of the things to find.
 ///
 /// # Errors
-/// When the override or the database of sites cannot be read.
+/// When the database of sites cannot be read.
 pub(in crate::ops) fn known_of(app: &App) -> Result<Vec<SiteKnown>> {
-    let read = content(app)?;
+    let read = content(app).map_err(|failure| failure.to_string());
+    let has = |name: &SiteName| -> Looked<_> {
+        let mut services = read.as_ref().map_err(Clone::clone)?.services.iter();
+        let found = services.find(|(_, mount)| mount.site == *name);
+        Ok(found.map(|(service, mount)| (service.clone(), mount.source.clone())))
+    };
     let known = |site: Site| SiteKnown {
         on: site.persistent_storage == Storage::On,
-        has: read
-            .services
-            .iter()
-            .find(|(_, mount)| mount.site == site.name)
-            .map(|(service, mount)| (service.clone(), mount.source.clone())),
+        has: has(&site.name),
         dir: site.data,
         name: site.name,
     };

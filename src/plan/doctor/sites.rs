@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::backups::{days, oldest};
+use super::missing::place;
 use super::{About, Finding};
 use crate::compose::sites::DATA;
 use crate::engine::{MountKind, same_path};
@@ -15,7 +16,7 @@ use crate::state::BackupLine;
 pub(super) fn storage(seen: &Checkup) -> Vec<Finding> {
     let on = seen.sites.iter().filter(|site| site.known.on);
     on.filter_map(|site| {
-        data(site)
+        data(seen, site)
             .or_else(|| unread(site))
             .or_else(|| unmounted(seen, site))
     })
@@ -26,11 +27,14 @@ fn error(site: &SiteChecked, id: &'static str, what: String) -> Finding {
     Finding::error(id, About::Site(site.known.name.clone()), what)
 }
 
-/// The directory is not there.
-fn data(site: &SiteChecked) -> Option<Finding> {
-    let (name, dir) = (&site.known.name, site.known.dir.as_ref()?.display());
+/// The directory is not there. Below a block volume that is away it need not be.
+fn data(seen: &Checkup, site: &SiteChecked) -> Option<Finding> {
+    let (name, dir) = (&site.known.name, site.known.dir.as_ref()?);
+    let is_away = place(&seen.boot, dir).is_some();
+    let dir = dir.display();
     match &site.there {
         Ok(true) => None,
+        Ok(false) if is_away => None,
         Ok(false) => Some(
             error(
                 site,
@@ -40,32 +44,37 @@ fn data(site: &SiteChecked) -> Option<Finding> {
             .seen(format!("{dir} does not exist"))
             .mend(format!("rehome backup restore --only {}", name.key())),
         ),
-        Err(why) => Some(Finding::unknown(
-            "site-unlooked",
-            About::Site(name.clone()),
-            format!("the directory of site {name} could not be looked at"),
-            why,
-        )),
+        Err(why) => Some(unlooked(site, "directory", why)),
     }
+}
+
+fn unlooked(site: &SiteChecked, what: &str, why: &str) -> Finding {
+    let name = &site.known.name;
+    let what = format!("the {what} of site {name} could not be looked at");
+    Finding::unknown("site-unlooked", About::Site(name.clone()), what, why)
 }
 
 /// The project is not read with the override that gives it the directory.
 fn unread(site: &SiteChecked) -> Option<Finding> {
     let name = &site.known.name;
-    site.known.has.is_none().then(|| {
-        error(
-            site,
-            "site-override-inactive",
-            format!("persistent storage of site {name} is on, and the project is read without it"),
-        )
-        .seen("the next container of its service has no directory: what it writes goes with it")
-        .mend(format!("rehome site enable {name}"))
-    })
+    match &site.known.has {
+        Ok(Some(_)) => None,
+        Ok(None) => Some(
+            error(
+                site,
+                "site-override-inactive",
+                format!("persistent storage of site {name} is on, and the project is read without it"),
+            )
+            .seen("the next container of its service has no directory: what it writes goes with it")
+            .mend(format!("rehome site enable {name}")),
+        ),
+        Err(why) => Some(unlooked(site, "override", why)),
+    }
 }
 
 /// A container that runs does not have it.
 fn unmounted(seen: &Checkup, site: &SiteChecked) -> Option<Finding> {
-    let (service, dir) = site.known.has.as_ref()?;
+    let (service, dir) = site.known.has.as_ref().ok()?.as_ref()?;
     let without = containers_without(seen, service, dir);
     (!without.is_empty()).then(|| {
         let name = &site.known.name;

@@ -112,9 +112,29 @@ fn a_site_that_writes_is_backed_up_and_every_row_acknowledged_before_comes_back(
         .exits(0);
     assert!(list.out.contains(&format!("site.{name}")), "{}", list.out);
 
+    // The site says where its data is, and in which backup.
+    let told = site.rehome(&format!("site show {name} --json")).exits(0).json();
+    let id = backup.file_name().unwrap().to_str().unwrap();
+    assert_eq!(told["backups"][0]["id"], id, "{told}");
+    assert_eq!(told["backups"][0]["places"][0], to.to_str().unwrap());
+    assert!(told["backups"][0]["verified"].is_string(), "{told}");
+    let told = site.rehome(&format!("site show {name}")).exits(0).out;
+    assert!(told.contains(&format!("backup: {id}, ")), "{told}");
+    let status = site.rehome("status").exits(0).out;
+    let said = format!("Site {name}: storage on, {}, ", data.display());
+    assert!(status.contains(&said) && status.contains(" min ago"), "{status}");
+    let findings = || {
+        let found = site.rehome("doctor --json").json();
+        let found = found["findings"].as_array().unwrap().iter();
+        let ids = found.map(|finding| finding["id"].as_str().unwrap().to_owned());
+        ids.filter(|id| id.starts_with("site-")).collect::<Vec<_>>()
+    };
+    assert_eq!(findings(), [""; 0]);
+
     let acknowledged = writer.end();
     assert!(acknowledged.len() > before.len());
     sh(&format!("rm -rf {}", data.display()));
+    assert_eq!(findings(), ["site-data-missing"]);
     site.rehome(&format!("backup create --to {}", to.display()))
         .exits(3)
         .says("is not there");
@@ -142,7 +162,7 @@ fn a_site_that_writes_is_backed_up_and_every_row_acknowledged_before_comes_back(
 #[test]
 fn what_a_restore_replaces_stays_beside_it_and_a_failed_one_goes_back() {
     let (site, to) = enabled();
-    let (data, name) = (site.data(), site.name().to_owned());
+    let name = site.name().to_owned();
     let old = site.note("before the backup").unwrap();
     let create = format!("backup create --to {}", to.display());
     site.rehome(&create).exits(0);
@@ -260,4 +280,41 @@ fn a_server_that_has_nothing_yet_gets_the_directory_before_the_container() {
         site.container()
     ));
     assert_eq!(mounts, data.display().to_string());
+}
+
+#[test]
+fn a_place_of_snapshots_has_the_directory_as_restic_reads_it() {
+    let (site, to) = enabled();
+    let (data, name) = (site.data(), site.name().to_owned());
+    let note = site.note("in a snapshot").unwrap();
+    std::fs::write(data.join("file"), "a file").unwrap();
+    site.stack.file(
+        "rehome.yml",
+        &format!(
+            "version: 1\nbackup:\n  to: [ {{ dir: {}, volumes: restic }} ]\n  restic_password_from: RESTIC_PW\n",
+            to.display()
+        ),
+    );
+    site.stack
+        .file(".env", &format!("{}RESTIC_PW=restic-pw-31\n", site.dotenv()));
+    site.rehome("backup create").exits(0);
+    site.rehome("backup verify --drill")
+        .exits(0)
+        .says(&format!("site {name}"));
+    let target = site.stack.state.with_file_name("restored");
+    sh(&format!(
+        "RESTIC_PASSWORD=restic-pw-31 restic --no-cache -q -r {}/{name}/restic restore latest --target {}",
+        to.display(),
+        target.display()
+    ));
+    let file = target.join(format!("site.{name}/file"));
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "a file");
+
+    let after = site.note("after the snapshot").unwrap();
+    std::fs::write(data.join("file"), "another").unwrap();
+    site.rehome("backup restore --latest --no-safety-backup -y")
+        .exits(0);
+    assert_eq!(std::fs::read_to_string(data.join("file")).unwrap(), "a file");
+    assert!(site.notes().contains(&note) && !site.notes().contains(&after));
+    assert_eq!(root_of(&data), "10001:10001 750");
 }

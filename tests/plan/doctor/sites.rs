@@ -6,6 +6,7 @@ use rehome::model::{RunId, SiteName};
 use rehome::observe::{Checkup, SiteChecked, SiteKnown};
 use rehome::state::BackupLine;
 
+use super::missing::missing;
 use super::{container, text};
 use crate::support::service_name;
 
@@ -24,7 +25,7 @@ fn site(seen: &mut Checkup) -> &mut SiteChecked {
             name: SiteName::new("blog").unwrap(),
             on: true,
             dir: Some(DIR.into()),
-            has: Some((service_name("api"), DIR.into())),
+            has: Ok(Some((service_name("api"), DIR.into()))),
         },
         there: Ok(true),
     }];
@@ -52,7 +53,7 @@ fn a_site_that_has_its_directory_is_nothing_to_tell() {
     // Storage that is off has nothing to miss.
     let off = text(|seen| {
         let site = site(seen);
-        (site.known.on, site.known.has, site.there) = (false, None, Ok(false));
+        (site.known.on, site.known.has, site.there) = (false, Ok(None), Ok(false));
         container(seen, "api").mounts.pop();
     });
     assert_eq!(off, "");
@@ -60,7 +61,7 @@ fn a_site_that_has_its_directory_is_nothing_to_tell() {
 
 #[test]
 fn trap_29_an_override_of_sites_that_nothing_reads_is_found() {
-    let found = text(|seen| site(seen).known.has = None);
+    let found = text(|seen| site(seen).known.has = Ok(None));
     assert_snapshot!(found, @r"
     error [site-override-inactive] persistent storage of site blog is on, and the project is read without it
       the next container of its service has no directory: what it writes goes with it
@@ -101,9 +102,20 @@ fn a_directory_that_is_gone_is_given_back_by_a_backup() {
       /var/deploy/data/blog does not exist
       $ rehome backup restore --only site.blog
     ");
+    // A block volume that is away is told by itself: nothing is restored in its place.
+    let away = text(|seen| {
+        site(seen).there = Ok(false);
+        seen.boot.missing = vec![missing("/var/deploy", &[DIR])];
+    });
+    assert!(!away.contains("site-"), "{away}");
     assert_snapshot!(text(|seen| site(seen).there = Err("a symlink is there".to_owned())), @r"
     unknown [site-unlooked] the directory of site blog could not be looked at
       a symlink is there
+    ");
+    let edited = text(|seen| site(seen).known.has = Err("somebody changed it".to_owned()));
+    assert_snapshot!(edited, @r"
+    unknown [site-unlooked] the override of site blog could not be looked at
+      somebody changed it
     ");
 }
 
