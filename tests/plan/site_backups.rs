@@ -368,6 +368,29 @@ fn where_the_directory_is_gone_nothing_is_replaced() {
         "{text}"
     );
     assert!(!text.contains("stays in"), "{text}");
+    // Docker would not start its container on the way back: what else ran is started all the same.
+    let mut with_proxy = without_directory(world());
+    with_proxy
+        .services
+        .push(service("proxy").after("web", Condition::Started));
+    let plan = restore(with_proxy, |_| {}).unwrap();
+    assert_eq!(
+        plan.facts.warnings.last().unwrap(),
+        "the directory of service `web` is gone: if anything fails, it stays gone, and so the service stays stopped"
+    );
+    let back = plan.steps.iter().find_map(|step| match step {
+        BackupStep::Stop(stop) => Some(&stop.start),
+        _ => None,
+    });
+    let [proxy] = &back.unwrap()[..] else {
+        panic!("{back:?}")
+    };
+    assert_eq!((proxy.service.as_str(), &proxy.after[..]), ("proxy", &[][..]));
+    let on = plan.steps.iter().find_map(|step| match step {
+        BackupStep::BringUp(step) => Some(step.services.len()),
+        _ => None,
+    });
+    assert_eq!(on, Some(2));
     let mut rootless = without_directory(world());
     volume_mut(&mut rootless, "site.blog")
         .site

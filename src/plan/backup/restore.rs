@@ -228,6 +228,11 @@ fn in_their_places(
         .map(|(input, moving, _)| replaced(world, input, moving))
         .collect();
     plan.facts.untouched = untouched(world, &keys);
+    for service in stack.stopped().filter(|name| lacks_its_directory(world, name)) {
+        plan.facts.warnings.push(format!(
+            "the directory of service `{service}` is gone: if anything fails, it stays gone, and so the service stays stopped"
+        ));
+    }
     bring_back(seen, wanted, &stack, starting, plan);
     Ok(())
 }
@@ -293,9 +298,30 @@ fn bring_back(
     plan.steps.extend(checks);
 }
 
+/// The services that are started on the way back: as they ran, but for those whose containers cannot be, because the
+/// directory of their site was gone before.
+fn back(world: &World, stack: &Stack, starting: &[Starting]) -> Vec<Starting> {
+    match stack.stopped().any(|name| lacks_its_directory(world, name)) {
+        true => starting_but(world, stack, |name| !lacks_its_directory(world, name)),
+        false => starting.to_vec(),
+    }
+}
+
+/// Whether the directory of a site that a service mounts is not there. Docker starts no container without it.
+fn lacks_its_directory(world: &World, name: &ServiceName) -> bool {
+    let gone = |v: &VolumeSeen| v.site.is_some() && !v.exists;
+    let mut mounts = world.service(name).into_iter().flat_map(|s| &s.mounts);
+    mounts.any(|mount| world.volume(&mount.volume).is_some_and(gone))
+}
+
 /// How the services of a stack that are stopped are started again.
 fn starting_again(world: &World, stack: &Stack) -> Vec<Starting> {
-    let running: Vec<ServiceName> = stack.stopped().rev().cloned().collect();
+    starting_but(world, stack, |_| true)
+}
+
+fn starting_but(world: &World, stack: &Stack, keep: impl Fn(&ServiceName) -> bool) -> Vec<Starting> {
+    let stopped = stack.stopped().rev();
+    let running: Vec<ServiceName> = stopped.filter(|name| keep(name)).cloned().collect();
     starting_of(world, &running, |s| {
         s.containers.iter().filter(|c| c.state.is_up()).count()
     })
@@ -476,7 +502,7 @@ fn stop(
         start: match stack.stop.is_empty() {
             // Nothing runs: nothing is brought back.
             true => Vec::new(),
-            false => starting.to_vec(),
+            false => back(world, stack, starting),
         },
         mounts: mounts(world, stack, volumes),
         mounting: Vec::new(),

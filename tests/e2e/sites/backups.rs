@@ -318,3 +318,41 @@ fn a_place_of_snapshots_has_the_directory_as_restic_reads_it() {
     assert!(site.notes().contains(&note) && !site.notes().contains(&after));
     assert_eq!(root_of(&data), "10001:10001 750");
 }
+
+#[test]
+fn killed_while_a_directory_that_is_gone_comes_back_it_is_there_or_gone_as_before() {
+    let (site, to) = enabled();
+    let data = site.data();
+    let note = site.note("before the backup").unwrap();
+    site.rehome(&format!("backup create --to {}", to.display()))
+        .exits(0);
+    sh(&format!("rm -rf {}", data.display()));
+    let restore = format!("backup restore --from {} --no-safety-backup -y", to.display());
+    let plan = site
+        .rehome(&format!("{restore} --dry-run --json"))
+        .exits(0)
+        .json();
+    let steps = plan["steps"].as_array().unwrap();
+    let exchange = steps.iter().position(|step| step.get("exchange").is_some());
+    let exchange = exchange.unwrap_or_else(|| panic!("{plan}"));
+    for moment in ["after-prepare", "before-apply", "after-apply", "after-verify"] {
+        let point = format!("{moment}:{exchange}");
+        let died = site.rehome_env(&restore, &[("REHOME_CRASH_AT", &point)]);
+        assert_eq!(died.code, -1, "{point}: {}", died.err);
+        site.rehome("rollback").exits(0);
+        assert_eq!(std::fs::read_dir(site.root()).unwrap().count(), 0, "{point}");
+    }
+    let died = site.rehome_env(
+        &restore,
+        &[("REHOME_CRASH_AT", &format!("after-apply:{exchange}"))],
+    );
+    assert_eq!(died.code, -1, "{}", died.err);
+    site.rehome("resume").exits(0);
+    // It was stopped by the first of them, and could not be started again without its directory.
+    site.stack.compose("up -d");
+    site.is(true);
+    assert!(site.notes().contains(&note));
+    assert_eq!(root_of(&data), "10001:10001 750");
+    assert_eq!(std::fs::read_dir(site.root()).unwrap().count(), 1);
+    site.stack.assert_tidy();
+}
