@@ -10,7 +10,9 @@ use rehome::backup::format::{
 use rehome::datastore::{Datastore, Kind};
 use rehome::model::{Failure, Home, SiteName};
 use rehome::observe::{SiteSeen, VolumeSeen, World};
-use rehome::plan::backup::restore::{Origin, RestorePlan, RestoreSeen, RestoreWanted, restore_plan};
+use rehome::plan::backup::restore::{
+    Origin, RestorePlan, RestoreSeen, RestoreWanted, nothing_to_lose, restore_plan,
+};
 use rehome::plan::backup::{BackupPlan, BackupSeen, BackupWanted, backup_plan, render, render_restore};
 use rehome::site::SiteDir;
 use rehome::steps::backup::{BackupStep, Data, Saving, Source};
@@ -404,6 +406,26 @@ fn where_the_directory_is_gone_nothing_is_replaced() {
         hint: is it on a volume that is not mounted?
         hint: or make it: sudo install -d -m 755 /var/deploy/data
     ");
+}
+
+#[test]
+fn what_is_gone_is_not_backed_up_before_it_is_restored() {
+    let none: &[String] = &[];
+    let site = ["site.blog".to_owned()];
+    let gone = without_directory(world());
+    assert!(nothing_to_lose(&gone, &site));
+    assert!(!nothing_to_lose(&gone, none), "the other volume is there");
+    assert!(!nothing_to_lose(&world(), &site));
+    assert!(!nothing_to_lose(&kms(), &["db".to_owned()]));
+    let mut unseen = gone;
+    volume_mut(&mut unseen, "site.blog").unseen = Some(Failure::refused("a symlink"));
+    assert!(!nothing_to_lose(&unseen, &site));
+    let plan = restore(without_directory(world()), |wanted| wanted.only = site.to_vec()).unwrap();
+    assert!(
+        !render_restore(&plan.facts).contains("not backed up first"),
+        "{:?}",
+        plan.facts.warnings
+    );
 }
 
 #[test]

@@ -106,7 +106,7 @@ pub fn restore_plan(
         facts: facts(seen, safety.as_ref()),
         steps: Vec::new(),
     };
-    if safety.is_none() && !plan.facts.from_nothing && wanted.into.is_none() {
+    if safety.is_none() && wanted.into.is_none() && !nothing_to_lose(&seen.world, &wanted.only) {
         plan.facts.warnings.push(
             "the present state is not backed up first: what is replaced stays only beside the new data"
                 .to_owned(),
@@ -349,6 +349,19 @@ fn has_database_below(seen: &RestoreSeen, path: &Path, keys: &BTreeSet<VolumeKey
 #[must_use]
 pub fn nothing_is_there(world: &World) -> bool {
     world.services.iter().all(|s| s.containers.is_empty())
+}
+
+/// Of what is meant by these names, or of all if there are none, nothing is there that a restore could replace: there
+/// is no present state to back up first.
+#[must_use]
+pub fn nothing_to_lose(world: &World, only: &[String]) -> bool {
+    let is_meant = |name: &str| only.is_empty() || only.iter().any(|one| one == name);
+    let servers = world.services.iter().filter(|s| s.server.is_some());
+    let volumes = world.volumes.iter().filter(|v| v.exists || v.unseen.is_some());
+    nothing_is_there(world)
+        || !(servers.map(|s| s.name.as_str()))
+            .chain(volumes.map(|v| v.key.as_str()))
+            .any(is_meant)
 }
 
 /// The volume that something belongs into now.
