@@ -22,7 +22,7 @@ use serde_json::value::RawValue;
 
 use crate::datastore::Kind;
 pub use crate::model::config::Consistency;
-use crate::model::{Failure, ProjectName, Result, ServiceName, VolumeKey, VolumeName};
+use crate::model::{Failure, ProjectName, Result, ServiceName, SiteName, VolumeKey, VolumeName};
 
 /// The newest format that is read, and that of backups with snapshots.
 pub const FORMAT: u32 = 2;
@@ -302,7 +302,7 @@ pub struct Sealed {
 pub enum What {
     /// A part of the dump of a database server, or of a database in a file.
     Dump(DumpNote),
-    /// The files of a volume.
+    /// The files of a volume, or of the directory of a site.
     Volume(VolumeNote),
     /// Where the files of a volume are: the entry itself only says so, too.
     Snapshot(SnapshotNote),
@@ -311,6 +311,18 @@ pub enum What {
         /// Its name beside the first Compose file.
         name: String,
     },
+}
+
+impl What {
+    /// The site whose directory it is, if it is one.
+    #[must_use]
+    pub fn site(&self) -> Option<&SiteName> {
+        match self {
+            Self::Volume(note) => note.site.as_ref(),
+            Self::Snapshot(note) => note.site.as_ref(),
+            Self::Dump(_) | Self::File { .. } => None,
+        }
+    }
 }
 
 /// A part of a dump.
@@ -351,6 +363,10 @@ pub struct VolumeNote {
     pub tree: String,
     /// What could not be archived as it was, in words: a file that changed again and again, a socket.
     pub notes: Vec<String>,
+    /// The site whose directory it is: then no volume of the engine has this name. An older Rehome reads over it, and what
+    /// it says of a volume holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<SiteName>,
 }
 
 /// A snapshot of a volume, in the repository beside the backups.
@@ -372,6 +388,10 @@ pub struct SnapshotNote {
     pub bytes_added: u64,
     /// What could not be taken as it was, in words.
     pub notes: Vec<String>,
+    /// The site whose directory it is: then no volume of the engine has this name. An older Rehome reads over it, and what
+    /// it says of a volume holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<SiteName>,
 }
 
 /// The manifest as it lies on a disk: with its format and its own hash.

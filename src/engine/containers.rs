@@ -1,7 +1,7 @@
 //! Containers: what they are, stop, start, restart.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bollard::models::ContainerSummary;
@@ -281,19 +281,21 @@ impl Engine {
             directories.push(dir.to_string_lossy().into_owned());
         }
         for container in self.running_containers().await? {
-            let binds = container
-                .mounts
-                .iter()
-                .filter(|m| m.writable)
-                .filter_map(|m| match &m.kind {
-                    MountKind::Bind(source) => Some(std::path::Path::new(source)),
-                    _ => None,
-                });
-            let mut inside = binds.filter(|source| directories.iter().any(|d| source.starts_with(d)));
-            if inside.next().is_some() && !found.iter().any(|c| c.id == container.id) {
+            let inside = directories.iter().any(|d| writes_in(&container, Path::new(d)));
+            if inside && !found.iter().any(|c| c.id == container.id) {
                 found.push(container);
             }
         }
+        Ok(found)
+    }
+
+    /// Every container, of any project, that has a directory of the engine's host writable, or one in it; running or not.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn writers_in(&self, directory: &Path) -> Result<Vec<Container>> {
+        let mut found = self.containers(HashMap::new()).await?;
+        found.retain(|container| writes_in(container, directory));
         Ok(found)
     }
 
@@ -582,6 +584,12 @@ impl Engine {
             .map(|l| l.to_string().trim_end().to_owned())
             .collect())
     }
+}
+
+/// Whether a container has a directory of the host, or one in it, writable.
+fn writes_in(container: &Container, directory: &Path) -> bool {
+    let inside = |kind: &MountKind| matches!(kind, MountKind::Bind(source) if Path::new(source).starts_with(directory));
+    container.mounts.iter().any(|m| m.writable && inside(&m.kind))
 }
 
 fn status(error: &bollard::errors::Error) -> Option<u16> {

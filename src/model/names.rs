@@ -174,6 +174,21 @@ impl RunId {
     }
 }
 
+impl SiteName {
+    /// What its directory is called where others are volumes: in a backup, and for `--only`. No site's name has a dot, so
+    /// no two become one.
+    #[must_use]
+    pub fn key(&self) -> VolumeKey {
+        VolumeKey(format!("site.{self}"))
+    }
+
+    /// The same where a backup has the full name of a volume. The engine has none of it.
+    #[must_use]
+    pub fn volume_name(&self) -> VolumeName {
+        VolumeName(format!("site.{self}"))
+    }
+}
+
 impl ContainerId {
     /// The first twelve characters, as `docker ps` prints them.
     #[must_use]
@@ -221,7 +236,9 @@ mod tests {
     fn a_site_name_stays_in_its_root() {
         let long = "a".repeat(63);
         for name in ["blog", "a", "7", "my-shop-2", "x-", long.as_str()] {
-            assert!(SiteName::new(name).is_ok(), "{name}");
+            let site = SiteName::new(name).unwrap();
+            assert!(VolumeKey::new(site.key().as_str()).is_ok(), "{name}");
+            assert!(VolumeName::new(site.volume_name().as_str()).is_ok(), "{name}");
         }
         let too_long = "a".repeat(64);
         for name in [

@@ -8,6 +8,7 @@ use crate::backup::format::ServiceNote;
 use crate::compose::project::{MountSource, Project};
 use crate::engine::Container;
 use crate::model::Result;
+use crate::site::SiteDir;
 use crate::steps::dumps::Dumping;
 
 /// The world, and more.
@@ -24,14 +25,16 @@ pub struct Backed {
 }
 
 impl Observer<'_> {
-    /// Looks at what a backup is planned from. Volumes that cannot be looked at are noted: the plan decides.
+    /// Looks at what a backup is planned from, the directories of these sites among it. Volumes that cannot be looked at are
+    /// noted: the plan decides.
     ///
     /// # Errors
     /// As [`Observer::look`].
-    pub async fn look_for_backup(&self) -> Result<Backed> {
+    pub async fn look_for_backup(&self, sites: Vec<SiteDir>) -> Result<Backed> {
         let depth = Depth {
             scan: None,
             tolerant: true,
+            sites,
             ..Depth::default()
         };
         let world = self.look(&depth).await?;

@@ -11,7 +11,7 @@ use crate::compose::Version;
 use crate::engine::Mount;
 use crate::helper::mounts;
 use crate::helper::protocol::{Probe, Scan};
-use crate::model::{Home, ProjectName, RunId, ServiceName, VolumeKey, VolumeName};
+use crate::model::{Home, ProjectName, RunId, ServiceName, SiteName, VolumeKey, VolumeName};
 use crate::state::{BackupLine, Measured};
 
 /// What was seen, or why it could not be looked at.
@@ -40,6 +40,8 @@ pub struct Checkup {
     pub containers: Vec<ContainerMore>,
     /// Directories of the host that services mount by themselves.
     pub binds: Vec<BindSeen>,
+    /// The project's sites.
+    pub sites: Vec<SiteChecked>,
     /// Every volume of the engine.
     pub engine_volumes: Vec<EngineVolume>,
     /// Anonymous volumes of the services.
@@ -75,6 +77,30 @@ pub struct Known {
     pub sysroot: Option<PathBuf>,
     /// The override, if there is one that Rehome wrote.
     pub written: Option<OverrideState>,
+    /// The project's sites.
+    pub sites: Vec<SiteKnown>,
+}
+
+/// A site of the project, as it is meant to be.
+#[derive(Debug, Clone)]
+pub struct SiteKnown {
+    /// Its name.
+    pub name: SiteName,
+    /// Its storage is on.
+    pub on: bool,
+    /// Where its data is.
+    pub dir: Option<PathBuf>,
+    /// Which service gets which directory by the override that the project is read with.
+    pub has: Looked<Option<(ServiceName, PathBuf)>>,
+}
+
+/// The same, and what is there.
+#[derive(Debug, Clone)]
+pub struct SiteChecked {
+    /// What is meant.
+    pub known: SiteKnown,
+    /// Whether its directory is there.
+    pub there: Looked<bool>,
 }
 
 /// The override against the project.

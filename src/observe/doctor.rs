@@ -74,6 +74,7 @@ impl Observer<'_> {
             engine_volumes: self.engine_volumes().await?,
             anonymous: self.anonymous(&all).await,
             secrets: self.secret_files(),
+            sites: self.checked_sites(&known),
             world,
             known,
         })

@@ -10,6 +10,7 @@ mod destination;
 mod doctor;
 mod machine;
 pub mod mounting;
+mod sites;
 mod volumes;
 mod world;
 
@@ -22,17 +23,18 @@ use crate::engine::{Engine, HelperJob, HelperMount};
 use crate::event::{Event, Events};
 use crate::helper::protocol::{Answer, Line, Request};
 use crate::model::{Failure, Kind, ProjectName, Result, RunId, VolumeKey};
+use crate::site::SiteDir;
 
 pub use boot::{BootSeen, DeviceIs, MissingSeen, PointSeen, UnitSeen, Waits};
 pub use checkup::{
     AnonymousSeen, BindSeen, Checkup, ContainerMore, EngineVolume, HomeSeen, Known, Looked, OverrideState,
-    PostgresSeen, SecretFile, Write,
+    PostgresSeen, SecretFile, SiteChecked, SiteKnown, Write,
 };
 pub use destination::{meant, meant_in_time};
 pub use machine::{BareSeen, Candidate, ContentSeen, DefinitionSeen, DeviceSeen, MachineSeen, UndoSeen};
 pub use world::{
     ContainerSeen, DestinationSeen, ForeignUse, Framework, MeantSeen, MountedSeen, OverrideSeen, ServiceSeen,
-    VolumeMount, VolumeSeen, World,
+    SiteSeen, VolumeMount, VolumeSeen, World,
 };
 
 /// What is needed to look.
@@ -68,6 +70,8 @@ pub struct Depth {
     pub docker_disk: bool,
     /// Where the override would be written.
     pub override_path: PathBuf,
+    /// The directories of sites that are looked at as if they were volumes.
+    pub sites: Vec<SiteDir>,
 }
 
 impl Observer<'_> {
@@ -78,8 +82,10 @@ impl Observer<'_> {
     pub async fn look(&self, depth: &Depth) -> Result<World> {
         let name = self.project_name().clone();
         let all = self.engine.project_containers(&name).await?;
-        let services = self.services(&all, depth.ask_servers).await?;
-        let volumes = self.volumes(&services, depth).await?;
+        let mut services = self.services(&all, depth.ask_servers).await?;
+        self.mount_sites(&mut services, &depth.sites);
+        let mut volumes = self.volumes(&services, depth).await?;
+        volumes.extend(self.sites(&services, depth).await?);
         let destination = match &depth.destination {
             Some((root, subs)) => Some(self.destination(root, subs).await?),
             None => None,

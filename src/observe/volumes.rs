@@ -2,10 +2,9 @@
 
 use super::{Depth, ForeignUse, Observer, ServiceSeen, VolumeSeen, wrong_answer};
 use crate::datastore::Datastore;
-use crate::engine::HelperMount;
 use crate::helper::protocol::{Answer, Request};
 use crate::model::{Home, Result};
-use crate::steps::FROM;
+use crate::steps::{FROM, mount_of};
 
 impl Observer<'_> {
     pub(super) async fn volumes(&self, services: &[ServiceSeen], depth: &Depth) -> Result<Vec<VolumeSeen>> {
@@ -23,6 +22,7 @@ impl Observer<'_> {
                 unseen: None,
                 datastores: Vec::new(),
                 foreign: self.foreign(declared, services).await?,
+                site: None,
             };
             let wanted = depth
                 .scan
@@ -39,12 +39,8 @@ impl Observer<'_> {
         Ok(seen)
     }
 
-    async fn scan(&self, volume: &mut VolumeSeen, services: &[ServiceSeen]) -> Result<()> {
-        let mount = HelperMount::Volume {
-            name: volume.name.clone(),
-            target: FROM.into(),
-            read_only: true,
-        };
+    pub(super) async fn scan(&self, volume: &mut VolumeSeen, services: &[ServiceSeen]) -> Result<()> {
+        let mount = mount_of((&volume.name, volume.site_dir()), FROM.into(), true);
         let request = Request::Scan { dir: FROM.into() };
         let scan = match self.ask(request, vec![mount.clone()], Some(&volume.key)).await? {
             Answer::Scan(scan) => scan,

@@ -16,6 +16,7 @@ use crate::datastore::{Datastore, Kind};
 use crate::engine::{Published, State};
 use crate::helper::protocol::{Place, Probe, Scan};
 use crate::model::{ContainerId, Failure, Home, ImageId, ProjectName, ServiceName, VolumeKey, VolumeName};
+use crate::site::SiteDir;
 
 /// All that a plan is made from.
 #[derive(Debug, Clone)]
@@ -198,9 +199,26 @@ pub struct VolumeSeen {
     pub datastores: Vec<Datastore>,
     /// Who else has it.
     pub foreign: Vec<ForeignUse>,
+    /// It is the directory of a site, and no volume of the engine.
+    pub site: Option<SiteSeen>,
 }
 
 impl VolumeSeen {
+    /// The directory of the site that it is.
+    #[must_use]
+    pub fn site_dir(&self) -> Option<&SiteDir> {
+        self.site.as_ref().map(|site| &site.of)
+    }
+
+    /// In words: `volume media`, `site blog`.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self.site_dir() {
+            Some(site) => format!("site {}", site.name),
+            None => format!("volume {}", self.key),
+        }
+    }
+
     /// Nothing is in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -208,6 +226,17 @@ impl VolumeSeen {
             .as_ref()
             .is_some_and(|s| s.files + s.symlinks + s.special == 0 && s.dirs <= 1)
     }
+}
+
+/// The directory of a site, which is looked at as a volume is.
+#[derive(Debug, Clone)]
+pub struct SiteSeen {
+    /// Which.
+    pub of: SiteDir,
+    /// Whether the root of all sites is there.
+    pub root_there: bool,
+    /// Which block volume is meant to be mounted there, and which is.
+    pub meant: Option<MeantSeen>,
 }
 
 /// A container outside of the project's services that has a volume or its directory.

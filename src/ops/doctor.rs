@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::site::known_of;
 use super::{App, Options, Settings};
 use crate::block::sysroot::Sysroot;
 use crate::compose::{self, Override};
@@ -53,6 +54,7 @@ pub(super) async fn project(app: &App, sysroot: Option<&Path>) -> Result<Diagnos
         now: jiff::Timestamp::now(),
         sysroot: sysroot.map(Path::to_owned),
         written: written(app).await,
+        sites: known_of(app)?,
     };
     let seen = app.observer(&app.looking()).checkup(known).await?;
     Ok(diagnose(&seen))

@@ -224,6 +224,7 @@ pub(super) fn depth(app: &App, wanted: &Wanted) -> Depth {
         },
         docker_disk: wanted.to == Destination::Volumes,
         override_path: wanted.switch.override_path.clone(),
+        sites: Vec::new(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::site::{SiteReport, reports_of};
 use super::{App, Drift, drift};
 use crate::model::{Home, Owner, ProjectName, Result, RunId, ServiceName, VolumeKey, VolumeName};
 use crate::observe::{Depth, World};
@@ -24,6 +25,8 @@ pub struct Status {
     pub files: Vec<PathBuf>,
     /// The volumes.
     pub volumes: Vec<VolumeStatus>,
+    /// The project's sites, and where the data of each is.
+    pub sites: Vec<SiteReport>,
     /// The override's path.
     pub override_path: PathBuf,
     /// Whether plain `docker compose` in the project's directory uses it; `None` where there is none.
@@ -149,6 +152,7 @@ pub async fn status(app: &App) -> Result<Status> {
         }),
         unfinished: unfinished(&app.state)?.map(|run| run.dir.id().clone()),
         warnings: warnings(app, &world).await?,
+        sites: reports_of(app)?,
         volumes,
     })
 }

@@ -416,6 +416,7 @@ fn moving(
             scan.files + scan.dirs + scan.symlinks + scan.special + scan.hard_links
         },
         datastores: seen.datastores.iter().map(|d| (d.kind, d.path.clone())).collect(),
+        site: None,
     })
 }
 

@@ -37,6 +37,15 @@ pub struct Site {
     pub made: Timestamp,
 }
 
+/// The directory of a site, where others have a volume of the engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteDir {
+    /// Whose.
+    pub name: SiteName,
+    /// Where it is, without symlinks.
+    pub dir: PathBuf,
+}
+
 /// What a site is made of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]

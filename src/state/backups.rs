@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dir::ProjectDir;
 use super::lines::{self, LinesRead};
-use crate::model::{Result, RunId};
+use crate::model::{Result, RunId, SiteName};
 
 /// What happened to a backup of the project.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +30,9 @@ pub enum BackupLine {
         places: Vec<String>,
         /// Whether it is of the whole project, and not of what `--only` named.
         whole: bool,
+        /// The sites whose directories are in it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        sites: Vec<SiteName>,
     },
     /// It was not.
     Failed {
@@ -106,6 +109,7 @@ mod tests {
                 bytes: 7,
                 places: vec!["/var/backups/kms".to_owned()],
                 whole: true,
+                sites: vec![SiteName::new("blog").unwrap()],
             },
             BackupLine::Verified {
                 id: "20261122T020000Z-7k2f00000000".to_owned(),

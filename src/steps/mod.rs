@@ -37,7 +37,9 @@ pub use page::Maintenance;
 pub use pre_copy::PreCopy;
 pub use prove::{Prove, Writer};
 pub use restart::restart;
-pub use spec::{CopyProof, Copying, ExpectedMount, FROM, Moving, STATE, Starting, Stopping, TO, Target};
+pub use spec::{
+    CopyProof, Copying, ExpectedMount, FROM, Moving, STATE, Starting, Stopping, TO, Target, mount_of,
+};
 pub use stack::Making;
 pub use start::Start;
 pub use stop::Stop;

@@ -10,6 +10,7 @@ use crate::compose::project::Condition;
 use crate::datastore::Kind;
 use crate::engine::HelperMount;
 use crate::model::{ContainerId, Owner, ServiceName, VolumeKey, VolumeName};
+use crate::site::SiteDir;
 
 /// Inside a helper: the source volume.
 pub const FROM: &str = "/from";
@@ -131,6 +132,31 @@ pub struct Moving {
     pub entries: u64,
     /// The databases in it: kind and data directory relative to its root.
     pub datastores: Vec<(Kind, String)>,
+    /// The directory of a site that the containers have, and no Docker volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<SiteDir>,
+}
+
+/// The mount that gives a helper the data of a volume, or the directory that a site has instead of one. A volume of that
+/// name would be made, empty, where somebody forgot to ask (trap 3).
+#[must_use]
+pub fn mount_of(
+    (name, site): (&VolumeName, Option<&SiteDir>),
+    target: String,
+    read_only: bool,
+) -> HelperMount {
+    match site {
+        Some(site) => HelperMount::Bind {
+            source: site.dir.to_string_lossy().into_owned(),
+            target,
+            read_only,
+        },
+        None => HelperMount::Volume {
+            name: name.clone(),
+            target,
+            read_only,
+        },
+    }
 }
 
 impl Moving {
@@ -140,12 +166,7 @@ impl Moving {
     pub fn source_mount(&self) -> (HelperMount, PathBuf) {
         let target = format!("{FROM}/{}", self.key);
         let path = PathBuf::from(&target);
-        let mount = HelperMount::Volume {
-            name: self.source.clone(),
-            target,
-            read_only: true,
-        };
-        (mount, path)
+        (mount_of((&self.source, self.site.as_ref()), target, true), path)
     }
 
     /// The same for the target.

@@ -215,12 +215,13 @@ fn asked(run_dir: &std::path::Path) -> Result<BTreeMap<ContainerId, String>> {
 /// Names the container that does.
 pub(super) async fn quiet(cx: &Cx, volumes: &[Moving]) -> Result<()> {
     let asked = asked(&cx.run_dir)?;
-    let writers = try_join_all(volumes.iter().map(|moving| cx.engine.writers_of(&moving.source))).await?;
+    let writers = try_join_all(volumes.iter().map(|moving| writers(cx, moving))).await?;
     for (moving, users) in volumes.iter().zip(writers) {
         if let Some(user) = users.iter().find(|c| c.state.is_up()) {
             return Err(Failure::environment(format!(
-                "container {} runs and may write to volume {}",
-                user.name, moving.source
+                "container {} runs and may write to {}",
+                user.name,
+                source_of(moving)
             ))
             .cause("somebody started it while the stack was stopped for the copy")
             .hint(format!(
@@ -231,14 +232,31 @@ pub(super) async fn quiet(cx: &Cx, volumes: &[Moving]) -> Result<()> {
         let ran = |c: &&Container| asked.get(&c.id).is_some_and(|started| *started != c.started_at);
         if let Some(user) = users.iter().find(ran) {
             return Err(Failure::environment(format!(
-                "container {} ran again after it was stopped, and may have written to volume {}",
-                user.name, moving.source
+                "container {} ran again after it was stopped, and may have written to {}",
+                user.name,
+                source_of(moving)
             ))
             .cause("somebody started it, or the engine did when it was restarted")
             .hint("run this again"));
         }
     }
     Ok(())
+}
+
+/// Every container that may write to what moves, running or not.
+async fn writers(cx: &Cx, moving: &Moving) -> Result<Vec<Container>> {
+    match &moving.site {
+        Some(site) => cx.engine.writers_in(&site.dir).await,
+        None => cx.engine.writers_of(&moving.source).await,
+    }
+}
+
+/// What moves, in words.
+fn source_of(moving: &Moving) -> String {
+    match &moving.site {
+        Some(site) => site.dir.display().to_string(),
+        None => format!("volume {}", moving.source),
+    }
 }
 
 /// Every PostgreSQL whose data moves, with the path of its data in the volume.

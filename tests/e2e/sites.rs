@@ -1,6 +1,7 @@
 //! Sites: persistent storage on, off and on again, under a writer that never stops. Judged by `docker inspect`, by `stat`,
 //! and by what another program reads in the site's database.
 
+mod backups;
 mod crash;
 mod place;
 pub mod site;

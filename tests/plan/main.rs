@@ -9,6 +9,7 @@
 //! deploy_hooks  what runs beside a deployment, and when
 //! uploads   the switch of uploads to a bucket, and back
 //! restart   what a restart makes anew
+//! site_backups  the directories of sites in backups and restores
 //! restore   what a restore replaces, and which backup it takes
 //! choice    which volumes move, and where to
 //! order     what is stopped, made anew and started, against an oracle that was written differently
@@ -35,6 +36,7 @@ mod restart;
 mod restore;
 mod right_volume;
 mod site;
+mod site_backups;
 mod space;
 mod support;
 mod texts;

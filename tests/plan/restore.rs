@@ -53,6 +53,7 @@ fn last_night() -> Manifest {
         bytes: 11_000 * MB,
         tree: String::new(),
         notes: Vec::new(),
+        site: None,
     };
     Manifest {
         project: kms().project,

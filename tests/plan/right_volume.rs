@@ -29,7 +29,7 @@ fn right() -> MountedSeen {
     }
 }
 
-fn meant(at: &str, mounted: Option<MountedSeen>) -> MeantSeen {
+pub fn meant(at: &str, mounted: Option<MountedSeen>) -> MeantSeen {
     let target = at.replace(' ', "\\040");
     let text = format!("# first\nUUID={OURS} {target} ext4 defaults,nofail,x-rehome 0 2\n");
     MeantSeen {

@@ -145,6 +145,7 @@ pub fn volume(name: &str, bytes: u64, files: u64) -> VolumeSeen {
         unseen: None,
         datastores: Vec::new(),
         foreign: Vec::new(),
+        site: None,
     }
 }
 

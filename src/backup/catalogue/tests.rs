@@ -253,6 +253,7 @@ fn only_a_backup_with_a_snapshot_is_of_the_newer_format() {
         bytes: 1 << 30,
         files_added: 1,
         bytes_added: 12,
+        site: None,
         notes: Vec::new(),
     };
     let entry = Entry {

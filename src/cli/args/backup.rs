@@ -80,11 +80,11 @@ impl BackupCommand {
 #[derive(Debug, Clone, Args)]
 #[command(after_long_help = CREATE_EXAMPLES)]
 pub struct BackupCreate {
-    /// Only this service's database, or this volume; may be repeated, or a list with commas
+    /// Only this service's database, this volume, or this site (site.NAME); may be repeated, or a list with commas
     #[arg(long, value_name = "SERVICE|VOLUME", value_delimiter = ',')]
     pub only: Vec<String>,
 
-    /// Leave this service's database, or this volume, out; may be repeated, or a list with commas
+    /// Leave this service's database, this volume, or this site (site.NAME) out; may be repeated, or a list with commas
     #[arg(long, value_name = "SERVICE|VOLUME", value_delimiter = ',')]
     pub exclude: Vec<String>,
 
@@ -178,7 +178,7 @@ pub struct BackupRestore {
     #[arg(long, value_name = "DIR|S3|FILE")]
     pub from: Option<Place>,
 
-    /// Only this service's databases, or this volume; may be repeated, or a list with commas
+    /// Only this service's databases, this volume, or this site (site.NAME); may be repeated, or a list with commas
     #[arg(long, value_name = "SERVICE|VOLUME", value_delimiter = ',')]
     pub only: Vec<String>,
 

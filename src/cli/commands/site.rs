@@ -117,7 +117,7 @@ fn told_list(all: &[SiteReport], color: bool) -> String {
     }
     let now = jiff::Timestamp::now();
     let mut table = ui::Table::new(&[
-        "SITE", "STORAGE", "DATA", ">SIZE", ">FILES", "OWNER", ">CHANGED", "IS",
+        "SITE", "STORAGE", "DATA", ">SIZE", ">FILES", "OWNER", ">CHANGED", ">BACKUP", "IS",
     ]);
     for report in all {
         let of = |say: &dyn Fn(&Measured) -> String| match (&report.measured, &report.unseen) {
@@ -136,10 +136,35 @@ fn told_list(all: &[SiteReport], color: bool) -> String {
             of(&|measured| measured.files.to_string()),
             of(&|measured| measured.owner.to_string()),
             of(&|measured| ago(now, measured.changed)),
+            last_backup(report, now),
             what(site),
         ]);
     }
     table.render(color)
+}
+
+fn last_backup(report: &SiteReport, now: jiff::Timestamp) -> String {
+    report
+        .backups
+        .first()
+        .map_or_else(|| "–".to_owned(), |last| ago(now, last.began))
+}
+
+/// A site in one line, for the status of its project.
+pub(super) fn line(report: &SiteReport) -> String {
+    let (site, now) = (&report.site, jiff::Timestamp::now());
+    let data = match (&site.data, &report.measured, &report.unseen) {
+        (None, ..) => "no directory".to_owned(),
+        (Some(data), Some(measured), _) => format!("{}, {}", data.display(), size(measured)),
+        (Some(data), None, Some(why)) => format!("{}, which cannot be looked at: {why}", data.display()),
+        (Some(data), None, None) => format!("{}, which is NOT THERE", data.display()),
+    };
+    let last = last_backup(report, now);
+    format!(
+        "Site {}: storage {}, {data}, last backup {last}",
+        site.name,
+        storage(site.persistent_storage)
+    )
 }
 
 fn storage(storage: Storage) -> &'static str {
@@ -201,6 +226,21 @@ fn told_show(report: &SiteReport) -> String {
         (None, Some(why)) => format!("data: {}, which cannot be looked at: {why}\n", data.display()),
         (None, None) => format!("data: {}, which is not there\n", data.display()),
     };
+    for backup in &report.backups {
+        let verified = backup.verified.map_or_else(
+            || "not verified".to_owned(),
+            |at| format!("verified {}", ago(now, at)),
+        );
+        out += &format!(
+            "backup: {}, {}, in {}, {verified}\n",
+            backup.id,
+            ago(now, backup.began),
+            backup.places.join(", ")
+        );
+    }
+    if report.backups.is_empty() {
+        out += "backup: Rehome knows of none that it is in\n";
+    }
     if site.persistent_storage == Storage::Off {
         out += "The containers of the site do not have it; it stays where it is.\n";
     }

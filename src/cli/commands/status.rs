@@ -50,6 +50,9 @@ fn text(status: &Status, color: bool) -> String {
     for volume in status.volumes.iter().filter(|v| !v.datastores.is_empty()) {
         line(format!("{}: {}", volume.key, volume.datastores.join(", ")));
     }
+    for site in &status.sites {
+        line(super::site::line(site));
+    }
     let up: Vec<_> = status
         .services
         .iter()

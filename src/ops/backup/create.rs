@@ -11,6 +11,7 @@ use crate::model::config::Place;
 use crate::model::{Failure, Result};
 use crate::ops::App;
 use crate::ops::execute::{About, BackupAbout, Finish, RunFacts, Running};
+use crate::ops::site::dirs_of;
 use crate::plan::backup::{BackupPlan, BackupSeen, BackupWanted, backup_plan};
 use crate::state::Lock;
 use crate::steps::backup::Vault;
@@ -83,7 +84,8 @@ pub(super) async fn plan_of(app: &App, request: &CreateRequest, vault: &Vault) -
         vault.restic()?;
     }
     let last = last_sizes(app, vault, &places, request);
-    let seen = app.observer(&app.looking()).look_for_backup().await?;
+    let sites = dirs_of(app)?;
+    let seen = app.observer(&app.looking()).look_for_backup(sites).await?;
     let mut exclude: BTreeMap<String, String> = settings
         .exclude
         .iter()

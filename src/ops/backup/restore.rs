@@ -11,9 +11,10 @@ use crate::model::{Failure, Result};
 use crate::observe::Depth;
 use crate::ops::App;
 use crate::ops::execute::{About, BackupAbout, Finish, RunFacts, Running};
+use crate::ops::site::dirs_of;
 use crate::plan::backup::BackupPlan;
 use crate::plan::backup::restore::{
-    Origin, RestorePlan, RestoreSeen, RestoreWanted, nothing_is_there, restore_plan,
+    Origin, RestorePlan, RestoreSeen, RestoreWanted, nothing_to_lose, restore_plan,
 };
 use crate::state::Lock;
 use crate::steps::backup::{StrangeFile, Vault};
@@ -70,6 +71,7 @@ pub async fn plan_restore(
         tolerant: true,
         ask_servers: true,
         docker_disk: true,
+        sites: dirs_of(app)?,
         ..Depth::default()
     };
     let world = app.look(&app.looking(), &depth).await?;
@@ -92,7 +94,7 @@ pub async fn plan_restore(
         checks: app.settings.checks.clone(),
         suffix: format!("{:02x}{:02x}", bytes[0], bytes[1]),
     };
-    let replaces = request.into.is_none() && !nothing_is_there(&seen.world);
+    let replaces = request.into.is_none() && !nothing_to_lose(&seen.world, &request.only);
     let safety = match request.safety_backup && replaces {
         true => Some(safety_backup(app, request, place.as_ref(), &vault).await?),
         false => None,

@@ -161,6 +161,7 @@ mod tests {
             bytes: 12_345_678_901,
             places: Vec::new(),
             whole: true,
+            sites: Vec::new(),
         };
         let failed = BackupLine::Failed {
             run,

@@ -104,6 +104,7 @@ impl BackupAbout {
                 bytes,
                 places: facts.places.clone(),
                 whole: facts.whole,
+                sites: facts.sites.clone(),
             },
             (_, bytes) => BackupLine::Failed {
                 run: cx.run.clone(),

@@ -1,11 +1,20 @@
-//! `site list` and `site show`: the sites, and what is in the directory of each.
+//! `site list` and `site show`: the sites, what is in the directory of each, and the backups that it is in.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Sites;
 use crate::model::{Result, SiteName};
 use crate::site::Site;
 use crate::site::place::{Measured, measure};
+use crate::state::{BackupLine, ProjectDir};
+
+/// So many of the last lines about a project's backups are looked at.
+const LOOKED_AT: usize = 200;
+/// So many backups are told of one site.
+const TOLD: usize = 5;
 
 /// A site, and what is in its directory.
 #[derive(Debug, Clone, Serialize)]
@@ -17,27 +26,98 @@ pub struct SiteReport {
     pub measured: Option<Measured>,
     /// Why it could not be looked at.
     pub unseen: Option<String>,
+    /// The last backups that it is in, the newest first, as they were written down when they were made: no place is asked.
+    pub backups: Vec<SiteBackup>,
+}
+
+/// A backup that the directory of a site is in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SiteBackup {
+    /// Its name.
+    pub id: String,
+    /// When it began.
+    pub began: Timestamp,
+    /// Where it is.
+    pub places: Vec<String>,
+    /// When it was last read back.
+    pub verified: Option<Timestamp>,
 }
 
 impl Sites {
     /// Every site, by name.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// When the database or the state directory cannot be read.
     pub fn list(&self) -> Result<Vec<SiteReport>> {
-        Ok(self.all()?.into_iter().map(report).collect())
+        let mut saved = self.saved()?;
+        let all = self.all()?.into_iter();
+        Ok(all
+            .map(|site| {
+                let backups = saved.remove(&site.name).unwrap_or_default();
+                report(site, backups)
+            })
+            .collect())
     }
 
     /// One of them.
     ///
     /// # Errors
-    /// When there is none of this name, or the database cannot be read.
+    /// When there is none of this name, or the database or the state directory cannot be read.
     pub fn show(&self, name: &SiteName) -> Result<SiteReport> {
-        self.find(name).map(report)
+        let site = self.find(name)?;
+        let backups = self.saved()?.remove(name).unwrap_or_default();
+        Ok(report(site, backups))
+    }
+
+    /// The backups of every site, whichever project it is of.
+    fn saved(&self) -> Result<BTreeMap<SiteName, Vec<SiteBackup>>> {
+        let mut all = BTreeMap::new();
+        for (key, project) in self.state.projects()? {
+            // What one project's lines say is no condition for what the others' do.
+            if let Err(failure) = add_saved(&project, &mut all) {
+                self.options
+                    .events
+                    .warn(format!("the backups of {key} are not known: {failure}"));
+            }
+        }
+        Ok(all)
     }
 }
 
-fn report(site: Site) -> SiteReport {
+/// Adds the backups of a project's sites, the newest first.
+pub(super) fn add_saved(project: &ProjectDir, all: &mut BTreeMap<SiteName, Vec<SiteBackup>>) -> Result<()> {
+    let lines = project.backups(LOOKED_AT)?.lines;
+    for line in lines.iter().rev() {
+        let BackupLine::Made {
+            id,
+            began,
+            places,
+            sites,
+            ..
+        } = line
+        else {
+            continue;
+        };
+        let verified = lines.iter().rev().find_map(|line| match line {
+            BackupLine::Verified { id: of, at, .. } if of == id => Some(*at),
+            _ => None,
+        });
+        for site in sites {
+            let of_site = all.entry(site.clone()).or_default();
+            if of_site.len() < TOLD {
+                of_site.push(SiteBackup {
+                    id: id.clone(),
+                    began: *began,
+                    places: places.clone(),
+                    verified,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn report(site: Site, backups: Vec<SiteBackup>) -> SiteReport {
     let there = site.data.as_ref().filter(|path| path.symlink_metadata().is_ok());
     let (measured, unseen) = match there.map(|path| measure(path)) {
         None => (None, None),
@@ -48,5 +128,48 @@ fn report(site: Site) -> SiteReport {
         site,
         measured,
         unseen,
+        backups,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ProjectName, RunId};
+    use crate::state::{ProjectKey, StateDir};
+
+    #[test]
+    fn the_newest_backups_of_a_site_are_told_first_and_not_those_that_it_is_not_in() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = StateDir::resolve(Some(root.path()), false, |_| None).unwrap();
+        let project = dir.project(&ProjectKey::new(&ProjectName::new("shop").unwrap(), None));
+        let blog = SiteName::new("blog").unwrap();
+        let at = |day: usize| -> Timestamp { format!("2026-11-{day:02}T02:00:00Z").parse().unwrap() };
+        let made = |day: usize, sites: Vec<SiteName>| BackupLine::Made {
+            id: format!("day {day}"),
+            run: RunId::new("7k2f00000000").unwrap(),
+            began: at(day),
+            ended: at(day),
+            bytes: 1,
+            places: vec!["/var/backups".to_owned()],
+            whole: true,
+            sites,
+        };
+        for day in 1..=7 {
+            project.append_backup(&made(day, vec![blog.clone()])).unwrap();
+        }
+        project.append_backup(&made(8, Vec::new())).unwrap();
+        let verified = BackupLine::Verified {
+            id: "day 7".to_owned(),
+            at: at(9),
+            drill: true,
+        };
+        project.append_backup(&verified).unwrap();
+        let mut all = BTreeMap::new();
+        add_saved(&project, &mut all).unwrap();
+        let told = &all[&blog];
+        let ids: Vec<&str> = told.iter().map(|backup| backup.id.as_str()).collect();
+        assert_eq!(ids, ["day 7", "day 6", "day 5", "day 4", "day 3"]);
+        assert_eq!((told[0].verified, told[1].verified), (Some(at(9)), None));
     }
 }

@@ -167,7 +167,7 @@ impl Sites {
 }
 
 /// What the override says, if the project is read with it: one that nothing points at says nothing.
-fn content(app: &App) -> Result<SiteOverride> {
+pub(super) fn content(app: &App) -> Result<SiteOverride> {
     let path = &app.settings.site_override_path;
     let found =
         SiteOverride::read(path, &app.project.name).map_err(|failure| failure.data("nothing was changed"))?;

@@ -11,12 +11,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::refuse::right_volume;
 use super::{START_LIMIT, did_you_mean, order, starting};
 use crate::backup::format::{Encryption, ServiceNote};
 use crate::datastore::Kind;
 use crate::model::config::{Consistency, Place};
-use crate::model::{Failure, Home, ProjectName, Result, ServiceName, VolumeKey};
-use crate::observe::{ServiceSeen, VolumeSeen, World};
+use crate::model::{Failure, Home, ProjectName, Result, ServiceName, SiteName, VolumeKey};
+use crate::observe::{ServiceSeen, SiteSeen, VolumeSeen, World};
 use crate::steps::backup::{BackupStep, BringUp, GoOn, Pause, Pausing, Publish, Save, Saving};
 use crate::steps::dumps::Dumping;
 use crate::steps::{Moving, Stop, Target, Tidy};
@@ -88,6 +89,9 @@ pub struct BackupFacts {
     pub encryption: String,
     /// It is of the whole project, and not only of what was named.
     pub whole: bool,
+    /// The sites whose directories are in it.
+    #[serde(default)]
+    pub sites: Vec<SiteName>,
     /// What a careful person should know.
     pub warnings: Vec<String>,
 }
@@ -151,6 +155,7 @@ pub fn backup_plan(seen: &BackupSeen, wanted: &BackupWanted) -> Result<BackupPla
         .map(|v| Saving::Volume {
             key: v.key.clone(),
             name: v.name.clone(),
+            site: v.site_dir().cloned(),
         })
         .collect();
     let mut steps = Vec::new();
@@ -183,6 +188,11 @@ pub fn backup_plan(seen: &BackupSeen, wanted: &BackupWanted) -> Result<BackupPla
             began: wanted.began,
             places: wanted.places.iter().map(ToString::to_string).collect(),
             saved: said(&chosen, wanted),
+            sites: chosen
+                .volumes
+                .iter()
+                .filter_map(|v| v.site_dir().map(|site| site.name.clone()))
+                .collect(),
             left_out: chosen.left_out,
             consistency: wanted.consistency,
             still,
@@ -305,7 +315,7 @@ fn choose<'a>(seen: &'a BackupSeen, wanted: &BackupWanted) -> Result<Chosen<'a>>
             continue;
         }
         if let Some(who) = wanted.exclude.get(key.as_str()) {
-            chosen.left_out.push(format!("volume {key}: {who}"));
+            chosen.left_out.push(format!("{}: {who}", volume.describe()));
             continue;
         }
         if !is_wanted(&[key.as_str()])
@@ -315,7 +325,18 @@ fn choose<'a>(seen: &'a BackupSeen, wanted: &BackupWanted) -> Result<Chosen<'a>>
         {
             continue;
         }
-        if !volume.exists {
+        if let Some(site) = &volume.site {
+            is_right(site)?;
+        }
+        if let (Some(site), false, None) = (volume.site_dir(), volume.exists, &volume.unseen) {
+            let (name, dir) = (&site.name, site.dir.display());
+            chosen.left_out.push(format!("site {name}: {dir} is not there"));
+            chosen
+                .warnings
+                .push(format!("nothing of site {name} is saved: {dir} is not there"));
+            continue;
+        }
+        if !volume.exists && volume.site.is_none() {
             chosen
                 .left_out
                 .push(format!("volume {key}: the engine does not have it yet"));
@@ -331,20 +352,39 @@ fn choose<'a>(seen: &'a BackupSeen, wanted: &BackupWanted) -> Result<Chosen<'a>>
             continue;
         }
         if let Some(failure) = &volume.unseen {
-            return Err(failure
-                .clone()
-                .inside(format!("volume `{key}` cannot be looked at")));
+            let what = match volume.site {
+                Some(_) => volume.describe(),
+                None => format!("volume `{key}`"),
+            };
+            return Err(failure.clone().inside(format!("{what} cannot be looked at")));
         }
         for datastore in volume.datastores.iter().filter(|d| d.kind == Kind::Sqlite) {
             chosen.sqlite.push(Saving::Sqlite {
                 key: key.clone(),
                 name: volume.name.clone(),
                 path: datastore.path.clone(),
+                site: volume.site_dir().cloned(),
             });
         }
         chosen.volumes.push(volume);
     }
     Ok(chosen)
+}
+
+/// Where the right block volume is not mounted there is nothing of a site, and nothing would be what is saved (trap 3).
+fn is_right(site: &SiteSeen) -> Result<()> {
+    let Some(meant) = &site.meant else { return Ok(()) };
+    let name = &site.of.name;
+    right_volume(meant).map_err(|failure| {
+        let failure = match failure.data {
+            Some(_) => failure,
+            None => failure.data("nothing was changed"),
+        };
+        failure.inside(format!(
+            "the directory of site {name}, {}, is not on the volume that it belongs on",
+            site.of.dir.display()
+        ))
+    })
 }
 
 /// The services whose database lies in this volume and is not dumped.
@@ -461,6 +501,7 @@ fn reading(volume: &VolumeSeen) -> Moving {
             .iter()
             .map(|d| (d.kind, d.path.clone()))
             .collect(),
+        site: volume.site_dir().cloned(),
     }
 }
 

@@ -17,11 +17,11 @@ use self::elsewhere::{into_a_volume, one_database};
 pub use self::facts::{PassedOver, Replaced, RestoreFacts, passed_over};
 use self::facts::{facts, replaced, untouched};
 use super::drill::{room, server_can_start};
-use super::{BackupPlan, volume_of};
+use super::{BackupPlan, is_right, volume_of};
 use crate::backup::format::{Manifest, What};
 use crate::datastore::Kind;
-use crate::model::{Failure, Home, Result, ServiceName, VolumeKey, VolumeName};
-use crate::observe::{ServiceSeen, VolumeSeen, World};
+use crate::model::{Failure, Home, Result, ServiceName, VolumeKey, VolumeName, shell_path};
+use crate::observe::{ServiceSeen, SiteSeen, VolumeSeen, World};
 use crate::plan::{STABLE, START_LIMIT, Stack, left_out_check, order, starting_of, stopping_waves};
 use crate::steps::backup::{
     BackupStep, BringUp, Data, Exchange, Input, Refill, Source, StrangeFile, Unstarted,
@@ -106,7 +106,7 @@ pub fn restore_plan(
         facts: facts(seen, safety.as_ref()),
         steps: Vec::new(),
     };
-    if safety.is_none() && !plan.facts.from_nothing && wanted.into.is_none() {
+    if safety.is_none() && wanted.into.is_none() && !nothing_to_lose(&seen.world, &wanted.only) {
         plan.facts.warnings.push(
             "the present state is not backed up first: what is replaced stays only beside the new data"
                 .to_owned(),
@@ -141,7 +141,7 @@ fn in_their_places(
     plan: &mut RestorePlan,
 ) -> Result<()> {
     let world = &seen.world;
-    let mut pairs: Vec<(Input, Moving, Data)> = Vec::new();
+    let mut pairs: Vec<Pair> = Vec::new();
     for input in inputs {
         if let Some((service, _)) = input.server() {
             // An image that is missing is fetched where the whole stack is.
@@ -169,7 +169,15 @@ fn in_their_places(
                 .hint("restore all of it first; or into a volume of its own: --into VOLUME"),
         );
     }
-    let volumes: Vec<Moving> = pairs.iter().map(|(_, moving, _)| moving.clone()).collect();
+    // Without its directory the container of a site cannot be made.
+    let (first, pairs): (Vec<_>, Vec<_>) = pairs
+        .into_iter()
+        .partition(|(_, moving, _)| from_nothing && moving.site.is_some());
+    let volumes: Vec<Moving> = first
+        .iter()
+        .chain(&pairs)
+        .map(|(_, moving, _)| moving.clone())
+        .collect();
     let keys: BTreeSet<VolumeKey> = volumes.iter().map(|v| v.key.clone()).collect();
     let stack = match &wanted.path {
         Some(path) if !has_database_below(seen, path, &keys) => Stack::untouched(world),
@@ -186,6 +194,10 @@ fn in_their_places(
         nobody_else(world, &keys)?;
     }
 
+    if !first.is_empty() {
+        plan.steps.extend(filled(&first));
+        plan.steps.push(exchanged(&first, wanted));
+    }
     let starting = match from_nothing {
         true => {
             plan.steps.extend(missing_images(seen));
@@ -194,7 +206,7 @@ fn in_their_places(
                 volumes: world
                     .volumes
                     .iter()
-                    .filter(|v| !v.external)
+                    .filter(|v| !v.external && v.site.is_none())
                     .map(|v| v.name.clone())
                     .collect(),
             }));
@@ -202,31 +214,53 @@ fn in_their_places(
         }
         false => starting_again(world, &stack),
     };
-    plan.steps.push(BackupStep::MakeHomes(MakeHomes {
-        volumes: volumes.clone(),
-    }));
-    for (input, moving, _) in &pairs {
-        plan.steps.push(BackupStep::Refill(Refill {
-            input: input.clone(),
-            home: moving.clone(),
-        }));
+    if !pairs.is_empty() {
+        plan.steps.extend(filled(&pairs));
+        if !goes_on {
+            plan.steps
+                .push(BackupStep::Stop(stop(world, &stack, &starting, &volumes, wanted)));
+        }
+        plan.steps.push(exchanged(&pairs, wanted));
     }
-    if !goes_on {
-        plan.steps
-            .push(BackupStep::Stop(stop(world, &stack, &starting, &volumes, wanted)));
-    }
-    plan.steps.push(BackupStep::Exchange(Exchange {
-        volumes: volumes.clone(),
-        homes: pairs.iter().map(|(.., data)| data.clone()).collect(),
-        path: wanted.path.clone(),
-    }));
-    plan.facts.replaced = pairs
+    plan.facts.replaced = first
         .iter()
+        .chain(&pairs)
         .map(|(input, moving, _)| replaced(world, input, moving))
         .collect();
     plan.facts.untouched = untouched(world, &keys);
+    for service in stack.stopped().filter(|name| lacks_its_directory(world, name)) {
+        plan.facts.warnings.push(format!(
+            "the directory of service `{service}` is gone: if anything fails, it stays gone, and so the service stays stopped"
+        ));
+    }
     bring_back(seen, wanted, &stack, starting, plan);
     Ok(())
+}
+
+/// What is restored, where it goes, and where the data is that it replaces.
+type Pair = (Input, Moving, Data);
+
+/// The steps that make new homes, and fill them.
+fn filled(pairs: &[Pair]) -> Vec<BackupStep> {
+    let make = BackupStep::MakeHomes(MakeHomes {
+        volumes: pairs.iter().map(|(_, moving, _)| moving.clone()).collect(),
+    });
+    let fill = pairs.iter().map(|(input, moving, _)| {
+        BackupStep::Refill(Refill {
+            input: input.clone(),
+            home: moving.clone(),
+        })
+    });
+    [make].into_iter().chain(fill).collect()
+}
+
+/// The step that puts them in the places of the old.
+fn exchanged(pairs: &[Pair], wanted: &RestoreWanted) -> BackupStep {
+    BackupStep::Exchange(Exchange {
+        volumes: pairs.iter().map(|(_, moving, _)| moving.clone()).collect(),
+        homes: pairs.iter().map(|(.., data)| data.clone()).collect(),
+        path: wanted.path.clone(),
+    })
 }
 
 /// The services that were stopped come back, stay up, and what must answer answers.
@@ -264,9 +298,30 @@ fn bring_back(
     plan.steps.extend(checks);
 }
 
+/// The services that are started on the way back: as they ran, but for those whose containers cannot be, because the
+/// directory of their site was gone before.
+fn back(world: &World, stack: &Stack, starting: &[Starting]) -> Vec<Starting> {
+    match stack.stopped().any(|name| lacks_its_directory(world, name)) {
+        true => starting_but(world, stack, |name| !lacks_its_directory(world, name)),
+        false => starting.to_vec(),
+    }
+}
+
+/// Whether the directory of a site that a service mounts is not there. Docker starts no container without it.
+fn lacks_its_directory(world: &World, name: &ServiceName) -> bool {
+    let gone = |v: &VolumeSeen| v.site.is_some() && !v.exists;
+    let mut mounts = world.service(name).into_iter().flat_map(|s| &s.mounts);
+    mounts.any(|mount| world.volume(&mount.volume).is_some_and(gone))
+}
+
 /// How the services of a stack that are stopped are started again.
 fn starting_again(world: &World, stack: &Stack) -> Vec<Starting> {
-    let running: Vec<ServiceName> = stack.stopped().rev().cloned().collect();
+    starting_but(world, stack, |_| true)
+}
+
+fn starting_but(world: &World, stack: &Stack, keep: impl Fn(&ServiceName) -> bool) -> Vec<Starting> {
+    let stopped = stack.stopped().rev();
+    let running: Vec<ServiceName> = stopped.filter(|name| keep(name)).cloned().collect();
     starting_of(world, &running, |s| {
         s.containers.iter().filter(|c| c.state.is_up()).count()
     })
@@ -296,6 +351,19 @@ pub fn nothing_is_there(world: &World) -> bool {
     world.services.iter().all(|s| s.containers.is_empty())
 }
 
+/// Of what is meant by these names, or of all if there are none, nothing is there that a restore could replace: there
+/// is no present state to back up first.
+#[must_use]
+pub fn nothing_to_lose(world: &World, only: &[String]) -> bool {
+    let is_meant = |name: &str| only.is_empty() || only.iter().any(|one| one == name);
+    let servers = world.services.iter().filter(|s| s.server.is_some());
+    let volumes = world.volumes.iter().filter(|v| v.exists || v.unseen.is_some());
+    nothing_is_there(world)
+        || !(servers.map(|s| s.name.as_str()))
+            .chain(volumes.map(|v| v.key.as_str()))
+            .any(is_meant)
+}
+
 /// The volume that something belongs into now.
 fn home_of<'a>(world: &'a World, input: &Input) -> Result<&'a VolumeSeen> {
     let by_server = || {
@@ -309,6 +377,17 @@ fn home_of<'a>(world: &'a World, input: &Input) -> Result<&'a VolumeSeen> {
         false => by_server().or_else(by_key),
     };
     found.ok_or_else(|| {
+        if let Some(site) = input.site() {
+            return Failure::refused(format!(
+                "project {} has no directory for site {site} of the backup",
+                world.project
+            ))
+            .data("nothing was changed")
+            .hint(format!(
+                "give it one: rehome site add {site} --project .; rehome site enable {site}"
+            ))
+            .hint("or leave this part out with --only");
+        }
         Failure::refused(format!(
             "project {} has no volume for {} of the backup",
             world.project,
@@ -321,6 +400,9 @@ fn home_of<'a>(world: &'a World, input: &Input) -> Result<&'a VolumeSeen> {
 
 /// The place beside a volume's data, on the same file system.
 fn beside(volume: &VolumeSeen, input: &Input, suffix: &str) -> Result<(Moving, Data)> {
+    if let Some(site) = &volume.site {
+        can_have(volume, site)?;
+    }
     let strange =
         |e: &crate::model::ParseNameError| Failure::bug("a new volume name that is none").because(e);
     let name = VolumeName::new(format!("{}_before_{suffix}", volume.name)).map_err(|e| strange(&e))?;
@@ -365,6 +447,24 @@ fn beside(volume: &VolumeSeen, input: &Input, suffix: &str) -> Result<(Moving, D
     Ok((moving(volume, input, target), data))
 }
 
+/// The directory of a site is where it belongs, or can be made there.
+fn can_have(volume: &VolumeSeen, site: &SiteSeen) -> Result<()> {
+    is_right(site)?;
+    if let Some(failure) = &volume.unseen {
+        return Err(failure
+            .clone()
+            .inside(format!("{} cannot be restored", volume.describe())));
+    }
+    match site.of.dir.parent() {
+        Some(root) if !site.root_there => Err(Failure::refused(format!("{} is not there", root.display()))
+            .cause(format!("it is the root of site {}", site.of.name))
+            .data("nothing was changed")
+            .hint("is it on a volume that is not mounted?")
+            .hint(format!("or make it: sudo install -d -m 755 {}", shell_path(root)))),
+        _ => Ok(()),
+    }
+}
+
 fn moving(volume: &VolumeSeen, input: &Input, target: Target) -> Moving {
     Moving {
         key: volume.key.clone(),
@@ -379,6 +479,7 @@ fn moving(volume: &VolumeSeen, input: &Input, target: Target) -> Moving {
             .iter()
             .map(|d| (d.kind, d.path.clone()))
             .collect(),
+        site: volume.site_dir().cloned(),
     }
 }
 
@@ -387,8 +488,12 @@ fn nobody_else(world: &World, keys: &BTreeSet<VolumeKey>) -> Result<()> {
     for volume in world.volumes.iter().filter(|v| keys.contains(&v.key)) {
         if let Some(other) = volume.foreign.iter().find(|f| f.running) {
             return Err(Failure::refused(format!(
-                "container {} has volume {} and is not one of the project's services",
-                other.container, volume.name
+                "container {} has {} and is not one of the project's services",
+                other.container,
+                match volume.site_dir() {
+                    Some(site) => site.dir.display().to_string(),
+                    None => format!("volume {}", volume.name),
+                }
             ))
             .cause("it would go on with the data that is replaced")
             .data("nothing was changed")
@@ -410,7 +515,7 @@ fn stop(
         start: match stack.stop.is_empty() {
             // Nothing runs: nothing is brought back.
             true => Vec::new(),
-            false => starting.to_vec(),
+            false => back(world, stack, starting),
         },
         mounts: mounts(world, stack, volumes),
         mounting: Vec::new(),
@@ -423,7 +528,9 @@ fn stop(
 /// What the services have mounted, before and afterwards: names do not change.
 fn mounts(world: &World, stack: &Stack, volumes: &[Moving]) -> Vec<ExpectedMount> {
     let keys: BTreeSet<VolumeKey> = volumes.iter().map(|v| v.key.clone()).collect();
-    let name_of = |key: &VolumeKey| world.volume(key).map(|v| v.name.clone());
+    // The directory of a site is none of the engine's volumes.
+    let of = |key: &VolumeKey| world.volume(key).filter(|v| v.site.is_none());
+    let name_of = |key: &VolumeKey| of(key).map(|v| v.name.clone());
     crate::plan::mounts(world, stack, name_of, &keys)
 }
 

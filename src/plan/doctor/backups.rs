@@ -60,18 +60,24 @@ pub(super) fn failed(seen: &Checkup) -> Vec<Finding> {
     }
 }
 
+/// So many seconds old may the last one be.
+pub(super) fn oldest(seen: &Checkup) -> i64 {
+    let schedule = seen.known.backup_schedule.as_deref();
+    let interval = schedule.and_then(Weekly::read).map(|weekly| weekly.interval());
+    interval.map_or(WEEK, |interval| {
+        i64::try_from(interval.as_secs())
+            .unwrap_or(WEEK)
+            .saturating_mul(2)
+    })
+}
+
 /// The last good one is older than it should be.
 pub(super) fn old(seen: &Checkup) -> Vec<Finding> {
     let Some((id, at)) = last_good(seen).filter(|_| has_data(seen)) else {
         return Vec::new();
     };
     let schedule = seen.known.backup_schedule.as_deref();
-    let interval = schedule.and_then(Weekly::read).map(|weekly| weekly.interval());
-    let most = interval.map_or(WEEK, |interval| {
-        i64::try_from(interval.as_secs())
-            .unwrap_or(WEEK)
-            .saturating_mul(2)
-    });
+    let most = oldest(seen);
     let age = seen.known.now.as_second() - at.as_second();
     if age <= most {
         return Vec::new();
@@ -122,7 +128,7 @@ pub(super) fn unverified(seen: &Checkup) -> Vec<Finding> {
     ]
 }
 
-fn days(seconds: i64) -> String {
+pub(super) fn days(seconds: i64) -> String {
     match (seconds / 86_400, seconds / 3600) {
         (0 | 1, hours) => format!("{hours} hours"),
         (days, _) => format!("{days} days"),

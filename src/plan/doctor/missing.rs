@@ -12,7 +12,7 @@ const LOOK_FIRST: &str =
     "what was written there meanwhile is hidden as soon as the block volume is mounted: look first";
 
 /// What is known of a place above a directory where a block volume should be mounted and is not.
-fn place<'a>(seen: &'a BootSeen, dir: &Path) -> Option<&'a MissingSeen> {
+pub(super) fn place<'a>(seen: &'a BootSeen, dir: &Path) -> Option<&'a MissingSeen> {
     let above = |place: &&MissingSeen| place.below.iter().any(|below| below == dir);
     let places = seen.missing.iter().filter(above);
     places.max_by_key(|place| place.at.as_os_str().len())

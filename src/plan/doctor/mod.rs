@@ -11,12 +11,13 @@ mod databases;
 mod homes;
 mod missing;
 mod safety;
+mod sites;
 
 use std::fmt;
 
 use serde::Serialize;
 
-use crate::model::{Failure, ProjectName, ServiceName, VolumeKey};
+use crate::model::{Failure, ProjectName, ServiceName, SiteName, VolumeKey};
 use crate::observe::{BootSeen, Checkup};
 
 pub use compose::made_with_others;
@@ -56,6 +57,8 @@ pub enum About {
     Volume(VolumeKey),
     /// A service.
     Service(ServiceName),
+    /// A site.
+    Site(SiteName),
 }
 
 /// One finding.
@@ -171,6 +174,7 @@ const CHECKS: &[Check] = &[
     databases::collations,
     databases::short_grace,
     databases::checksums,
+    sites::storage,
     containers::cannot_write,
     containers::anonymous,
     containers::no_restart,
@@ -187,6 +191,7 @@ const CHECKS: &[Check] = &[
     backups::failed,
     backups::old,
     backups::unverified,
+    sites::backups,
 ];
 
 /// Those of the machine alone.

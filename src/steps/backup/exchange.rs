@@ -80,11 +80,26 @@ impl Step for Exchange {
         for (moving, home) in self.volumes.iter().zip(&self.homes) {
             let (parent, left, right) = paths(cx, moving, home)?;
             let whole = self.numbers(cx, &parent, &[left.clone(), right.clone()]).await?;
-            let [Some(now), Some(restored)] = whole.as_slice() else {
-                return Err(Failure::environment(format!(
-                    "the data of {} is not where it was",
-                    moving.key
-                )));
+            let (now, restored) = match whole.as_slice() {
+                [Some(now), Some(restored)] => (now, restored),
+                // The directory of a site that somebody deleted: what was restored takes its place.
+                [None, Some(restored)] if moving.site.is_some() && self.path.is_none() => {
+                    pairs.push(Pair {
+                        key: moving.key.clone(),
+                        left_inode: None,
+                        right_inode: restored.inode,
+                        parent,
+                        left,
+                        right,
+                    });
+                    continue;
+                }
+                _ => {
+                    return Err(Failure::environment(format!(
+                        "the data of {} is not where it was",
+                        moving.key
+                    )));
+                }
             };
             if now.device != restored.device {
                 return Err(Failure::environment(format!(

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::part::{Part, Source};
 use crate::datastore::Kind;
-use crate::model::{Failure, Result, ServiceName, VolumeKey};
+use crate::model::{Failure, Result, ServiceName, SiteName, VolumeKey};
 use crate::steps::dumps::Foreign;
 
 /// So much of a file is enough to recognise it: a tar has its mark at byte 257.
@@ -135,6 +135,15 @@ impl Input {
             Self::Backup { part, .. } => part.volume(),
             Self::Dump { volume, .. } => Some(volume),
             Self::Tar { key, .. } => Some(key),
+        }
+    }
+
+    /// The site whose directory is restored.
+    #[must_use]
+    pub fn site(&self) -> Option<&SiteName> {
+        match self {
+            Self::Backup { part, .. } => part.site(),
+            Self::Dump { .. } | Self::Tar { .. } => None,
         }
     }
 

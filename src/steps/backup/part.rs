@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::backup::format::{BackupId, Entry, What};
 use crate::datastore::Kind;
 use crate::model::config::Place;
-use crate::model::{ProjectName, ServiceName, VolumeKey};
+use crate::model::{ProjectName, ServiceName, SiteName, VolumeKey};
 
 /// A backup that is read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +50,19 @@ impl Part {
     pub fn describe(&self) -> String {
         match self {
             Self::Server { service, kind, .. } => format!("{kind} of {service}"),
-            Self::Volume { key, .. } => format!("volume {key}"),
+            Self::Volume { key, archive, .. } => match archive.what.site() {
+                Some(site) => format!("site {site}"),
+                None => format!("volume {key}"),
+            },
+        }
+    }
+
+    /// The site whose directory it is.
+    #[must_use]
+    pub fn site(&self) -> Option<&SiteName> {
+        match self {
+            Self::Server { .. } => None,
+            Self::Volume { archive, .. } => archive.what.site(),
         }
     }
 

@@ -106,11 +106,14 @@ impl Refill {
                 strip,
                 path,
             } => {
-                let there = cx.engine.find_volume(&self.home.source).await?;
+                let there = match &self.home.site {
+                    Some(site) => site.dir.is_dir(),
+                    None => cx.engine.find_volume(&self.home.source).await?.is_some(),
+                };
                 let tar = Tar {
                     only: path.as_deref(),
                     strip: *strip,
-                    like: there.map(|_| self.home.source_mount()),
+                    like: there.then(|| self.home.source_mount()),
                     ..Tar::default()
                 };
                 let unpacked = unpack(cx, file.open()?, key, tar, home).await?;

@@ -18,13 +18,14 @@ use super::vault::path_in;
 use crate::backup::format::{BackupId, Entry, StorePath, VolumeNote, What};
 use crate::backup::seal::Sealer;
 use crate::backup::store::Store;
-use crate::engine::{HelperJob, HelperMount, Pace};
+use crate::engine::{HelperJob, Pace};
 use crate::helper::protocol::Request;
 use crate::model::config::Place;
 use crate::model::{Failure, Kind, Result, Secret, VolumeKey, VolumeName, count, file_name};
 use crate::saga::Step;
+use crate::site::SiteDir;
 use crate::steps::dumps::{Dumping, Server, SqliteFile, sweep};
-use crate::steps::{Cx, FROM};
+use crate::steps::{Cx, FROM, mount_of};
 
 /// See the module.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -63,6 +64,9 @@ pub enum Saving {
         name: VolumeName,
         /// The file, relative to the volume's root.
         path: String,
+        /// The directory of a site instead of a volume.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        site: Option<SiteDir>,
     },
     /// The files of a volume.
     Volume {
@@ -70,6 +74,9 @@ pub enum Saving {
         key: VolumeKey,
         /// Its full name.
         name: VolumeName,
+        /// The directory of a site instead of a volume.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        site: Option<SiteDir>,
     },
     /// A file of the project.
     File {
@@ -89,6 +96,27 @@ impl Saving {
             Self::Sqlite { key, path, .. } => format!("{path} in {key}"),
             Self::Volume { key, .. } => key.to_string(),
             Self::File { name, .. } => name.clone(),
+        }
+    }
+}
+
+/// The files that are saved: of a volume, or of a site that has a directory instead.
+#[derive(Clone, Copy)]
+pub(super) struct Files<'a> {
+    /// The key.
+    pub key: &'a VolumeKey,
+    /// The full name.
+    pub name: &'a VolumeName,
+    /// The directory of a site.
+    pub site: Option<&'a SiteDir>,
+}
+
+impl Files<'_> {
+    /// Whose, in words.
+    pub(super) fn describe(&self) -> String {
+        match self.site {
+            Some(site) => format!("site {}", site.name),
+            None => format!("volume `{}`", self.key),
         }
     }
 }
@@ -289,33 +317,39 @@ impl<'a> Work<'a> {
                     self.end(sink, What::Dump(note), began)?;
                 }
             }
-            Saving::Sqlite { key, name, path } => {
+            Saving::Sqlite {
+                key,
+                name,
+                path,
+                site,
+            } => {
                 let file = format!("databases/{key}/{}.sqlite", file_name(path));
                 let mut sink = self.begin(&file)?;
                 let began = std::time::Instant::now();
                 let database = SqliteFile {
                     volume: key.clone(),
-                    mount: HelperMount::Volume {
-                        name: name.clone(),
-                        target: FROM.to_owned(),
-                        read_only: true,
-                    },
+                    mount: mount_of((name, site.as_ref()), FROM.to_owned(), true),
                     path: path.clone(),
                     service: None,
                 };
                 let note = interruptible(cx, database.dump(cx, &mut sink)).await?;
                 self.end(sink, What::Dump(note), began)?;
             }
-            Saving::Volume { key, name } => {
+            Saving::Volume { key, name, site } => {
+                let files = Files {
+                    key,
+                    name,
+                    site: site.as_ref(),
+                };
                 let (apart, together): (Vec<_>, Vec<_>) =
                     (self.stores.iter().cloned()).partition(|(place, _)| self.snapshots.contains(place));
                 if !together.is_empty() {
                     let only = (!apart.is_empty()).then_some(&together[..]);
-                    let archived = self.save_archive((key, name), only).await;
+                    let archived = self.save_archive(files, only).await;
                     self.or_lose(archived, &together)?;
                 }
                 for place in apart {
-                    let added = self.save_snapshot((key, name), &place).await;
+                    let added = self.save_snapshot(files, &place).await;
                     self.or_lose(added, &[place])?;
                 }
             }
@@ -335,26 +369,22 @@ impl<'a> Work<'a> {
 
     async fn save_archive(
         &mut self,
-        (key, name): (&VolumeKey, &VolumeName),
+        files: Files<'_>,
         only: Option<&[(Place, Arc<dyn Store>)]>,
     ) -> Result<()> {
-        let mut sink = self.begin_in(&format!("volumes/{key}.tar"), only)?;
+        let mut sink = self.begin_in(&format!("volumes/{}.tar", files.key), only)?;
         let began = std::time::Instant::now();
-        let note = interruptible(self.cx, self.archive(key, name, &mut sink)).await?;
+        let note = interruptible(self.cx, self.archive(files, &mut sink)).await?;
         self.end(sink, What::Volume(note), began)
     }
 
-    async fn save_snapshot(
-        &mut self,
-        (key, name): (&VolumeKey, &VolumeName),
-        place: &(Place, Arc<dyn Store>),
-    ) -> Result<()> {
+    async fn save_snapshot(&mut self, files: Files<'_>, place: &(Place, Arc<dyn Store>)) -> Result<()> {
         let (cx, began) = (self.cx, std::time::Instant::now());
         let repository = cx.vault()?.repository_made(&place.1, &cx.project)?;
-        let added = snapshot::add(cx, &repository, (key, name), &self.id, self.live);
+        let added = snapshot::add(cx, &repository, files, &self.id, self.live);
         let note = interruptible(cx, added).await?;
         let only = std::slice::from_ref(place);
-        let mut sink = self.begin_in(&format!("volumes/{key}.snapshot.json"), Some(only))?;
+        let mut sink = self.begin_in(&format!("volumes/{}.snapshot.json", files.key), Some(only))?;
         serde_json::to_writer_pretty(&mut sink, &note).map_err(|e| sink_failed(&std::io::Error::from(e)))?;
         self.end(sink, What::Snapshot(note), began)
     }
@@ -386,19 +416,15 @@ impl<'a> Work<'a> {
         self.saved.lost.insert(place, failure);
     }
 
-    async fn archive(&self, key: &VolumeKey, name: &VolumeName, sink: &mut Sink) -> Result<VolumeNote> {
-        let cx = self.cx;
+    async fn archive(&self, files: Files<'_>, sink: &mut Sink) -> Result<VolumeNote> {
+        let (cx, key, name) = (self.cx, files.key, files.name);
         let target = format!("{FROM}/{key}");
         let request = Request::Archive {
             dir: target.clone().into(),
             live: self.live,
             only: None,
         };
-        let mount = HelperMount::Volume {
-            name: name.clone(),
-            target,
-            read_only: true,
-        };
+        let mount = mount_of((name, files.site), target, true);
         let job = HelperJob {
             pace: if self.live { Pace::Gentle } else { Pace::Usual },
             ..HelperJob::new(&cx.run, &cx.project, request, vec![mount])
@@ -407,7 +433,7 @@ impl<'a> Work<'a> {
             .engine
             .archive(job, sink, &mut |line| cx.pass_on(line, "archive", Some(key)))
             .await
-            .map_err(|failure| failure.inside(format!("volume `{key}` cannot be archived")))?;
+            .map_err(|failure| failure.inside(format!("{} cannot be archived", files.describe())))?;
         Ok(VolumeNote {
             key: key.clone(),
             name: name.clone(),
@@ -415,6 +441,7 @@ impl<'a> Work<'a> {
             bytes: archived.bytes,
             tree: archived.tree,
             notes: archived.notes,
+            site: files.site.map(|site| site.name.clone()),
         })
     }
 

@@ -8,27 +8,29 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use rustic_core::repofile::{Node, NodeType};
 
+use super::save::Files;
 use super::vault::Vault;
 use crate::backup::format::{BackupId, Manifest, SnapshotNote, What};
 use crate::backup::repository::{Repository, Snapshot};
 use crate::backup::store::Store;
-use crate::engine::{HelperJob, HelperMount, Pace};
+use crate::engine::{HelperJob, Pace};
 use crate::helper::meta::{Stamp, device};
 use crate::helper::protocol::{Request, SnapshotRequest};
 use crate::helper::remote::Ask;
 use crate::helper::tar::write::Writer;
 use crate::helper::tar::{Member, What as Kind};
-use crate::model::{Failure, Owner, ProjectName, Result, VolumeKey, VolumeName, count};
-use crate::steps::{Cx, FROM};
+use crate::model::{Failure, Owner, ProjectName, Result, count};
+use crate::steps::{Cx, FROM, mount_of};
 
 /// Adds a snapshot of a volume.
 pub(super) async fn add(
     cx: &Cx,
     repository: &Repository,
-    (key, name): (&VolumeKey, &VolumeName),
+    files: Files<'_>,
     id: &BackupId,
     live: bool,
 ) -> Result<SnapshotNote> {
+    let (key, name) = (files.key, files.name);
     let target = format!("{FROM}/{key}");
     let request = Request::Snapshot(SnapshotRequest {
         dir: target.clone().into(),
@@ -37,11 +39,7 @@ pub(super) async fn add(
         host: cx.project.to_string(),
         tags: Repository::tags(&cx.project, key.as_str(), id),
     });
-    let mount = HelperMount::Volume {
-        name: name.clone(),
-        target,
-        read_only: true,
-    };
+    let mount = mount_of((name, files.site), target, true);
     let job = HelperJob {
         pace: if live { Pace::Gentle } else { Pace::Usual },
         ..HelperJob::new(&cx.run, &cx.project, request, vec![mount])
@@ -52,7 +50,7 @@ pub(super) async fn add(
         .engine
         .snapshot(job, &mut serve, &mut on_line)
         .await
-        .map_err(|failure| failure.inside(format!("there is no snapshot of volume `{key}`")))?;
+        .map_err(|failure| failure.inside(format!("there is no snapshot of {}", files.describe())))?;
     let report = added.report;
     Ok(SnapshotNote {
         key: key.clone(),
@@ -63,6 +61,7 @@ pub(super) async fn add(
         files_added: report.files_new + report.files_changed,
         bytes_added: report.bytes_added,
         notes: added.notes,
+        site: files.site.map(|site| site.name.clone()),
     })
 }
 

@@ -233,6 +233,11 @@ impl Writer {
         wait_for("notes", || self.count() >= now + more);
     }
 
+    /// What is acknowledged by now.
+    pub fn acknowledged(&self) -> Vec<String> {
+        self.acknowledged.lock().unwrap().clone()
+    }
+
     /// Ends it; what was acknowledged.
     pub fn end(mut self) -> Vec<String> {
         self.join();

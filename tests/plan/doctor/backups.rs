@@ -19,6 +19,7 @@ fn made(day: &str) -> BackupLine {
         bytes: 1,
         places: vec!["/var/backups/kms".to_owned()],
         whole: true,
+        sites: Vec::new(),
     }
 }
 

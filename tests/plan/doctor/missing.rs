@@ -7,7 +7,7 @@ use rehome::plan::doctor::diagnose_machine;
 
 use super::*;
 
-fn missing(at: &str, below: &[&str]) -> MissingSeen {
+pub(super) fn missing(at: &str, below: &[&str]) -> MissingSeen {
     MissingSeen {
         at: at.into(),
         below: below.iter().map(PathBuf::from).collect(),

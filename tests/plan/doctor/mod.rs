@@ -24,6 +24,7 @@ mod databases;
 mod homes;
 mod missing;
 mod safety;
+mod sites;
 
 const FILES: [&str; 2] = [
     "/srv/kms/docker-compose.prod.yml",
@@ -129,6 +130,7 @@ fn clean() -> Checkup {
                 keys: world.volumes.iter().map(|v| v.key.clone()).collect(),
                 ..OverrideState::default()
             }),
+            sites: Vec::new(),
         },
         engine: "29.1.0".to_owned(),
         data_root: "/var/lib/docker".into(),
@@ -146,6 +148,7 @@ fn clean() -> Checkup {
         containers: (0..world.services.len()).flat_map(|i| more(&world, i)).collect(),
         binds: Vec::new(),
         engine_volumes,
+        sites: Vec::new(),
         anonymous: Vec::new(),
         secrets: Vec::new(),
         world,

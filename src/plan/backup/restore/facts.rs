@@ -58,7 +58,8 @@ pub struct Replaced {
     pub now: Option<u64>,
     /// Where the data stays that is replaced.
     pub kept: String,
-    /// A Docker volume that only Compose made in this run: what it has is nothing, and it goes at the end.
+    /// A Docker volume that only Compose made in this run: what it has is nothing, and it goes at the end. Of a site whose
+    /// directory is not there, a name that no volume has.
     pub empty: Option<VolumeName>,
 }
 
@@ -132,6 +133,10 @@ pub(super) fn replaced(world: &World, input: &Input, moving: &Moving) -> Replace
     let scan = volume.and_then(|v| v.scan.as_ref());
     let empty = match &moving.target {
         Target::Volume { name } if volume.is_some_and(|v| !v.exists) => Some(name.clone()),
+        // The engine has no such volume, and none is missed at the end.
+        Target::Directory { name, .. } if volume.is_some_and(|v| v.site.is_some() && !v.exists) => {
+            Some(name.clone())
+        }
         Target::Volume { .. } | Target::Directory { .. } => None,
     };
     Replaced {
