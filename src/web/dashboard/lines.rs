@@ -154,6 +154,7 @@ pub(super) fn finding(project: &str, finding: &doctor::Finding) -> Finding {
             About::Project => project.to_owned(),
             About::Volume(key) => format!("{project}, volume {key}"),
             About::Service(name) => format!("{project}, service {name}"),
+            About::Site(name) => format!("{project}, site {name}"),
         },
         text: finding.what.clone(),
         hint: (!finding.mend.is_empty()).then(|| finding.mend.join("; ")),
