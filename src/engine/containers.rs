@@ -1,7 +1,7 @@
 //! Containers: what they are, stop, start, restart.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bollard::models::ContainerSummary;
@@ -245,60 +245,6 @@ impl Engine {
         .await
     }
 
-    /// Every container that has this volume, of any project, running or not.
-    ///
-    /// # Errors
-    /// When the engine does not answer.
-    pub async fn containers_with_volume(&self, volume: &VolumeName) -> Result<Vec<Container>> {
-        // The engine's filter also matches destinations; the mounts decide.
-        let mut found = self
-            .containers(HashMap::from([("volume", vec![volume.to_string()])]))
-            .await?;
-        found.retain(|c| {
-            c.mounts
-                .iter()
-                .any(|m| m.kind == MountKind::Volume(volume.clone()))
-        });
-        Ok(found)
-    }
-
-    /// Every container, of any project, that has this volume or its directory writable, running or not.
-    ///
-    /// # Errors
-    /// When the engine does not answer.
-    pub async fn writers_of(&self, volume: &VolumeName) -> Result<Vec<Container>> {
-        let mut found = self.containers_with_volume(volume).await?;
-        found.retain(|c| {
-            c.mounts
-                .iter()
-                .any(|m| m.writable && m.kind == MountKind::Volume(volume.clone()))
-        });
-        let Some(volume) = self.find_volume(volume).await? else {
-            return Ok(found);
-        };
-        let mut directories = vec![volume.mountpoint.clone()];
-        if let crate::model::Home::Block { dir } = volume.home() {
-            directories.push(dir.to_string_lossy().into_owned());
-        }
-        for container in self.running_containers().await? {
-            let inside = directories.iter().any(|d| writes_in(&container, Path::new(d)));
-            if inside && !found.iter().any(|c| c.id == container.id) {
-                found.push(container);
-            }
-        }
-        Ok(found)
-    }
-
-    /// Every container, of any project, that has a directory of the engine's host writable, or one in it; running or not.
-    ///
-    /// # Errors
-    /// When the engine does not answer.
-    pub async fn writers_in(&self, directory: &Path) -> Result<Vec<Container>> {
-        let mut found = self.containers(HashMap::new()).await?;
-        found.retain(|container| writes_in(container, directory));
-        Ok(found)
-    }
-
     /// Every running container of the engine.
     ///
     /// # Errors
@@ -323,7 +269,7 @@ impl Engine {
         .await
     }
 
-    async fn containers(&self, filters: HashMap<&str, Vec<String>>) -> Result<Vec<Container>> {
+    pub(super) async fn containers(&self, filters: HashMap<&str, Vec<String>>) -> Result<Vec<Container>> {
         let mut containers = Vec::new();
         for id in self.container_ids(filters).await? {
             // A container that went between the two calls is no container.
@@ -584,12 +530,6 @@ impl Engine {
             .map(|l| l.to_string().trim_end().to_owned())
             .collect())
     }
-}
-
-/// Whether a container has a directory of the host, or one in it, writable.
-fn writes_in(container: &Container, directory: &Path) -> bool {
-    let inside = |kind: &MountKind| matches!(kind, MountKind::Bind(source) if Path::new(source).starts_with(directory));
-    container.mounts.iter().any(|m| m.writable && inside(&m.kind))
 }
 
 fn status(error: &bollard::errors::Error) -> Option<u16> {

@@ -18,6 +18,7 @@ mod spare;
 mod sqlite;
 mod ssh;
 mod twin;
+mod users;
 mod volumes;
 
 use std::path::PathBuf;

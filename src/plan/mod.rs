@@ -12,6 +12,7 @@ mod page;
 mod refuse;
 pub mod restart;
 pub mod site;
+pub mod site_move;
 pub mod size;
 mod text;
 pub mod uploads;

@@ -327,7 +327,7 @@ pub(super) fn right_volume(meant: &MeantSeen) -> Result<()> {
 }
 
 /// What is copied fits, in bytes and in inodes.
-fn room(to: &str, probe: &Probe, chosen: &[&VolumeSeen], volumes: &[Moving]) -> Result<()> {
+pub(super) fn room(to: &str, probe: &Probe, chosen: &[&VolumeSeen], volumes: &[Moving]) -> Result<()> {
     let copied = chosen
         .iter()
         .filter(|v| volumes.iter().any(|m| m.key == v.key && !m.fresh));

@@ -4,13 +4,14 @@
 //! write to one directory.
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::deploy::{DeployWanted, Hooks, deploy_plan, no_such_service};
 use super::refuse::right_volume;
+use super::site_move;
 use crate::compose::sites::{DATA, DATA_DIR};
 use crate::compose::{SiteMount, SiteOverride};
 use crate::engine::MountKind;
@@ -20,6 +21,7 @@ use crate::observe::{MeantSeen, ServiceSeen};
 use crate::saga::Step;
 use crate::site::place::Place;
 use crate::site::{Site, Storage};
+use crate::steps::Moving;
 use crate::steps::deploy::{ComposeFile, DeployStep};
 use crate::steps::sites::{HasData, MakeData, Remember, SiteStep, WriteOverride};
 
@@ -102,6 +104,9 @@ pub struct StorageFacts {
     pub were_up: Vec<ServiceName>,
     /// What a careful person should know.
     pub warnings: Vec<String>,
+    /// Its data moves from here; nothing is switched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<PathBuf>,
 }
 
 /// Makes the plan.
@@ -151,7 +156,16 @@ pub fn storage_plan(seen: &DeploySeen, wanted: &StorageWanted) -> Result<Storage
         }
     }
     if replaces {
-        steps.extend(replacement(seen, wanted, &data)?);
+        steps.extend(replacement(
+            seen,
+            &wanted.deploy,
+            Replaced {
+                service: &wanted.service,
+                data: &data,
+                writer: wanted.on.then_some(wanted.owner),
+                moved: None,
+            },
+        )?);
     }
     steps.push(SiteStep::Remember(Remember {
         database: wanted.database.clone(),
@@ -172,15 +186,38 @@ pub fn storage_plan(seen: &DeploySeen, wanted: &StorageWanted) -> Result<Storage
             replaces,
             were_up: up.map(|service| service.name.clone()).collect(),
             warnings: warnings(wanted, service, changes),
+            from: None,
         },
         steps,
     })
 }
 
+/// A service that is made anew because its directory is another one.
+pub(super) struct Replaced<'a> {
+    /// Which.
+    pub service: &'a ServiceName,
+    /// The directory that it gets, or no longer has.
+    pub data: &'a Path,
+    /// Who writes there; nobody, if it no longer has it.
+    pub writer: Option<Owner>,
+    /// What it had before, copied to where it is now.
+    pub moved: Option<(&'a Path, Moving)>,
+}
+
 /// The service stopped, made anew and looked at.
-fn replacement(seen: &DeploySeen, wanted: &StorageWanted, data: &std::path::Path) -> Result<Vec<SiteStep>> {
+pub(super) fn replacement(
+    seen: &DeploySeen,
+    deploy: &DeployWanted,
+    replaced: Replaced<'_>,
+) -> Result<Vec<SiteStep>> {
+    let Replaced {
+        service,
+        data,
+        writer,
+        moved,
+    } = replaced;
     let deploy = DeployWanted {
-        only: vec![wanted.service.clone()],
+        only: vec![service.clone()],
         first: None,
         pull: false,
         build: false,
@@ -189,9 +226,11 @@ fn replacement(seen: &DeploySeen, wanted: &StorageWanted, data: &std::path::Path
         hooks: Hooks::default(),
         older: Vec::new(),
         compose_file: None,
-        ..wanted.deploy.clone()
+        ..deploy.clone()
     };
-    let of_site = MountKind::Bind(data.to_string_lossy().into_owned());
+    let bind = |path: &Path| MountKind::Bind(path.to_string_lossy().into_owned());
+    let mut of_site = vec![bind(data)];
+    of_site.extend(moved.iter().map(|(from, _)| bind(from)));
     let mut steps = Vec::new();
     for step in deploy_plan(seen, &deploy)?.steps {
         match step {
@@ -200,18 +239,19 @@ fn replacement(seen: &DeploySeen, wanted: &StorageWanted, data: &std::path::Path
                 swap.definitions.clear();
                 // No other one does the same: there is nobody to wait for.
                 swap.alone = Some(Duration::ZERO);
+                swap.fresh = moved.iter().map(|(_, moving)| moving.clone()).collect();
                 steps.push(SiteStep::Swap(swap));
                 steps.push(SiteStep::HasData(HasData {
-                    service: wanted.service.clone(),
+                    service: service.clone(),
                     source: data.to_owned(),
-                    writer: wanted.on.then_some(wanted.owner),
+                    writer,
                 }));
             }
             DeployStep::StayUp(step) => steps.push(SiteStep::StayUp(step)),
             DeployStep::Check(step) => steps.push(SiteStep::Check(step)),
             DeployStep::SameData(mut step) => {
                 step.mounts
-                    .retain(|mount| mount.service != wanted.service || mount.kind != of_site);
+                    .retain(|mount| mount.service != *service || !of_site.contains(&mount.kind));
                 if !step.mounts.is_empty() || !step.databases.is_empty() {
                     steps.push(SiteStep::SameData(step));
                 }
@@ -244,6 +284,17 @@ fn refuse(seen: &DeploySeen, service: &ServiceSeen, wanted: &StorageWanted) -> R
             .hint("to move the data of databases: rehome move")
             .hint("the service of the site is said when it is added: rehome site add NAME --project DIR --service SERVICE"));
     }
+    is_as_its_files_say(seen, service)?;
+    if wanted.on {
+        refuse_on(seen, service, wanted)?;
+    }
+    Ok(())
+}
+
+/// The service runs, or has no container, and what it runs is what the files say: it is made anew from those.
+pub(super) fn is_as_its_files_say(seen: &DeploySeen, service: &ServiceSeen) -> Result<()> {
+    let name = &service.name;
+    let refused = |what: String| Failure::refused(what).data("nothing was changed");
     if !service.containers.is_empty() && !service.is_up() {
         return Err(refused(format!("service `{name}` is stopped"))
             .cause("its container would be started again as it was made")
@@ -259,9 +310,6 @@ fn refuse(seen: &DeploySeen, service: &ServiceSeen, wanted: &StorageWanted) -> R
         ))
         .cause("to make it anew would deploy that change as well")
         .hint("deploy it first: rehome deploy"));
-    }
-    if wanted.on {
-        refuse_on(seen, service, wanted)?;
     }
     Ok(())
 }
@@ -294,7 +342,10 @@ fn refuse_on(seen: &DeploySeen, service: &ServiceSeen, wanted: &StorageWanted) -
             "to go on with what is there: DEPLOY_DATA_PATH={} rehome site enable {site}",
             shell_word(&root.to_string_lossy())
         ))
-        .hint("or bring it to its new place, and add the site anew: rehome site remove, rehome site add"));
+        .hint(format!(
+            "to bring it to its new place: rehome site move {site} --to {}",
+            shell_path(&wanted.root)
+        )));
     }
     if let Some(meant) = &wanted.meant {
         right_volume(meant).map_err(|failure| match failure.data {
@@ -361,6 +412,9 @@ pub fn render(plan: &StoragePlan) -> String {
 fn render_into(plan: &StoragePlan, out: &mut String) -> std::fmt::Result {
     let facts = &plan.facts;
     let (site, service, data) = (&facts.site, &facts.service, facts.data.display());
+    if let Some(from) = &facts.from {
+        return site_move::render_into(plan, from, out);
+    }
     match facts.on {
         true => {
             writeln!(out, "Persistent storage of {site} goes on")?;

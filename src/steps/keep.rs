@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::spec::{FROM, Moving, TO, Target};
+use super::spec::{FROM, Moving, TO, Target, mount_of};
 use super::world::{Cx, wrong_answer};
 use crate::engine::HelperMount;
 use crate::helper::protocol::{Answer, Place, Request};
@@ -64,11 +64,7 @@ async fn written_bytes(cx: &Cx, moving: &Moving) -> Result<Option<u64>> {
             other => Err(wrong_answer(&other)),
         };
     }
-    let source = HelperMount::Volume {
-        name: moving.source.clone(),
-        target: FROM.into(),
-        read_only: true,
-    };
+    let source = mount_of((&moving.source, moving.site.as_ref()), FROM.into(), true);
     let request = Request::Compare {
         left: FROM.into(),
         right: path,

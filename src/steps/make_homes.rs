@@ -140,10 +140,13 @@ impl Step for MakeHomes {
 
 impl MakeHomes {
     async fn undo_one(&self, cx: &Cx, moving: &Moving, existed: bool, before: &Before) -> Result<()> {
-        let users = cx
-            .engine
-            .containers_with_volume(moving.target.volume_name())
-            .await?;
+        let users = match (&moving.site, &moving.target) {
+            (Some(_), Target::Directory { root, sub, .. }) => cx.engine.writers_in(&root.join(sub)).await?,
+            _ => {
+                let volume = moving.target.volume_name();
+                cx.engine.containers_with_volume(volume).await?
+            }
+        };
         if let Some(user) = users.first() {
             return Err(Failure::environment(format!(
                 "container {} still uses the new home of {}; it was left alone",
@@ -161,7 +164,10 @@ impl MakeHomes {
                     .await
             }
             Target::Directory { root, sub, name } => {
-                cx.engine.remove_bound_definition(name).await?;
+                // The directory of a site is none of the engine's volumes.
+                if moving.site.is_none() {
+                    cx.engine.remove_bound_definition(name).await?;
+                }
                 // Without the block volume there is nothing to remove, and the directory below its mount point is
                 // not ours.
                 match probe(cx, root, sub).await {

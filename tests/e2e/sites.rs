@@ -3,6 +3,7 @@
 
 mod backups;
 mod crash;
+mod moved;
 mod place;
 pub mod site;
 

@@ -37,6 +37,7 @@ mod restore;
 mod right_volume;
 mod site;
 mod site_backups;
+mod site_move;
 mod space;
 mod support;
 mod texts;

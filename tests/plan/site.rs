@@ -15,7 +15,7 @@ use super::support::{service_mut, service_name, told};
 
 const DATA: &str = "/var/deploy/data/shop";
 
-fn there(owner: &str, empty: bool) -> Place {
+pub fn there(owner: &str, empty: bool) -> Place {
     Place::There {
         owner: owner.parse().unwrap(),
         mode: 0o750,
@@ -24,7 +24,7 @@ fn there(owner: &str, empty: bool) -> Place {
 }
 
 /// The site is service `nginx` of the whole stack.
-fn wanted(on: bool) -> StorageWanted {
+pub fn wanted(on: bool) -> StorageWanted {
     let project = ProjectName::new("kms-connect").unwrap();
     let mount = SiteMount {
         site: SiteName::new("shop").unwrap(),
@@ -65,7 +65,7 @@ fn plan(seen: &DeploySeen, wanted: &StorageWanted) -> StoragePlan {
     storage_plan(seen, wanted).unwrap()
 }
 
-fn outline(plan: &StoragePlan) -> Vec<&'static str> {
+pub fn outline(plan: &StoragePlan) -> Vec<&'static str> {
     plan.steps
         .iter()
         .map(|step| match step {
@@ -78,6 +78,12 @@ fn outline(plan: &StoragePlan) -> Vec<&'static str> {
             SiteStep::Check(_) => "check",
             SiteStep::SameData(_) => "same data",
             SiteStep::Remember(_) => "remember",
+            SiteStep::MakeHomes(_) => "make the new place",
+            SiteStep::PreCopy(_) => "copy",
+            SiteStep::Stop(_) => "stop",
+            SiteStep::Delta(_) => "copy the rest",
+            SiteStep::Verify(_) => "compare",
+            SiteStep::Tidy(_) => "tidy",
         })
         .collect()
 }

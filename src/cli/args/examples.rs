@@ -206,6 +206,7 @@ Examples:
   rehome site add blog --project /srv/blog
   rehome site enable blog --plan                what would happen, step by step
   rehome site enable blog                       from now on what it writes to /data stays
+  rehome site move blog --to /mnt/data/sites    its data onto the block volume
   rehome site list                              where the data of each is, how much, whose";
 
 /// Of `site add`.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Subcommand};
 
 use super::examples::{SITE_ADD_EXAMPLES, SITE_EXAMPLES, SITE_IMPORT_EXAMPLES};
+use crate::model::config::absolute_dir;
 use crate::model::{Owner, ServiceName, SiteName};
 use crate::site::{Published, check_health, check_image};
 
@@ -35,6 +36,11 @@ pub enum SiteCommand {
     Enable(SiteEnable),
     /// Switch persistent storage off: the service is made anew without the directory, and the data stays in it
     Disable(SiteDisable),
+    /// Move the data of a site to another root: onto a block volume, or back
+    ///
+    /// Copies while the service runs, stops it, copies the rest, compares every entry, and makes the service anew on the copy.
+    /// If anything is wrong it goes back by itself, and the exit code is 10. What was moved from stays as it was.
+    Move(SiteMove),
     /// Forget a site; its data stays
     ///
     /// Only with --delete-data its directory goes too, and then its name is asked for once more.
@@ -53,6 +59,7 @@ impl SiteCommand {
         match self {
             Self::Enable(args) => Some(args.dry_run),
             Self::Disable(args) => Some(args.dry_run),
+            Self::Move(args) => Some(args.dry_run),
             _ => None,
         }
     }
@@ -109,6 +116,26 @@ pub struct SiteEnable {
     /// Whose the directory is [default: the user of the service's container]
     #[arg(long, value_name = "UID:GID")]
     pub owner: Option<Owner>,
+
+    /// Print the plan and change nothing
+    #[arg(long, visible_alias = "plan")]
+    pub dry_run: bool,
+}
+
+/// `rehome site move`.
+#[derive(Debug, Clone, Args)]
+pub struct SiteMove {
+    /// The site
+    #[arg(value_name = "NAME")]
+    pub name: SiteName,
+
+    /// The directory that shall hold its own [default: `data_root` of rehome.yml, or DEPLOY_DATA_PATH]
+    #[arg(long, value_name = "DIR", value_parser = absolute_dir)]
+    pub to: Option<PathBuf>,
+
+    /// Copy nothing while the service runs
+    #[arg(long)]
+    pub offline: bool,
 
     /// Print the plan and change nothing
     #[arg(long, visible_alias = "plan")]

@@ -5,7 +5,8 @@ use super::super::{Cx, Ending, exit};
 use super::move_;
 use crate::model::{ByteSize, Failure, Kind, Result, SiteName, count};
 use crate::ops::site::{
-    AddReport, AddRequest, PlannedImport, PlannedRemove, SiteReport, Sites, StorageRequest, What,
+    AddReport, AddRequest, PlannedImport, PlannedRemove, PlannedStorage, SiteMoveRequest, SiteReport, Sites,
+    StorageRequest, What,
 };
 use crate::plan::site::render;
 use crate::site::place::Measured;
@@ -38,6 +39,15 @@ pub(super) async fn run(cx: &Cx, args: SiteArgs) -> Result<Ending> {
                 dry_run: args.dry_run,
             };
             storage_switch(cx, &sites, &request).await
+        }
+        SiteCommand::Move(args) => {
+            let request = SiteMoveRequest {
+                name: args.name,
+                to: args.to,
+                offline: args.offline,
+                dry_run: args.dry_run,
+            };
+            execute(cx, sites.plan_move(&request).await?, request.dry_run).await
         }
         SiteCommand::Remove(args) => remove(cx, &sites, args).await,
         SiteCommand::Import(args) => import(cx, &sites, &args),
@@ -248,9 +258,13 @@ fn told_show(report: &SiteReport) -> String {
 }
 
 async fn storage_switch(cx: &Cx, sites: &Sites, request: &StorageRequest) -> Result<Ending> {
-    let planned = sites.plan_storage(request).await?;
+    execute(cx, sites.plan_storage(request).await?, request.dry_run).await
+}
+
+/// Shows, asks, runs.
+async fn execute(cx: &Cx, planned: PlannedStorage, dry_run: bool) -> Result<Ending> {
     let text = render(&planned.plan);
-    if request.dry_run {
+    if dry_run {
         cx.answer(&planned.plan, || text)?;
         return Ok(Ending::Done);
     }

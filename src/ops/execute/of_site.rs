@@ -23,14 +23,23 @@ pub(in crate::ops) struct SiteAbout {
 impl SiteAbout {
     /// What the run does, in words.
     pub(super) fn title(&self) -> String {
-        let word = if self.storage.on { "on" } else { "off" };
-        format!("persistent storage of {} {word}", self.storage.site)
+        let StorageFacts {
+            site, on, data, from, ..
+        } = &self.storage;
+        match (from, on) {
+            (Some(_), _) => format!("move the data of {site} to {}", data.display()),
+            (None, true) => format!("persistent storage of {site} on"),
+            (None, false) => format!("persistent storage of {site} off"),
+        }
     }
 
     /// What became of the data.
     pub(super) fn data(&self, outcome: Outcome, run: &RunId) -> String {
-        let StorageFacts { service, data, .. } = &self.storage;
-        let data = data.display();
+        let StorageFacts {
+            service, data, from, ..
+        } = &self.storage;
+        // What is moved is only read: it is what counts.
+        let data = from.as_ref().unwrap_or(data).display();
         match outcome {
             Outcome::RolledBack => {
                 format!(
@@ -73,6 +82,16 @@ impl SiteAbout {
 
     /// That a finished switch is not taken back by its journal.
     pub(in crate::ops) fn no_way_back(&self, run: &RunId) -> Failure {
+        if let Some(root) = self.storage.from.as_ref().and_then(|from| from.parent()) {
+            return Failure::refused(format!("run {run} is a finished move of the data of a site"))
+                .data("nothing was changed")
+                .hint(format!(
+                    "the way back, with what was written since: rehome site move {} --to {}; what it left in {} has to be put aside first",
+                    self.storage.site,
+                    shell_path(root),
+                    root.display()
+                ));
+        }
         let back = if self.storage.on { "disable" } else { "enable" };
         Failure::refused(format!("run {run} is a finished switch of persistent storage"))
             .data("nothing was changed")
@@ -96,10 +115,12 @@ impl SiteAbout {
             on,
             replaces,
             directory,
+            from,
             ..
         } = &self.storage;
         let data = data.display();
         let mut lines = vec![match on {
+            _ if from.is_some() => format!("The data of {site} is in {data}"),
             true => format!("Persistent storage of {site} is on: {data} at {DATA}"),
             false => format!("Persistent storage of {site} is off; its data stays in {data}"),
         }];
@@ -111,6 +132,13 @@ impl SiteAbout {
             lines.push(format!("{service} was down for {}", Span(*span)));
         }
         lines.push("Next:".to_owned());
+        if let Some(from) = from {
+            lines.push(format!(
+                "  {} is as it was; delete it when you do not need it any more",
+                shell_path(from)
+            ));
+            return lines;
+        }
         if !replaces {
             lines.push(format!(
                 "  rehome up --project-directory {}    starts it",

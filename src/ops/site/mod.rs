@@ -3,6 +3,7 @@
 mod add;
 mod import;
 mod list;
+mod move_;
 mod of_project;
 mod remove;
 mod storage;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 pub use add::{AddReport, AddRequest, What};
 pub use import::{ImportReport, PlannedImport, Skipped};
 pub use list::{SiteBackup, SiteReport};
+pub use move_::SiteMoveRequest;
 pub(in crate::ops) use of_project::{dirs_of, known_of, reports_of};
 pub use remove::{PlannedRemove, RemoveReport};
 pub use storage::{PlannedStorage, StorageRequest};

@@ -14,6 +14,7 @@ use crate::ops::App;
 use crate::ops::deploy::{DeployRequest, look};
 use crate::ops::execute::{Finish, RunFacts, Running, SiteAbout};
 use crate::plan::site::{StoragePlan, StorageWanted, storage_plan};
+use crate::site::Site;
 use crate::site::place::{self, Place};
 use crate::state::Lock;
 use crate::steps::deploy::ComposeFile;
@@ -35,9 +36,9 @@ pub struct StorageRequest {
 pub struct PlannedStorage {
     /// What will be done.
     pub plan: StoragePlan,
-    app: App,
-    after: Located,
-    lock: Option<Lock>,
+    pub(super) app: App,
+    pub(super) after: Located,
+    pub(super) lock: Option<Lock>,
 }
 
 impl PlannedStorage {
@@ -59,13 +60,21 @@ impl PlannedStorage {
     }
 }
 
+/// A site's service is made anew from what is here, and nothing else is done.
+pub(super) fn of_one_service(dry_run: bool) -> DeployRequest {
+    DeployRequest {
+        no_pull: true,
+        no_build: true,
+        no_backup: true,
+        no_hooks: true,
+        dry_run,
+        ..DeployRequest::default()
+    }
+}
+
 impl Sites {
-    /// Looks at the world and plans the switch.
-    ///
-    /// # Errors
-    /// Refuses in words whatever can be known beforehand to go wrong.
-    pub async fn plan_storage(&self, request: &StorageRequest) -> Result<PlannedStorage> {
-        let site = self.find(&request.name)?;
+    /// Opens the project of a site, on this machine and with nothing unfinished; locked, unless only a plan is wanted.
+    pub(super) async fn open_to_change(&self, site: &Site, dry_run: bool) -> Result<(App, Option<Lock>)> {
         let name = &site.name;
         let refused = |what: String| Failure::refused(what).data("nothing was changed");
         let Some(directory) = &site.directory else {
@@ -83,7 +92,7 @@ impl Sites {
             .cause("the directories of sites are made and looked after on the machine that has them")
             .hint("run rehome there"));
         }
-        let lock = match request.dry_run {
+        let lock = match dry_run {
             true => None,
             false => Some(app.lock()?),
         };
@@ -96,15 +105,18 @@ impl Sites {
         if lock.is_some() {
             app.engine.remove_left_helpers(&app.project.name).await?;
         }
-        let deploy = DeployRequest {
-            no_pull: true,
-            no_build: true,
-            no_backup: true,
-            no_hooks: true,
-            dry_run: request.dry_run,
-            ..DeployRequest::default()
-        };
-        let (seen, deploy) = look(&app, &deploy).await?;
+        Ok((app, lock))
+    }
+
+    /// Looks at the world and plans the switch.
+    ///
+    /// # Errors
+    /// Refuses in words whatever can be known beforehand to go wrong.
+    pub async fn plan_storage(&self, request: &StorageRequest) -> Result<PlannedStorage> {
+        let site = self.find(&request.name)?;
+        let name = &site.name;
+        let (app, lock) = self.open_to_change(&site, request.dry_run).await?;
+        let (seen, deploy) = look(&app, &of_one_service(request.dry_run)).await?;
         let service = service_of(&app, site.service.as_ref())?;
         let containers = app.engine.project_containers(&app.project.name).await?;
         let of_it = |c: &&Container| !c.one_off && c.service.as_ref() == Some(&service);
@@ -227,7 +239,7 @@ fn other_data(service: &Service, own: Option<&Path>) -> Option<String> {
 }
 
 /// Whose the directory is to be: the user of the container, or of the image that it will be made from.
-async fn owner_of(
+pub(super) async fn owner_of(
     app: &App,
     service: &ServiceName,
     container: Option<&Container>,

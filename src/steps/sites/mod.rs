@@ -11,8 +11,8 @@ pub use make_data::MakeData;
 pub use remember::Remember;
 pub use write_override::WriteOverride;
 
-use super::Check;
 use super::deploy::{ComposeFile, SameData, StayUp, Swap};
+use super::{Check, Delta, MakeHomes, PreCopy, Stop, Tidy, Verify};
 
 crate::step_set! {
     /// The steps of such a switch, in the order in which a plan uses them.
@@ -36,5 +36,17 @@ crate::step_set! {
         SameData(SameData),
         /// Writes down how it is now.
         Remember(Remember),
+        /// Of a move: makes the new place.
+        MakeHomes(MakeHomes),
+        /// Of a move: copies while the service runs.
+        PreCopy(PreCopy),
+        /// Of a move: stops the service.
+        Stop(Stop),
+        /// Of a move: copies the rest.
+        Delta(Delta),
+        /// Of a move: compares both places.
+        Verify(Verify),
+        /// Of a move: removes what it kept for itself.
+        Tidy(Tidy),
     }
 }

@@ -27,7 +27,7 @@ fn turn() -> usize {
         .unwrap_or_default()
 }
 
-fn points(steps: usize) -> Vec<(usize, String)> {
+pub fn points(steps: usize) -> Vec<(usize, String)> {
     let all = (0..steps).flat_map(|step| MOMENTS.map(|moment| (step, format!("{moment}:{step}"))));
     let (stride, turn) = if full() { (1, 0) } else { (SHARE, turn() % SHARE) };
     all.skip(turn).step_by(stride).collect()

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -145,21 +145,20 @@ impl Site {
     /// The notes, as another program reads them in the database.
     #[track_caller]
     pub fn notes(&self) -> BTreeSet<String> {
-        self.ask("SELECT text FROM notes")
+        self.notes_in(&self.data())
+    }
+
+    /// The same of a copy of its directory.
+    #[track_caller]
+    pub fn notes_in(&self, data: &Path) -> BTreeSet<String> {
+        ask(data, "SELECT text FROM notes")
             .lines()
             .map(str::to_owned)
             .collect()
     }
 
     pub fn integrity(&self) -> String {
-        self.ask("PRAGMA integrity_check")
-    }
-
-    fn ask(&self, query: &str) -> String {
-        sh(&format!(
-            "python3 - <<'EOF'\nimport sqlite3\nfor row in sqlite3.connect('{}/notes.db', timeout=30).execute('{query}'): print(row[0])\nEOF",
-            self.data().display()
-        ))
+        ask(&self.data(), "PRAGMA integrity_check")
     }
 
     /// Writes a note; returns it once it is acknowledged.
@@ -171,6 +170,14 @@ impl Site {
     fn request(&self, line: &str, body: &str) -> Option<(u16, String)> {
         request(self.port, line, body)
     }
+}
+
+/// What another program reads in the database of a site.
+fn ask(data: &Path, query: &str) -> String {
+    sh(&format!(
+        "python3 - <<'EOF'\nimport sqlite3\nfor row in sqlite3.connect('{}/notes.db', timeout=30).execute('{query}'): print(row[0])\nEOF",
+        data.display()
+    ))
 }
 
 /// One request; nothing if it was not answered.
