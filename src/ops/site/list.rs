@@ -11,8 +11,9 @@ use crate::site::Site;
 use crate::site::place::{Measured, measure};
 use crate::state::{BackupLine, ProjectDir};
 
-/// So many of the last lines about a project's backups are looked at.
-const LOOKED_AT: usize = 200;
+/// So many of the last bytes about a project's backups are looked at: more than fifty backups, also where there are hundreds
+/// of projects.
+const LOOKED_AT: u64 = 16 << 10;
 /// So many backups are told of one site.
 const TOLD: usize = 5;
 
@@ -86,7 +87,7 @@ impl Sites {
 
 /// Adds the backups of a project's sites, the newest first.
 pub(super) fn add_saved(project: &ProjectDir, all: &mut BTreeMap<SiteName, Vec<SiteBackup>>) -> Result<()> {
-    let lines = project.backups(LOOKED_AT)?.lines;
+    let lines = project.last_backups(LOOKED_AT)?.lines;
     for line in lines.iter().rev() {
         let BackupLine::Made {
             id,
