@@ -67,7 +67,11 @@ impl Sites {
     /// When there is none of this name, or the database or the state directory cannot be read.
     pub fn show(&self, name: &SiteName) -> Result<SiteReport> {
         let site = self.find(name)?;
-        let backups = self.saved(&[FAR])?.remove(name).unwrap_or_default();
+        let backups = match self.saved(&[NEAR, FAR])?.remove(name) {
+            Some(backups) => backups,
+            // The last ones of its project may be of others alone.
+            None => self.saved(&[FAR])?.remove(name).unwrap_or_default(),
+        };
         Ok(report(site, backups))
     }
 
