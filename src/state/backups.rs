@@ -79,6 +79,14 @@ impl ProjectDir {
     pub fn backups(&self, limit: usize) -> Result<LinesRead<BackupLine>> {
         lines::newest(&self.backups_path(), limit)
     }
+
+    /// Reads what the last so many bytes say, oldest first: for whoever asks hundreds of projects.
+    ///
+    /// # Errors
+    /// As [`ProjectDir::backups`].
+    pub fn last_backups(&self, bytes: u64) -> Result<LinesRead<BackupLine>> {
+        lines::last(&self.backups_path(), bytes)
+    }
 }
 
 #[cfg(test)]
@@ -123,5 +131,30 @@ mod tests {
         }
         assert_eq!(project.backups(10).unwrap().lines, lines);
         assert_eq!(project.backups(1).unwrap().lines, lines[2..]);
+        let text = std::fs::read(project.backups_path()).unwrap();
+        let at = |n: usize| {
+            text.split_inclusive(|b| *b == b'\n')
+                .skip(n)
+                .map(<[u8]>::len)
+                .sum::<usize>() as u64
+        };
+        // A line that begins before is no line, and none is lost that begins there.
+        for (bytes, from) in [
+            (at(0) + 1, 0),
+            (at(0), 0),
+            (at(0) - 1, 1),
+            (at(1), 1),
+            (at(2) + 1, 2),
+            (at(2), 2),
+            (at(2) - 1, 3),
+            (0, 3),
+        ] {
+            let read = project.last_backups(bytes).unwrap();
+            assert_eq!(
+                (read.lines.as_slice(), read.unreadable),
+                (&lines[from..], 0),
+                "{bytes}"
+            );
+        }
     }
 }

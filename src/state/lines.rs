@@ -68,6 +68,18 @@ pub(super) fn append(path: &Path, line: &impl Serialize) -> Result<()> {
 /// # Errors
 /// When the file is there and cannot be read. Single lines that cannot be are counted.
 pub(super) fn newest<T: DeserializeOwned>(path: &Path, limit: usize) -> Result<LinesRead<T>> {
+    read(path, limit, None)
+}
+
+/// Reads the lines in the last so many bytes: what it costs does not grow with the file.
+///
+/// # Errors
+/// As [`newest`].
+pub(super) fn last<T: DeserializeOwned>(path: &Path, bytes: u64) -> Result<LinesRead<T>> {
+    read(path, usize::MAX, Some(bytes))
+}
+
+fn read<T: DeserializeOwned>(path: &Path, limit: usize, bytes: Option<u64>) -> Result<LinesRead<T>> {
     let cannot =
         |e: &std::io::Error| Failure::environment(format!("cannot read {}", path.display())).because(e);
     let file = match File::open(path) {
@@ -76,6 +88,9 @@ pub(super) fn newest<T: DeserializeOwned>(path: &Path, limit: usize) -> Result<L
         Err(e) => return Err(cannot(&e)),
     };
     let mut reader = BufReader::new(file);
+    if let Some(bytes) = bytes {
+        begin_before_the_end(&mut reader, bytes).map_err(|e| cannot(&e))?;
+    }
     let mut lines = VecDeque::new();
     let mut unreadable = 0;
     let mut text = Vec::new();
@@ -100,6 +115,24 @@ pub(super) fn newest<T: DeserializeOwned>(path: &Path, limit: usize) -> Result<L
         }
         if lines.len() > limit {
             lines.pop_front();
+        }
+    }
+}
+
+/// Goes to the first line that begins in the last so many bytes.
+fn begin_before_the_end(reader: &mut BufReader<File>, bytes: u64) -> std::io::Result<()> {
+    let len = reader.get_ref().metadata()?.len();
+    if bytes >= len {
+        return Ok(());
+    }
+    // From the byte before: if that ends a line, the next one begins just there.
+    reader.seek(SeekFrom::Start(len - bytes - 1))?;
+    let mut passed = Vec::new();
+    loop {
+        passed.clear();
+        let read = reader.take(MAX_LINE as u64).read_until(b'\n', &mut passed)?;
+        if read == 0 || passed.ends_with(b"\n") {
+            return Ok(());
         }
     }
 }

@@ -11,8 +11,10 @@ use crate::site::Site;
 use crate::site::place::{Measured, measure};
 use crate::state::{BackupLine, ProjectDir};
 
-/// So many of the last lines about a project's backups are looked at.
-const LOOKED_AT: usize = 200;
+/// So many of the last bytes about a project's backups are looked at: some hundred backups.
+pub(super) const FAR: u64 = 64 << 10;
+/// Where all of hundreds of projects are, so many first, and more only if no backup is in them.
+const NEAR: u64 = 4 << 10;
 /// So many backups are told of one site.
 const TOLD: usize = 5;
 
@@ -49,7 +51,7 @@ impl Sites {
     /// # Errors
     /// When the database or the state directory cannot be read.
     pub fn list(&self) -> Result<Vec<SiteReport>> {
-        let mut saved = self.saved()?;
+        let mut saved = self.saved(&[NEAR, FAR])?;
         let all = self.all()?.into_iter();
         Ok(all
             .map(|site| {
@@ -65,16 +67,20 @@ impl Sites {
     /// When there is none of this name, or the database or the state directory cannot be read.
     pub fn show(&self, name: &SiteName) -> Result<SiteReport> {
         let site = self.find(name)?;
-        let backups = self.saved()?.remove(name).unwrap_or_default();
+        let backups = match self.saved(&[NEAR, FAR])?.remove(name) {
+            Some(backups) => backups,
+            // The last ones of its project may be of others alone.
+            None => self.saved(&[FAR])?.remove(name).unwrap_or_default(),
+        };
         Ok(report(site, backups))
     }
 
     /// The backups of every site, whichever project it is of.
-    fn saved(&self) -> Result<BTreeMap<SiteName, Vec<SiteBackup>>> {
+    fn saved(&self, within: &[u64]) -> Result<BTreeMap<SiteName, Vec<SiteBackup>>> {
         let mut all = BTreeMap::new();
         for (key, project) in self.state.projects()? {
             // What one project's lines say is no condition for what the others' do.
-            if let Err(failure) = add_saved(&project, &mut all) {
+            if let Err(failure) = add_saved(&project, within, &mut all) {
                 self.options
                     .events
                     .warn(format!("the backups of {key} are not known: {failure}"));
@@ -84,9 +90,20 @@ impl Sites {
     }
 }
 
-/// Adds the backups of a project's sites, the newest first.
-pub(super) fn add_saved(project: &ProjectDir, all: &mut BTreeMap<SiteName, Vec<SiteBackup>>) -> Result<()> {
-    let lines = project.backups(LOOKED_AT)?.lines;
+/// Adds the backups of a project's sites, the newest first, out of the first of so many last bytes that have any.
+pub(super) fn add_saved(
+    project: &ProjectDir,
+    within: &[u64],
+    all: &mut BTreeMap<SiteName, Vec<SiteBackup>>,
+) -> Result<()> {
+    let mut lines = Vec::new();
+    for bytes in within {
+        lines = project.last_backups(*bytes)?.lines;
+        let is_made = |line: &BackupLine| matches!(line, BackupLine::Made { .. });
+        if lines.iter().any(is_made) {
+            break;
+        }
+    }
     for line in lines.iter().rev() {
         let BackupLine::Made {
             id,
@@ -166,10 +183,27 @@ mod tests {
         };
         project.append_backup(&verified).unwrap();
         let mut all = BTreeMap::new();
-        add_saved(&project, &mut all).unwrap();
+        add_saved(&project, &[FAR], &mut all).unwrap();
         let told = &all[&blog];
         let ids: Vec<&str> = told.iter().map(|backup| backup.id.as_str()).collect();
         assert_eq!(ids, ["day 7", "day 6", "day 5", "day 4", "day 3"]);
         assert_eq!((told[0].verified, told[1].verified), (Some(at(9)), None));
+        // Behind many that failed the last good one is still found.
+        let failed = BackupLine::Failed {
+            run: RunId::new("7k2f00000000").unwrap(),
+            began: at(10),
+            ended: at(10),
+            why: "no room ".repeat(200),
+        };
+        for _ in 0..4 {
+            project.append_backup(&failed).unwrap();
+        }
+        let of = |within: &[u64]| {
+            let mut all = BTreeMap::new();
+            add_saved(&project, within, &mut all).unwrap();
+            all.remove(&blog).map(|backups| backups[0].id.clone())
+        };
+        assert_eq!(of(&[NEAR]), None);
+        assert_eq!(of(&[NEAR, FAR]).as_deref(), Some("day 7"));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::SiteReport;
-use super::list::{add_saved, report};
+use super::list::{FAR, add_saved, report};
 use super::storage::content;
 use crate::model::{Result, SiteName};
 use crate::observe::{Looked, SiteKnown};
@@ -72,7 +72,7 @@ pub(in crate::ops) fn reports_of(app: &App) -> Result<Vec<SiteReport>> {
     let sites = sites_of(app)?;
     let mut saved = BTreeMap::new();
     if !sites.is_empty() {
-        add_saved(&app.state, &mut saved)?;
+        add_saved(&app.state, &[FAR], &mut saved)?;
     }
     Ok(sites
         .into_iter()
