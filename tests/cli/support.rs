@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// The commands of the contract, the words that reach each.
-pub const COMMANDS: [&[&str]; 57] = [
+pub const COMMANDS: [&[&str]; 58] = [
     &["init"],
     &["status"],
     &["doctor"],
@@ -35,6 +35,7 @@ pub const COMMANDS: [&[&str]; 57] = [
     &["site", "show"],
     &["site", "enable"],
     &["site", "disable"],
+    &["site", "move"],
     &["site", "remove"],
     &["site", "import"],
     &["serve"],

@@ -77,7 +77,12 @@ fn it_moves_onto_a_block_volume_under_a_writer_and_back() {
         .filter(|note| !notes.contains(*note))
         .collect();
     assert!(lost.is_empty(), "{lost:?}");
-    site.stack.assert_tidy();
+    // What is left is the spare of the deployment, which would bring back what that replaced.
+    let left = |more: &str| {
+        let project = format!("--filter label=rehome.project={}", site.name());
+        sh(&format!("docker ps -aq {project} {more}"))
+    };
+    assert_eq!(left(""), left("--filter label=rehome.spare"));
 }
 
 #[test]
