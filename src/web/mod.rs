@@ -6,6 +6,7 @@
 //! login     the one page that is there for everybody
 //! api       what can be asked and changed, as JSON
 //! runs      the runs that this process carries out, each on a thread of its own
+//! measures  what the directories of sites hold, as the list tells it
 //! pages     the dashboard's pages, as text: they know of no request
 //! events    what a run tells, as server-sent events
 //! problem   failures as RFC 9457 says them
@@ -16,6 +17,7 @@ mod events;
 mod guard;
 mod listen;
 mod login;
+mod measures;
 pub mod pages;
 mod problem;
 mod runs;
@@ -30,6 +32,7 @@ use axum::Router;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
+use self::measures::Measures;
 use self::runs::Registry;
 use crate::access::{Attempts, Passwords, Store};
 use crate::event::{Outcome, Silent};
@@ -71,6 +74,7 @@ struct Server {
     hashing: Semaphore,
     asking: Arc<Semaphore>,
     runs: Registry,
+    measures: Measures,
     hosts: Vec<String>,
     exit: fn(Outcome) -> u8,
     requests: AtomicU64,
@@ -108,6 +112,7 @@ pub async fn serve(options: Options, wanted: Wanted) -> Result<()> {
         hashing: Semaphore::new(HASHED_AT_ONCE),
         asking: Arc::new(Semaphore::new(ASKED_AT_ONCE)),
         runs: Registry::default(),
+        measures: Measures::default(),
         hosts,
         exit: wanted.exit,
         requests: AtomicU64::new(0),

@@ -27,6 +27,11 @@ impl Problem {
         Self { status, failure }
     }
 
+    /// A failure under another status than that of its kind.
+    pub(super) fn of(status: StatusCode, failure: Failure) -> Self {
+        Self { status, failure }
+    }
+
     pub(super) fn missing(what: impl Into<String>) -> Self {
         Self::with(StatusCode::NOT_FOUND, what)
     }

@@ -5,6 +5,7 @@
 mod document;
 mod doors;
 mod logins;
+mod measured;
 mod people;
 mod socket;
 mod support;

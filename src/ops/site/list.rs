@@ -1,5 +1,7 @@
 //! `site list` and `site show`: the sites, and what is in the directory of each.
 
+use std::path::Path;
+
 use serde::Serialize;
 
 use super::Sites;
@@ -17,6 +19,45 @@ pub struct SiteReport {
     pub measured: Option<Measured>,
     /// Why it could not be looked at.
     pub unseen: Option<String>,
+}
+
+/// What a look at the directory of a site found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Look {
+    /// What is in it; `None` if there is none.
+    pub measured: Option<Measured>,
+    /// Why it could not be looked at.
+    pub unseen: Option<String>,
+}
+
+/// Looks at the directory of a site, at every file in it.
+#[must_use]
+pub fn look(directory: &Path) -> Look {
+    if directory.symlink_metadata().is_err() {
+        return Look::default();
+    }
+    match measure(directory) {
+        Ok(measured) => Look {
+            measured: Some(measured),
+            unseen: None,
+        },
+        Err(failure) => Look {
+            measured: None,
+            unseen: Some(failure.to_string()),
+        },
+    }
+}
+
+impl SiteReport {
+    /// A site, and what was found in its directory.
+    #[must_use]
+    pub fn new(site: Site, look: Look) -> Self {
+        Self {
+            site,
+            measured: look.measured,
+            unseen: look.unseen,
+        }
+    }
 }
 
 impl Sites {
@@ -38,15 +79,6 @@ impl Sites {
 }
 
 fn report(site: Site) -> SiteReport {
-    let there = site.data.as_ref().filter(|path| path.symlink_metadata().is_ok());
-    let (measured, unseen) = match there.map(|path| measure(path)) {
-        None => (None, None),
-        Some(Ok(measured)) => (Some(measured), None),
-        Some(Err(failure)) => (None, Some(failure.to_string())),
-    };
-    SiteReport {
-        site,
-        measured,
-        unseen,
-    }
+    let found = site.data.as_deref().map(look).unwrap_or_default();
+    SiteReport::new(site, found)
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 pub use add::{AddReport, AddRequest, What};
 pub use import::{ImportReport, PlannedImport, Skipped};
-pub use list::SiteReport;
+pub use list::{Look, SiteReport, look};
 pub use remove::{PlannedRemove, RemoveReport};
 pub use storage::{PlannedStorage, StorageRequest};
 
@@ -18,7 +18,7 @@ use super::app::state_dir;
 use super::runs::wanted_in;
 use super::{App, Options};
 use crate::compose::{Wanted, locate};
-use crate::model::{Failure, Result, ServiceName, SiteName, nearest};
+use crate::model::{Failure, Kind, Result, ServiceName, SiteName, nearest};
 use crate::site::{Site, Store, place};
 use crate::state::StateDir;
 
@@ -133,8 +133,11 @@ impl Sites {
     /// # Errors
     /// When there is none.
     fn is_a_project(&self, directory: &Path) -> Result<()> {
-        let located =
-            locate(&self.wanted_in(directory)).map_err(|failure| failure.data("nothing was changed"))?;
+        let located = locate(&self.wanted_in(directory)).map_err(|failure| Failure {
+            // Not this machine is in the way, but what was said about it.
+            kind: Kind::Refused,
+            ..failure.data("nothing was changed")
+        })?;
         match located.dotenv.parent() {
             Some(home) if home != directory => Err(Failure::refused(format!(
                 "{} is not the directory of a project",

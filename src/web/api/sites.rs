@@ -14,19 +14,18 @@ use super::super::Server;
 use super::super::guard::AuditId;
 use super::super::problem::Problem;
 use super::super::runs::Order;
-use super::asked::{Body, Named, Nothing, Query, bad};
+use super::asked::{Body, Named, Nothing, Query, bad, whole};
 use super::{Answer, answer};
 use crate::access::Who;
-use crate::model::{RunId, ServiceName, SiteName};
+use crate::model::{Kind, RunId, ServiceName, SiteName, is_image_reference};
 use crate::ops::site::{AddRequest, Sites, StorageRequest, What};
 use crate::site::Published;
 
 pub(super) async fn list(State(server): State<Arc<Server>>, _: Query<Nothing>) -> Answer {
-    answer(
-        &server
-            .ask(|options| async move { Sites::new(options)?.list() })
-            .await?,
-    )
+    let all = server
+        .ask(|options| async move { Sites::new(options)?.names() })
+        .await?;
+    answer(&server.measures.of(all))
 }
 
 /// What a site is, as JSON says it.
@@ -46,7 +45,9 @@ pub(super) struct Add {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Port {
+    #[serde(deserialize_with = "whole")]
     host: u16,
+    #[serde(deserialize_with = "whole")]
     container: u16,
 }
 
@@ -65,11 +66,10 @@ impl Add {
             }
             (None, Some(image), Some(port)) if self.service.is_none() => {
                 let health = self.health.as_deref().unwrap_or("/");
-                if image.is_empty() || image.len() > 512 || image.starts_with('-') || image.contains(strange)
-                {
+                if !is_image_reference(&image) {
                     return Err(bad("image is the reference of an image, as ghost:5"));
                 }
-                if !health.starts_with('/') || health.len() > 1024 || health.contains(strange) {
+                if !health.starts_with('/') || health.chars().count() > 1024 || health.contains(strange) {
                     return Err(bad("health is a path, as / or /health"));
                 }
                 if port.host == 0 || port.container == 0 {
@@ -108,7 +108,12 @@ pub(super) async fn add(
     let name = request.name.clone();
     let report = server
         .ask(move |options| async move { Sites::new(options)?.add(&request).await })
-        .await?;
+        .await;
+    let report = report.map_err(|failure| match failure.kind {
+        // It was understood: what it says is not so on this machine.
+        Kind::Usage => Problem::of(StatusCode::CONFLICT, failure),
+        _ => failure.into(),
+    })?;
     let status = if dry_run {
         StatusCode::OK
     } else {
@@ -137,11 +142,10 @@ pub(super) async fn show(
     _: Query<Nothing>,
 ) -> Answer {
     is_there(&server, &name).await?;
-    answer(
-        &server
-            .ask(move |options| async move { Sites::new(options)?.show(&name) })
-            .await?,
-    )
+    let report = server
+        .ask(move |options| async move { Sites::new(options)?.show(&name) })
+        .await?;
+    answer(&server.measures.seen(report))
 }
 
 /// What can be changed.
