@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// The commands of the contract, the words that reach each.
-pub const COMMANDS: [&[&str]; 57] = [
+pub const COMMANDS: [&[&str]; 58] = [
     &["init"],
     &["status"],
     &["doctor"],
@@ -44,6 +44,7 @@ pub const COMMANDS: [&[&str]; 57] = [
     &["serve", "token", "create"],
     &["serve", "token", "list"],
     &["serve", "token", "revoke"],
+    &["serve", "unit"],
     &["resume"],
     &["rollback"],
     &["history"],

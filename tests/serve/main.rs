@@ -9,3 +9,4 @@ mod measured;
 mod people;
 mod socket;
 mod support;
+mod unit;
