@@ -1,6 +1,8 @@
 //! `rehome serve` on an engine: a switch by one PATCH, followed by its events; two at once; the server killed in between.
 
 mod document;
+mod events;
+mod full;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};

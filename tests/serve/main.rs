@@ -4,6 +4,7 @@
 
 mod document;
 mod doors;
+mod full;
 mod logins;
 mod measured;
 mod people;
