@@ -172,11 +172,14 @@ fn every_answer_is_one_of_the_document() {
     assert!(!server.dir.path().join("data").exists());
 }
 
+/// What makes a document say something else.
+type Lie = dyn Fn(&mut Value);
+
 #[test]
 fn what_is_not_as_documented_is_found() {
     let server = Bare::start();
     let plain: Value = serde_json::from_str(DOCUMENT).unwrap();
-    let lies: [(&str, &dyn Fn(&mut Value)); 3] = [
+    let lies: [(&str, &Lie); 3] = [
         ("ST202", &|document| {
             // The server takes at most 1000.
             let schema = "/paths/~1api~1runs/get/parameters/0/schema";
