@@ -24,6 +24,7 @@ pub mod probe;
 pub mod provider;
 pub mod reads;
 pub mod sentinel;
+pub mod serving;
 pub mod sysfs;
 pub mod sysroot;
 pub mod timers;

@@ -30,7 +30,7 @@ pub use self::s3::{
     S3Sync, S3Transfer, S3Verify,
 };
 pub use self::serve::{
-    AccessNamed, Serve, ServeCommand, ServeToken, ServeTokenCreate, ServeUser, ServeUserAdd,
+    AccessNamed, Serve, ServeCommand, ServeToken, ServeTokenCreate, ServeUnit, ServeUser, ServeUserAdd,
 };
 pub use self::site::{
     SiteAdd, SiteArgs, SiteCommand, SiteDisable, SiteEnable, SiteImport, SiteNamed, SiteRemove,

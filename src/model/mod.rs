@@ -23,7 +23,7 @@ pub use home::Home;
 pub use money::{Money, ParseMoneyError};
 pub use names::{
     ContainerId, ImageId, ParseNameError, ProjectName, RunId, ServiceName, SiteName, VolumeKey, VolumeName,
-    file_name, nearest,
+    file_name, is_image_reference, nearest,
 };
 pub use owner::{Owner, ParseOwnerError};
 pub use secret::Secret;

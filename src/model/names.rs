@@ -206,6 +206,68 @@ impl ImageId {
     }
 }
 
+/// The longest reference that is taken: so long may the name in it be alone.
+const LONGEST_REFERENCE: usize = 255;
+
+/// Whether a text can be the reference of an image, as `ghost:5`, `registry.example:5000/team/app` or `app@sha256:…`.
+/// <https://github.com/distribution/reference/blob/main/reference.go>
+#[must_use]
+pub fn is_image_reference(text: &str) -> bool {
+    let name = match text.split_once('@') {
+        Some((_, digest)) if !is_digest(digest) => return false,
+        Some((name, _)) => name,
+        None => text,
+    };
+    // What is behind the last `/` has the tag; a colon before that is the port of a registry.
+    let path = name.rfind('/').map_or(0, |slash| slash + 1);
+    let name = match name[path..].split_once(':') {
+        Some((_, tag)) if !is_tag(tag) => return false,
+        Some((last, _)) => &name[..path + last.len()],
+        None => name,
+    };
+    let (first, rest) = name.split_once('/').unwrap_or((name, ""));
+    let is_path = |text: &str| text.split('/').all(is_path_part);
+    // It would be taken for an id.
+    let is_id = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let named = is_path(name) || (!rest.is_empty() && is_registry(first) && is_path(rest));
+    text.len() <= LONGEST_REFERENCE && !is_id && named
+}
+
+fn is_digest(text: &str) -> bool {
+    let hex = text.strip_prefix("sha256:").unwrap_or_default();
+    hex.len() == 64
+        && hex
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+fn is_tag(text: &str) -> bool {
+    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    (1..=128).contains(&text.len())
+        && text.bytes().all(|b| word(b) || b".-".contains(&b))
+        && text.bytes().next().is_some_and(word)
+}
+
+/// Lower-case letters and digits, with one `.`, one or two `_`, or any number of `-` between them.
+fn is_path_part(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let between = text.split(plain).filter(|between| !between.is_empty());
+    let joined = |between: &str| matches!(between, "." | "_" | "__") || between.bytes().all(|b| b == b'-');
+    text.starts_with(plain) && text.ends_with(plain) && between.into_iter().all(joined)
+}
+
+/// A host, and its port.
+fn is_registry(text: &str) -> bool {
+    let (host, port) = text.split_once(':').unwrap_or((text, "0"));
+    let part = |part: &str| {
+        let ends = |c: char| c.is_ascii_alphanumeric();
+        part.starts_with(ends)
+            && part.ends_with(ends)
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) && host.split('.').all(part)
+}
+
 /// The candidate that a user most likely meant, if one is near enough to say so.
 pub fn nearest<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates
@@ -230,6 +292,54 @@ mod tests {
         );
         assert!(ProjectName::new("Backend").is_err());
         assert!(RunId::new("7K2F").is_err());
+    }
+
+    #[test]
+    fn references_of_images_are_those_that_the_engine_takes() {
+        let digest = format!("app@sha256:{}", "0a".repeat(32));
+        for reference in [
+            "ghost",
+            "ghost:5",
+            "rehome-sites/python:1",
+            "registry.example:5000/team/app:1.2-rc_1",
+            "localhost/x",
+            "UPPER/x",
+            "a--b/c__d/e.f",
+            "a/b/c@sha256:0000000000000000000000000000000000000000000000000000000000000000",
+            digest.as_str(),
+        ] {
+            assert!(is_image_reference(reference), "{reference}");
+        }
+        let (id, long) = ("0a".repeat(32), "a".repeat(256));
+        for reference in [
+            "",
+            "_",
+            "-x",
+            "a..b",
+            "a___b",
+            "a-",
+            "a//b",
+            "/a",
+            "a/",
+            "Upper",
+            "x/Upper",
+            "a b",
+            "a\n",
+            "a:",
+            "a:-1",
+            ":1",
+            "a:b:c",
+            "a@sha256:00",
+            "a@b@c",
+            "é",
+            ":5000/a",
+            "host:/a",
+            "-h/a",
+            id.as_str(),
+            long.as_str(),
+        ] {
+            assert!(!is_image_reference(reference), "{reference}");
+        }
     }
 
     #[test]

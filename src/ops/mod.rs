@@ -25,6 +25,7 @@ mod recover;
 mod restart;
 mod runs;
 pub mod s3;
+mod serving;
 mod settings;
 pub mod site;
 mod size;
@@ -52,6 +53,7 @@ pub use projects::{Backup, Looked, ProjectLine, Projects, ServiceLine, VolumeLin
 pub use recover::{Recovery, recover};
 pub use restart::{RestartRequest, restart};
 pub use runs::{RunCondition, RunLine, RunShown, Runs, Told};
+pub use serving::{PlannedUnit, unit};
 pub use settings::{Setting, Settings, Source};
 pub use size::{SizeReport, VolumeSize, size};
 pub use status::{Status, VolumeStatus, status};

@@ -9,6 +9,7 @@
 //! runs      the runs that this process carries out, each on a thread of its own
 //! dashboard what a browser asks for: fills the pages, and takes their forms
 //! lookout   what a look at each project found, for a minute
+//! measures  what the directories of sites hold, as the list tells it
 //! pages     the dashboard's pages, as text: they know of no request
 //! events    what a run tells, as server-sent events
 //! problem   failures as RFC 9457 says them
@@ -21,6 +22,7 @@ mod guard;
 mod listen;
 mod login;
 mod lookout;
+mod measures;
 pub mod pages;
 mod problem;
 mod runs;
@@ -37,6 +39,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use self::lookout::Lookout;
+use self::measures::Measures;
 use self::runs::Registry;
 use crate::access::{Attempts, Passwords, Store};
 use crate::event::{Outcome, Silent};
@@ -81,6 +84,7 @@ struct Server {
     asking: Arc<Semaphore>,
     runs: Registry,
     lookout: Lookout,
+    measures: Measures,
     hosts: Vec<String>,
     exit: fn(Outcome) -> u8,
     requests: AtomicU64,
@@ -119,6 +123,7 @@ pub async fn serve(options: Options, wanted: Wanted) -> Result<()> {
         asking: Arc::new(Semaphore::new(ASKED_AT_ONCE)),
         runs: Registry::default(),
         lookout: Lookout::default(),
+        measures: Measures::default(),
         hosts,
         exit: wanted.exit,
         requests: AtomicU64::new(0),

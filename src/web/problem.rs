@@ -27,6 +27,11 @@ impl Problem {
             true => Failure::environment(what),
             false => Failure::usage(what),
         };
+        Self::of(status, failure)
+    }
+
+    /// A failure under another status than that of its kind.
+    pub(super) fn of(status: StatusCode, failure: Failure) -> Self {
         Self {
             status,
             failure: Box::new(failure),
@@ -71,11 +76,7 @@ impl From<Failure> for Problem {
             Kind::Environment | Kind::Interrupted => StatusCode::SERVICE_UNAVAILABLE,
             Kind::RolledBack | Kind::Stuck | Kind::Bug => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Self {
-            status,
-            failure: Box::new(failure),
-            back: None,
-        }
+        Self::of(status, failure)
     }
 }
 

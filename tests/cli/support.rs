@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// The commands of the contract, the words that reach each.
-pub const COMMANDS: [&[&str]; 58] = [
+pub const COMMANDS: [&[&str]; 59] = [
     &["init"],
     &["status"],
     &["doctor"],
@@ -45,6 +45,7 @@ pub const COMMANDS: [&[&str]; 58] = [
     &["serve", "token", "create"],
     &["serve", "token", "list"],
     &["serve", "token", "revoke"],
+    &["serve", "unit"],
     &["resume"],
     &["rollback"],
     &["history"],

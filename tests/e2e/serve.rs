@@ -1,5 +1,9 @@
 //! `rehome serve` on an engine: a switch by one PATCH, followed by its events; two at once; the server killed in between.
 
+mod document;
+mod events;
+mod full;
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
 
@@ -17,18 +21,41 @@ pub struct Server {
 
 impl Server {
     pub fn start(site: &Site, env: &[(&str, &str)]) -> Self {
+        Self::start_under(&[], site, env)
+    }
+
+    /// Started by another program, which becomes the server.
+    fn start_under(words: &[String], site: &Site, env: &[(&str, &str)]) -> Self {
         let root = site.root();
         let root = [("DEPLOY_DATA_PATH", root.to_str().expect("ASCII"))];
-        Self::of(&site.stack, &[&root[..], env].concat())
+        Self::of_under(words, &site.stack, &[&root[..], env].concat())
     }
 
     pub fn of(stack: &Stack, env: &[(&str, &str)]) -> Self {
+        Self::of_under(&[], stack, env)
+    }
+
+    fn of_under(words: &[String], stack: &Stack, env: &[(&str, &str)]) -> Self {
         let name = format!("t{}", crate::support::unique());
         let made = stack
             .rehome(&format!("serve token create {name} --scope operate"))
             .exits(0);
         let token = made.out.trim().to_owned();
         let mut command = stack.command("serve --listen 127.0.0.1:0", env);
+        if let [first, more @ ..] = words {
+            let mut outer = Command::new(first);
+            outer
+                .args(more)
+                .arg(command.get_program())
+                .args(command.get_args());
+            outer.env_clear().stdin(Stdio::null()).stderr(Stdio::piped());
+            outer.envs(
+                command
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            );
+            command = outer;
+        }
         // It is in no project's directory.
         let mut child = command
             .current_dir("/")
@@ -264,4 +291,73 @@ fn a_server_that_was_killed_finds_its_run_and_finishes_it() {
     assert_eq!(status, 409, "{text}");
     site.disable().exits(0);
     site.stack.assert_tidy();
+}
+
+/// As the unit has it, as far as that can be had without systemd: no more rights than it names, and what it protects is
+/// read-only.
+fn sandbox() -> Vec<String> {
+    let unit = include_str!("../../templates/rehome-serve.service");
+    let setting = |name: &str| {
+        unit.lines()
+            .find_map(|line| line.strip_prefix(name))
+            .expect("it is there")
+    };
+    assert_eq!(setting("ProtectSystem="), "full");
+    let rights = setting("CapabilityBoundingSet=").split(' ');
+    let rights: String = rights
+        .map(|right| format!(",+{}", right["CAP_".len()..].to_lowercase()))
+        .collect();
+    let script = "umask 0022; for dir in /usr /boot /etc; do mount --bind $dir $dir; mount -o remount,bind,ro $dir; done; \
+        exec setpriv --no-new-privs --bounding-set \"$0\" \"$@\"";
+    let words = [
+        "unshare",
+        "--mount",
+        "--propagation",
+        "slave",
+        "bash",
+        "-euc",
+        script,
+    ];
+    words
+        .into_iter()
+        .map(str::to_owned)
+        .chain([format!("-all{rights}")])
+        .collect()
+}
+
+#[test]
+fn what_the_unit_leaves_to_it_is_enough_for_a_switch_and_a_deployment() {
+    let site = added();
+    let server = Server::start_under(&sandbox(), &site, &[]);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).expect("it runs");
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:\t"));
+    // chown, dac_override, fowner: nothing else.
+    assert_eq!(effective, Some("000000000000000b"), "{status}");
+    assert!(status.contains("NoNewPrivs:\t1\n"), "{status}");
+    let goes = |(status, began): (u16, Value)| {
+        assert_eq!(status, 202, "{began}");
+        server.to_its_end(began["run"].as_str().expect("an id"), "done");
+    };
+    goes(server.switch(&site, true));
+    site.is(true);
+    assert_eq!(
+        sh(&format!("stat -c '%u:%g %a' {}", site.data().display())),
+        "10001:10001 750"
+    );
+    let note = site.note("in the sandbox").expect("acknowledged");
+    site.stack
+        .file(".env", &format!("{}VERSION=2\n", site.dotenv_without("VERSION")));
+    let before = site.container();
+    let (status, text) = server.ask("POST", &format!("/api/projects/{}/deploy", site.name()), "{}");
+    goes((status, serde_json::from_str(&text).expect("JSON")));
+    assert_ne!(site.container(), before, "it was made anew");
+    assert!(site.notes().contains(&note));
+    // Whoever works in the project's directory may read what was written there.
+    let modes = sh(&format!(
+        "cd {} && stat -c %a docker-compose.site.yml",
+        site.stack.dir.display()
+    ));
+    assert_eq!(modes, "644");
+    goes(server.switch(&site, false));
+    site.is(false);
 }

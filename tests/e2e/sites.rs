@@ -7,12 +7,21 @@ mod moved;
 mod place;
 pub mod site;
 
-use self::site::{Site, Writer, full};
+use self::site::{NODE, PYTHON, Site, Writer, full};
 use crate::support::sh;
 
 #[test]
 fn data_survives_redeployments_and_toggles_and_nothing_acknowledged_is_lost() {
-    let site = Site::up();
+    survives(PYTHON);
+}
+
+#[test]
+fn data_survives_redeployments_and_toggles_of_a_site_in_node() {
+    survives(NODE);
+}
+
+fn survives(example: &str) {
+    let site = Site::up_with(example);
     site.rehome(&format!("site add {} --project .", site.name()))
         .exits(0);
     let dry = site

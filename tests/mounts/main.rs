@@ -17,6 +17,7 @@ mod fstab_files;
 mod growing;
 mod mounting;
 mod server;
+mod serving;
 mod support;
 mod timers;
 mod units;

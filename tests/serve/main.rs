@@ -4,7 +4,10 @@
 
 mod document;
 mod doors;
+mod full;
 mod logins;
+mod measured;
 mod people;
 mod socket;
 mod support;
+mod unit;

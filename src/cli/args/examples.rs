@@ -198,7 +198,8 @@ Examples:
   rehome serve user add ada                         asks for a password twice
   rehome serve                                      on http://127.0.0.1:7434
   rehome serve token create ci --scope operate      prints a token, once
-  rehome serve --socket /run/rehome.sock            for a proxy on this machine";
+  rehome serve --socket /run/rehome.sock            for a proxy on this machine
+  rehome serve unit --write                         as a service of systemd, sandboxed";
 
 /// Of `site`.
 pub(super) const SITE_EXAMPLES: &str = "\

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::examples::SERVE_EXAMPLES;
 use crate::access::{AccessName, Scope};
+use crate::model::config::absolute_dir;
 
 /// `rehome serve`.
 #[derive(Debug, Clone, Args)]
@@ -16,6 +17,14 @@ pub struct Serve {
     #[command(subcommand)]
     pub command: Option<ServeCommand>,
 
+    /// Where it is reached.
+    #[command(flatten)]
+    pub place: ServePlace,
+}
+
+/// Where the server is reached.
+#[derive(Debug, Clone, Args)]
+pub struct ServePlace {
     /// Where to listen; what others can reach needs a user, and TLS in front of it
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7434")]
     pub listen: SocketAddr,
@@ -38,6 +47,26 @@ pub enum ServeCommand {
     /// Tokens, for programs
     #[command(subcommand)]
     Token(ServeToken),
+    /// Print the unit of systemd that it runs as, sandboxed
+    ///
+    /// With this program, its state directory and its engine, and PATH, HOME and DEPLOY_DATA_PATH as they are now.
+    Unit(ServeUnit),
+}
+
+/// `rehome serve unit`.
+#[derive(Debug, Clone, Args)]
+pub struct ServeUnit {
+    /// Where it is reached.
+    #[command(flatten)]
+    pub place: ServePlace,
+
+    /// Write it to /etc/systemd/system, and have systemd read it; nothing is started
+    #[arg(long)]
+    pub write: bool,
+
+    /// The machine's files are below DIR: an image that is being made
+    #[arg(long, value_name = "DIR", value_parser = absolute_dir)]
+    pub sysroot: Option<PathBuf>,
 }
 
 /// `rehome serve user`.

@@ -1,30 +1,68 @@
 //! `rehome serve`.
 
-use super::super::args::{Serve, ServeCommand, ServeToken, ServeUser};
+use std::ffi::OsString;
+
+use super::super::args::{Serve, ServeCommand, ServeToken, ServeUnit, ServeUser};
 use super::super::{Cx, Ending, exit};
 use crate::access::{MIN_PASSWORD, Passwords, draw_token};
-use crate::model::Result;
+use crate::model::{Failure, Result};
 use crate::ops::access;
-use crate::{ui, web};
+use crate::{ops, ui, web};
 
 pub(super) async fn run(cx: &Cx, args: Serve) -> Result<Ending> {
     match args.command {
         None => {
-            let listen = match args.socket {
+            let place = args.place;
+            let listen = match place.socket {
                 Some(path) => web::Listen::Socket(path),
-                None => web::Listen::Address(args.listen),
+                None => web::Listen::Address(place.listen),
             };
             let wanted = web::Wanted {
                 listen,
-                hosts: args.host_names,
+                hosts: place.host_names,
                 exit: exit::of,
             };
             web::serve(cx.options()?, wanted).await?;
         }
         Some(ServeCommand::User(command)) => user(cx, command)?,
         Some(ServeCommand::Token(command)) => token(cx, command)?,
+        Some(ServeCommand::Unit(args)) => unit(cx, args).await?,
     }
     Ok(Ending::Done)
+}
+
+async fn unit(cx: &Cx, args: ServeUnit) -> Result<()> {
+    let place = args.place;
+    let options = cx.options()?;
+    let mut words: Vec<OsString> = Vec::new();
+    match place.socket {
+        // From another directory than this one.
+        Some(path) => words.extend(["--socket".into(), options.project.cwd.join(path).into()]),
+        None => words.extend(["--listen".into(), place.listen.to_string().into()]),
+    }
+    for name in place.host_names {
+        words.extend(["--host-name".into(), name.into()]);
+    }
+    let planned = ops::unit(&options, words, args.sysroot)?;
+    if !args.write {
+        return cx.answer(&planned, || planned.text.trim_end().to_owned());
+    }
+    planned.check()?;
+    if planned.action != "nothing" {
+        cx.talk(&format!(
+            "{} {}:\n{}",
+            planned.action,
+            planned.path.display(),
+            planned.text
+        ));
+        if !ui::confirm("Do this?", cx.global.yes)? {
+            return Err(Failure::refused("not confirmed").data("nothing was changed"));
+        }
+    }
+    planned.write().await?;
+    cx.answer(&planned, || {
+        "it is there; it begins, now and at each boot, with: systemctl enable --now rehome-serve".to_owned()
+    })
 }
 
 fn user(cx: &Cx, command: ServeUser) -> Result<()> {

@@ -175,12 +175,12 @@ impl Sites {
         if !report.files.is_empty() {
             self.state.create_site(&report.site.name)?;
         }
-        for (path, text) in &report.files {
-            replace_file(path, text.as_bytes())?;
-        }
-        let added = store.add(&report.site);
+        let mut files = report.files.iter();
+        let written = files.try_for_each(|(path, text)| replace_file(path, text.as_bytes()));
+        let added = written.and_then(|()| store.add(&report.site));
         if added.is_err() {
-            // Somebody was faster: the files are not those of that site, if that is an image as well.
+            // The disk is full, or somebody was faster: then the files are not those of that site, if that is an image as
+            // well. Nothing is left that would be in the way of the same once more.
             for (path, text) in &report.files {
                 if std::fs::read(path).is_ok_and(|there| there == text.as_bytes()) {
                     super::remove::remove_file(path)?;

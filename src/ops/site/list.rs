@@ -1,6 +1,7 @@
 //! `site list` and `site show`: the sites, what is in the directory of each, and the backups that it is in.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -45,18 +46,71 @@ pub struct SiteBackup {
     pub verified: Option<Timestamp>,
 }
 
+/// What a look at the directory of a site found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Look {
+    /// What is in it; `None` if there is none.
+    pub measured: Option<Measured>,
+    /// Why it could not be looked at.
+    pub unseen: Option<String>,
+}
+
+/// Looks at the directory of a site, at every file in it.
+#[must_use]
+pub fn look(directory: &Path) -> Look {
+    if directory.symlink_metadata().is_err() {
+        return Look::default();
+    }
+    match measure(directory) {
+        Ok(measured) => Look {
+            measured: Some(measured),
+            unseen: None,
+        },
+        Err(failure) => Look {
+            measured: None,
+            unseen: Some(failure.to_string()),
+        },
+    }
+}
+
+impl SiteReport {
+    /// A site, and what was found in its directory.
+    #[must_use]
+    pub fn new(site: Site, look: Look) -> Self {
+        Self {
+            site,
+            measured: look.measured,
+            unseen: look.unseen,
+            backups: Vec::new(),
+        }
+    }
+}
+
 impl Sites {
     /// Every site, by name.
     ///
     /// # Errors
     /// When the database or the state directory cannot be read.
     pub fn list(&self) -> Result<Vec<SiteReport>> {
+        let mut all = self.unmeasured()?;
+        for report in &mut all {
+            let found = report.site.data.as_deref().map(look).unwrap_or_default();
+            (report.measured, report.unseen) = (found.measured, found.unseen);
+        }
+        Ok(all)
+    }
+
+    /// The same without a look at the directories, which may take long.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub fn unmeasured(&self) -> Result<Vec<SiteReport>> {
         let mut saved = self.saved(&[NEAR, FAR])?;
         let all = self.all()?.into_iter();
         Ok(all
-            .map(|site| {
-                let backups = saved.remove(&site.name).unwrap_or_default();
-                report(site, backups)
+            .map(|site| SiteReport {
+                backups: saved.remove(&site.name).unwrap_or_default(),
+                ..SiteReport::new(site, Look::default())
             })
             .collect())
     }
@@ -135,17 +189,10 @@ pub(super) fn add_saved(
 }
 
 pub(super) fn report(site: Site, backups: Vec<SiteBackup>) -> SiteReport {
-    let there = site.data.as_ref().filter(|path| path.symlink_metadata().is_ok());
-    let (measured, unseen) = match there.map(|path| measure(path)) {
-        None => (None, None),
-        Some(Ok(measured)) => (Some(measured), None),
-        Some(Err(failure)) => (None, Some(failure.to_string())),
-    };
+    let found = site.data.as_deref().map(look).unwrap_or_default();
     SiteReport {
-        site,
-        measured,
-        unseen,
         backups,
+        ..SiteReport::new(site, found)
     }
 }
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 pub use add::{AddReport, AddRequest, What};
 pub use import::{ImportReport, PlannedImport, Skipped};
-pub use list::{SiteBackup, SiteReport};
+pub use list::{Look, SiteBackup, SiteReport, look};
 pub use move_::SiteMoveRequest;
 pub(in crate::ops) use of_project::{dirs_of, known_of, reports_of};
 pub use remove::{PlannedRemove, RemoveReport};
@@ -22,7 +22,7 @@ use super::app::state_dir;
 use super::runs::wanted_in;
 use super::{App, Options};
 use crate::compose::{Wanted, locate};
-use crate::model::{Failure, Result, ServiceName, SiteName, nearest};
+use crate::model::{Failure, Kind, Result, ServiceName, SiteName, nearest};
 use crate::site::{Site, Store, place};
 use crate::state::StateDir;
 
@@ -137,8 +137,11 @@ impl Sites {
     /// # Errors
     /// When there is none.
     fn is_a_project(&self, directory: &Path) -> Result<()> {
-        let located =
-            locate(&self.wanted_in(directory)).map_err(|failure| failure.data("nothing was changed"))?;
+        let located = locate(&self.wanted_in(directory)).map_err(|failure| Failure {
+            // Not this machine is in the way, but what was said about it.
+            kind: Kind::Refused,
+            ..failure.data("nothing was changed")
+        })?;
         match located.dotenv.parent() {
             Some(home) if home != directory => Err(Failure::refused(format!(
                 "{} is not the directory of a project",

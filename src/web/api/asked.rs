@@ -16,6 +16,17 @@ pub(super) fn bad(what: impl Into<String>) -> Problem {
     Problem::with(StatusCode::BAD_REQUEST, what)
 }
 
+/// A whole number, also if it is written as `80.0`: to JSON that is the same.
+pub(super) fn whole<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u16, D::Error> {
+    let number = f64::deserialize(from)?;
+    let is_one = number.fract() == 0.0 && (0.0..=f64::from(u16::MAX)).contains(&number);
+    // Nothing is lost: it was looked at.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    is_one
+        .then_some(number as u16)
+        .ok_or_else(|| serde::de::Error::custom("this is a whole number from 0 to 65535"))
+}
+
 /// No keys at all.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

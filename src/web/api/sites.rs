@@ -12,19 +12,18 @@ use super::super::Server;
 use super::super::guard::AuditId;
 use super::super::problem::Problem;
 use super::super::work::Work;
-use super::asked::{Body, Named, Nothing, Query, bad};
+use super::asked::{Body, Named, Nothing, Query, bad, whole};
 use super::{Answer, answer};
 use crate::access::Who;
-use crate::model::{ServiceName, SiteName};
+use crate::model::{Kind, ServiceName, SiteName};
 use crate::ops::site::{AddRequest, Sites, StorageRequest, What};
 use crate::site::{Published, check_health, check_image};
 
 pub(super) async fn list(State(server): State<Arc<Server>>, _: Query<Nothing>) -> Answer {
-    answer(
-        &server
-            .ask(|options| async move { Sites::new(options)?.list() })
-            .await?,
-    )
+    let all = server
+        .ask(|options| async move { Sites::new(options)?.unmeasured() })
+        .await?;
+    answer(&server.measures.of(all))
 }
 
 /// What a site is, as JSON and the form say it.
@@ -44,7 +43,9 @@ pub(in crate::web) struct Add {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::web) struct Port {
+    #[serde(deserialize_with = "whole")]
     pub(in crate::web) host: u16,
+    #[serde(deserialize_with = "whole")]
     pub(in crate::web) container: u16,
 }
 
@@ -103,7 +104,12 @@ pub(super) async fn add(
     let name = request.name.clone();
     let report = server
         .ask(move |options| async move { Sites::new(options)?.add(&request).await })
-        .await?;
+        .await;
+    let report = report.map_err(|failure| match failure.kind {
+        // It was understood: what it says is not so on this machine.
+        Kind::Usage => Problem::of(StatusCode::CONFLICT, failure),
+        _ => failure.into(),
+    })?;
     let status = if dry_run {
         StatusCode::OK
     } else {
@@ -132,11 +138,10 @@ pub(super) async fn show(
     _: Query<Nothing>,
 ) -> Answer {
     is_there(&server, &name).await?;
-    answer(
-        &server
-            .ask(move |options| async move { Sites::new(options)?.show(&name) })
-            .await?,
-    )
+    let report = server
+        .ask(move |options| async move { Sites::new(options)?.show(&name) })
+        .await?;
+    answer(&server.measures.seen(report))
 }
 
 /// What can be changed.

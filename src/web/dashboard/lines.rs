@@ -10,7 +10,7 @@ use super::super::pages::{
 };
 use crate::event::Outcome;
 use crate::model::{Home, Result};
-use crate::ops::site::SiteReport;
+use crate::ops::site::{SiteBackup, SiteReport, Sites};
 use crate::ops::{self, Backup, RunCondition, Runs, VolumeStatus, places};
 use crate::plan::doctor::{self, About, Severity};
 use crate::site::{MadeOf, Site};
@@ -76,6 +76,27 @@ pub(super) fn site(report: &SiteReport) -> SiteLine {
         bytes: report.measured.as_ref().map(|measured| measured.bytes),
         changed: report.measured.as_ref().map(|measured| measured.changed),
     }
+}
+
+/// Every site, measured within the last minute or being measured.
+pub(super) async fn sites(server: &Arc<Server>) -> Result<Vec<SiteLine>> {
+    let all = server
+        .ask(|options| async move { Sites::new(options)?.unmeasured() })
+        .await?;
+    let told = server.measures.of(all);
+    Ok(told.iter().map(|told| site(&told.report)).collect())
+}
+
+/// The backups that a site is in.
+pub(super) fn backups_of(report: &SiteReport) -> Vec<BackupLine> {
+    let line = |backup: &SiteBackup| BackupLine {
+        name: backup.id.clone(),
+        of: report.site.name.to_string(),
+        made: backup.began,
+        bytes: None,
+        place: backup.places.join(", "),
+    };
+    report.backups.iter().map(line).collect()
 }
 
 pub(super) fn backup(backup: Backup) -> BackupLine {

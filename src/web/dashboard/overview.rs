@@ -9,11 +9,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 
 use super::super::Server;
-use super::super::pages::{self, Finding, OverviewView, Place, Tone};
+use super::super::pages::{self, Finding, OverviewView, Place, SiteLine, Tone};
 use super::{Fields, Page, Visitor, html, lines};
 use crate::engine::resolve_host;
 use crate::model::{Failure, ProjectName, Result};
-use crate::ops::site::{SiteReport, Sites};
 use crate::ops::{ProjectLine, Projects, places};
 
 /// So long the first look at the projects is waited for.
@@ -28,9 +27,7 @@ pub(super) async fn page(State(server): State<Arc<Server>>, visitor: Visitor, fi
     let projects = server
         .ask(|options| async move { Projects::new(options).list().await })
         .await;
-    let sites = server
-        .ask(|options| async move { Sites::new(options)?.list() })
-        .await?;
+    let sites = lines::sites(&server).await?;
     let backups = server
         .ask(|options| async move { Projects::new(options).backups(SHOWN) })
         .await?;
@@ -44,8 +41,8 @@ pub(super) async fn page(State(server): State<Arc<Server>>, visitor: Visitor, fi
         places: where_data_lives(&server, &projects, &sites)?,
         findings: findings(&server, &projects, silent).await,
         projects: projects.iter().map(lines::project).collect(),
-        sites: sites.iter().take(SHOWN).map(lines::site).collect(),
         sites_in_all: sites.len() as u64,
+        sites: sites.into_iter().take(SHOWN).collect(),
         backups: backups.into_iter().map(lines::backup).collect(),
         runs: lines::runs(&server, None, SHOWN).await?,
     };
@@ -53,7 +50,7 @@ pub(super) async fn page(State(server): State<Arc<Server>>, visitor: Visitor, fi
 }
 
 /// The file systems of this machine that anything lives on; of an engine elsewhere nothing is known here.
-fn where_data_lives(server: &Server, projects: &[ProjectLine], sites: &[SiteReport]) -> Result<Vec<Place>> {
+fn where_data_lives(server: &Server, projects: &[ProjectLine], sites: &[SiteLine]) -> Result<Vec<Place>> {
     let mut data: BTreeMap<PathBuf, String> = BTreeMap::new();
     let mut block: Vec<&Path> = Vec::new();
     if resolve_host(&server.options.engine)?.is_local() {
@@ -64,8 +61,8 @@ fn where_data_lives(server: &Server, projects: &[ProjectLine], sites: &[SiteRepo
             }
         }
     }
-    let of_sites = sites.iter().filter_map(|report| report.site.data.clone());
-    data.extend(of_sites.map(|path| (path, "sites".to_owned())));
+    let of_sites = sites.iter().filter_map(|site| site.data.as_ref());
+    data.extend(of_sites.map(|path| (path.into(), "sites".to_owned())));
     let place = |place: crate::ops::Place| Place {
         name: match () {
             () if place.path == Path::new("/") => "System disk",

@@ -18,7 +18,7 @@ use crate::ops::Projects;
 use crate::ops::site::{SiteReport, Sites, StorageRequest};
 use crate::site::Published;
 
-/// So many backups and runs are shown.
+/// So many runs are shown.
 const SHOWN: usize = 10;
 
 pub(super) async fn list(State(server): State<Arc<Server>>, visitor: Visitor, fields: Fields) -> Page {
@@ -28,15 +28,11 @@ pub(super) async fn list(State(server): State<Arc<Server>>, visitor: Visitor, fi
 }
 
 async fn view(server: &Arc<Server>, visitor: &Visitor, search: &str, form: AddForm) -> Result<SitesView> {
-    let all = server
-        .ask(|options| async move { Sites::new(options)?.list() })
-        .await?;
-    let found = all
-        .iter()
-        .filter(|report| report.site.name.as_str().contains(search));
+    let all = lines::sites(server).await?;
+    let found = all.iter().filter(|line| line.name.contains(search));
     Ok(SitesView {
         frame: visitor.frame(server).await?,
-        sites: found.map(lines::site).collect(),
+        sites: found.cloned().collect(),
         in_all: all.len() as u64,
         search: search.to_owned(),
         form,
@@ -154,11 +150,6 @@ async fn one(server: &Arc<Server>, visitor: &Visitor, name: &SiteName, tab: Tab)
         Some(project) => lines::runs(server, Some(project.to_string()), SHOWN).await?,
         None => Vec::new(),
     };
-    let mut backups = server
-        .ask(|options| async move { Projects::new(options).backups(usize::MAX) })
-        .await?;
-    backups.retain(|backup| project.as_ref() == Some(&backup.project));
-    backups.truncate(SHOWN);
     let site = &report.site;
     let view = SiteView {
         frame: visitor.frame(server).await?,
@@ -173,7 +164,7 @@ async fn one(server: &Arc<Server>, visitor: &Visitor, name: &SiteName, tab: Tab)
         files: report.measured.as_ref().map(|measured| measured.files),
         unseen: report.unseen.clone(),
         fill: site.data.as_deref().and_then(lines::fill),
-        backups: backups.into_iter().map(lines::backup).collect(),
+        backups: lines::backups_of(&report),
         runs,
         site: lines::site(&report),
     };

@@ -24,10 +24,19 @@ pub struct Site {
     pub project: Option<(String, PathBuf)>,
 }
 
+/// The example in Python.
+pub const PYTHON: &str = include_str!("../../../compose/sites/python/docker-compose.yml");
+/// The same in Node.js.
+pub const NODE: &str = include_str!("../../../compose/sites/node/docker-compose.yml");
+
 impl Site {
     /// Its files.
     pub fn written() -> Self {
-        let text = include_str!("../../../compose/sites/python/docker-compose.yml");
+        Self::of(PYTHON)
+    }
+
+    /// The files of one of the examples.
+    pub fn of(text: &str) -> Self {
         let stack = Stack::write(text);
         let port = free_port();
         stack.file(".env", &format!("# The site\nPORT={port}\n"));
@@ -40,7 +49,12 @@ impl Site {
 
     /// It runs.
     pub fn up() -> Self {
-        let site = Self::written();
+        Self::up_with(PYTHON)
+    }
+
+    /// One of the examples runs.
+    pub fn up_with(text: &str) -> Self {
+        let site = Self::of(text);
         site.stack.compose("up -d --wait");
         site
     }
