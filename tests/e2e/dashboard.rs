@@ -7,7 +7,7 @@ use crate::chromium::drive;
 use crate::serve::{Server, added};
 use crate::sites::site::Writer;
 use crate::stacks::furnish;
-use crate::support::{Block, Stack, sh};
+use crate::support::{Block, Stack, sh, wait_for};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -252,6 +252,42 @@ fn a_person_switches_it_on_deploys_and_sees_a_failure_go_back() {
         "{audit}"
     );
     assert_eq!(gone.texts("goto").last(), Some(&"/login"), "the way out is one");
+}
+
+#[test]
+fn a_run_that_was_cut_off_waits_on_every_page_and_is_finished_there() {
+    let site = added();
+    with_a_user(&site.stack);
+    let mut server = Server::start(&site, &[("REHOME_CRASH_AT", "after-apply:2")]);
+    Way::from(&format!("/sites/{}/storage?on=1", site.name()))
+        .act("leave", json!("Turn it on"))
+        .go(&server);
+    wait_for("the crash", || matches!(server.child.try_wait(), Ok(Some(_))));
+
+    let server = Server::start(&site, &[]);
+    let gone = Way::from("/sites")
+        .read("main section.banner")
+        .look("real-waits")
+        .press(
+            "button",
+            &format!("Finish it: persistent storage of {} on", site.name()),
+        )
+        .follow()
+        .goto("/")
+        .act("count", json!("main section.banner"))
+        .go(&server);
+    let banner = gone.texts("read")[0];
+    assert!(banner.contains("waits to be finished"), "{banner}");
+    let run = gone.all("follow")[0];
+    assert!(
+        run["outcome"]
+            .as_str()
+            .expect("text")
+            .contains("Everything was done"),
+        "{run}"
+    );
+    assert_eq!(gone.all("count"), [&json!(0)], "nothing waits any more");
+    site.is(true);
 }
 
 #[test]

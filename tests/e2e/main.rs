@@ -23,6 +23,8 @@ mod happy;
 mod hooks;
 mod killed;
 mod ledger;
+#[path = "../shared/listening.rs"]
+mod listening;
 mod maintenance;
 mod own_engine;
 mod passes;

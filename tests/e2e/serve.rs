@@ -4,11 +4,12 @@ mod document;
 mod events;
 mod full;
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
+use crate::listening::address_of;
 use crate::sites::site::{Site, Writer};
 use crate::support::{Stack, sh, wait_for};
 
@@ -16,7 +17,7 @@ use crate::support::{Stack, sh, wait_for};
 pub struct Server {
     pub url: String,
     token: String,
-    child: Child,
+    pub child: Child,
 }
 
 impl Server {
@@ -62,16 +63,7 @@ impl Server {
             .stdout(Stdio::null())
             .spawn()
             .expect("it starts");
-        let mut told = BufReader::new(child.stderr.take().expect("piped"));
-        let mut line = String::new();
-        let url = loop {
-            line.clear();
-            assert!(told.read_line(&mut line).expect("text") > 0, "it ended");
-            if let Some((_, url)) = line.split_once("listening on ") {
-                break url.trim().to_owned();
-            }
-        };
-        std::thread::spawn(move || std::io::copy(&mut told, &mut std::io::sink()));
+        let url = address_of(&mut child);
         Self { url, token, child }
     }
 

@@ -1,10 +1,11 @@
 //! The disk of the state directory is full: a change is refused or done, and never half of it.
 
-use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
+
+use crate::listening::address_of;
 
 /// A server whose state directory is a small disk that nobody else sees.
 struct Small {
@@ -35,16 +36,7 @@ impl Small {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut told = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        let url = loop {
-            line.clear();
-            assert!(told.read_line(&mut line).unwrap() > 0, "it ended");
-            if let Some((_, url)) = line.split_once("listening on ") {
-                break url.trim().to_owned();
-            }
-        };
-        std::thread::spawn(move || std::io::copy(&mut told, &mut std::io::sink()));
+        let url = address_of(&mut child);
         Self {
             state: PathBuf::from(format!("/proc/{}/root{}/state", child.id(), small.display())),
             token: std::fs::read_to_string(&token).unwrap().trim().to_owned(),

@@ -5,6 +5,8 @@
 mod document;
 mod doors;
 mod full;
+#[path = "../shared/listening.rs"]
+mod listening;
 mod logins;
 mod measured;
 mod people;

@@ -1,10 +1,12 @@
 //! A server with a state directory of its own, and curl.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
+
+use crate::listening::address_of;
 
 pub const PASSWORD: &str = "correct horse battery";
 
@@ -97,17 +99,7 @@ impl Server {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut line = String::new();
-        let mut told = BufReader::new(child.stderr.take().unwrap());
-        let url = loop {
-            line.clear();
-            assert!(told.read_line(&mut line).unwrap() > 0, "it ended");
-            if let Some((_, url)) = line.split_once("listening on ") {
-                break url.trim().to_owned();
-            }
-        };
-        // Whatever it says later must not fill the pipe.
-        std::thread::spawn(move || std::io::copy(&mut told, &mut std::io::sink()));
+        let url = address_of(&mut child);
         Self {
             dir,
             url,

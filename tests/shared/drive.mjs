@@ -105,6 +105,16 @@ const acts = {
     await Promise.all([page.waitForNavigation({ waitUntil: 'load' }), found.click()]);
     return new URL(page.url()).pathname;
   },
+  // Asks for something, and leaves once that is answered, or the server is gone.
+  async leave(page, name) {
+    const found = await page.waitForSelector(`::-p-aria([role="button"][name="${name}"])`);
+    const over = new Promise((resolve) => {
+      page.on('response', (response) => { if (response.request().method() === 'POST') resolve(); });
+      page.on('requestfailed', (request) => { if (request.method() === 'POST') resolve(); });
+    });
+    await found.click();
+    await over;
+  },
   async read(page, selector) { return page.$eval(selector, (found) => found.textContent.trim()); },
   async count(page, selector) { return page.$$eval(selector, (found) => found.length); },
   // A run, until it is over, without a load of the page.

@@ -17,12 +17,13 @@ mod sites;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Extension, FromRequest, FromRequestParts, Path, Request};
+use axum::extract::{Extension, FromRequest, FromRequestParts, Path, Request, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 
+use super::api::asked::Named;
 use super::guard::{AuditId, Csrf};
 use super::pages::{self, Frame, Waiting};
 use super::problem::Problem;
@@ -48,19 +49,25 @@ pub(super) fn router() -> Router<Arc<Server>> {
             "/projects/{name}/move",
             get(projects::ask_move).post(projects::move_),
         )
-        .route(
-            "/projects/{name}/deploy",
-            get(projects::ask_deploy).post(projects::deploy),
-        )
-        .route(
-            "/projects/{name}/backup",
-            get(projects::ask_backup).post(projects::backup),
-        )
+        .route("/projects/{name}/deploy", planned(projects::deploy))
+        .route("/projects/{name}/backup", planned(projects::backup))
         .route("/runs/{name}", get(runs::page))
         .route("/runs/{name}/resume", post(runs::resume))
         .route("/runs/{name}/rollback", post(runs::rollback))
         .route("/history", get(runs::history))
         .route("/audit", get(runs::audit))
+}
+
+/// What is asked about with its plan, and begun.
+fn planned(about: projects::About) -> MethodRouter<Arc<Server>> {
+    get(
+        move |State(server), visitor: Visitor, Named(name), fields: Fields| {
+            projects::ask(server, visitor, name, fields, about)
+        },
+    )
+    .post(move |State(server), actor: Actor, Named(name), fields: Fields| {
+        projects::run(server, actor, name, fields, about)
+    })
 }
 
 async fn asset(Path(name): Path<String>) -> Page {

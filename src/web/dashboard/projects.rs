@@ -132,7 +132,7 @@ fn by_engine(name: &str, volume: &crate::ops::VolumeLine, local: bool) -> Volume
 }
 
 /// A question with the plan of what is asked about.
-struct Question {
+pub(super) struct Question {
     title: String,
     lead: &'static str,
     verb: &'static str,
@@ -177,7 +177,7 @@ fn page_of(name: &ProjectName) -> String {
     format!("/projects/{}", pages::part(name.as_str()))
 }
 
-fn about_deploy(name: &ProjectName) -> (Question, Work) {
+pub(super) fn deploy(name: &ProjectName) -> (Question, Work) {
     let question = Question {
         title: format!("Deploy {name}?"),
         lead: "What changed is started anew. If anything goes wrong, it goes back to what runs now by itself.",
@@ -190,7 +190,7 @@ fn about_deploy(name: &ProjectName) -> (Question, Work) {
     (question, Work::Deploy(name.clone(), DeployRequest::default()))
 }
 
-fn about_backup(name: &ProjectName) -> (Question, Work) {
+pub(super) fn backup(name: &ProjectName) -> (Question, Work) {
     let question = Question {
         title: format!("Back up {name}?"),
         lead: "Databases are dumped by their own programs, and volumes copied, to the places of the configuration.",
@@ -222,14 +222,35 @@ fn about_move(name: &ProjectName, request: MoveRequest) -> (Question, Work) {
     (question, Work::Move(name.clone(), Box::new(request)))
 }
 
-async fn ask(
-    server: &Arc<Server>,
-    visitor: &Visitor,
-    name: &ProjectName,
-    (asked, work): (Question, Work),
+/// What a page asks about, and what it begins.
+pub(super) type About = fn(&ProjectName) -> (Question, Work);
+
+/// The plan, and the question.
+pub(super) async fn ask(
+    server: Arc<Server>,
+    visitor: Visitor,
+    name: ProjectName,
+    fields: Fields,
+    about: About,
 ) -> Page {
-    let plan = work.plan(server).await;
-    question(server, visitor, name, asked, plan).await
+    fields.only(&[])?;
+    find(&server, &name).await?;
+    let (asked, work) = about(&name);
+    let plan = work.plan(&server).await;
+    question(&server, &visitor, &name, asked, plan).await
+}
+
+/// Somebody said yes.
+pub(super) async fn run(
+    server: Arc<Server>,
+    actor: Actor,
+    name: ProjectName,
+    fields: Fields,
+    about: About,
+) -> Page {
+    let fields = fields.only(&["csrf", "plan"])?;
+    find(&server, &name).await?;
+    begin(&server, actor, &name, about(&name), &fields).await
 }
 
 async fn begin(
@@ -244,50 +265,6 @@ async fn begin(
         Ok(run) => Ok(to_run(&run)),
         Err(failure) => question(server, &visitor, name, asked, Err(failure)).await,
     }
-}
-
-pub(super) async fn ask_deploy(
-    State(server): State<Arc<Server>>,
-    visitor: Visitor,
-    Named(name): Named<ProjectName>,
-    fields: Fields,
-) -> Page {
-    fields.only(&[])?;
-    find(&server, &name).await?;
-    ask(&server, &visitor, &name, about_deploy(&name)).await
-}
-
-pub(super) async fn deploy(
-    State(server): State<Arc<Server>>,
-    actor: Actor,
-    Named(name): Named<ProjectName>,
-    fields: Fields,
-) -> Page {
-    let fields = fields.only(&["csrf", "plan"])?;
-    find(&server, &name).await?;
-    begin(&server, actor, &name, about_deploy(&name), &fields).await
-}
-
-pub(super) async fn ask_backup(
-    State(server): State<Arc<Server>>,
-    visitor: Visitor,
-    Named(name): Named<ProjectName>,
-    fields: Fields,
-) -> Page {
-    fields.only(&[])?;
-    find(&server, &name).await?;
-    ask(&server, &visitor, &name, about_backup(&name)).await
-}
-
-pub(super) async fn backup(
-    State(server): State<Arc<Server>>,
-    actor: Actor,
-    Named(name): Named<ProjectName>,
-    fields: Fields,
-) -> Page {
-    let fields = fields.only(&["csrf", "plan"])?;
-    find(&server, &name).await?;
-    begin(&server, actor, &name, about_backup(&name), &fields).await
 }
 
 /// What the form of the move says.

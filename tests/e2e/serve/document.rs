@@ -1,13 +1,13 @@
 //! The server keeps to its OpenAPI document, as Schemathesis sees it: requests that fit and requests that do not, one by one
 //! and in sequences, and every check that it has. On the engine that all share: no project of it is touched.
 
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use serde_json::Value;
 
+use crate::listening::address_of;
 use crate::sites::site::full;
 
 const DOCUMENT: &str = include_str!("../../../templates/openapi.json");
@@ -53,16 +53,7 @@ impl Bare {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut told = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        let url = loop {
-            line.clear();
-            assert!(told.read_line(&mut line).unwrap() > 0, "it ended");
-            if let Some((_, url)) = line.split_once("listening on ") {
-                break url.trim().to_owned();
-            }
-        };
-        std::thread::spawn(move || std::io::copy(&mut told, &mut std::io::sink()));
+        let url = address_of(&mut child);
         Self {
             url,
             token: String::from_utf8(made.stdout).unwrap().trim().to_owned(),
