@@ -14,7 +14,7 @@ use super::{App, Options, Status, doctor, status};
 use crate::engine::{self, Engine, MountKind};
 use crate::model::{Failure, Home, ProjectName, Result, ServiceName, SiteName};
 use crate::plan::doctor::Diagnosis;
-use crate::saga::recovery::newest;
+use crate::saga::recovery::examine;
 use crate::state::{BackupLine, ProjectKey};
 
 /// So many of the last things that happened to backups of a project are looked at.
@@ -165,7 +165,9 @@ impl Projects {
         let host = (!engine.host().is_default()).then(|| engine.host().url.as_str());
         let mut found = BTreeMap::new();
         for (key, project) in state_dir(&self.options)?.projects()? {
-            let Some(state) = newest(&project)?.and_then(|run| run.state().cloned()) else {
+            // Any of the last ones says where it is: not all are read for that.
+            let mut runs = project.runs()?.into_iter().map(examine);
+            let Some(state) = runs.find_map(|run| run.state().cloned()) else {
                 continue;
             };
             let name = state.opened().project.clone();
