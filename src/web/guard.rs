@@ -26,9 +26,9 @@ use crate::model::{Result, Secret};
 const BODY: usize = 64 * 1024;
 /// In so long.
 const BODY_TIME: Duration = Duration::from_secs(20);
-/// A question is answered in so long.
+/// A question of a program is answered in so long.
 const ANSWER: Duration = Duration::from_secs(30);
-/// A change looks at the world before it answers.
+/// A change looks at the world before it answers, and so does a page with a plan: it reads through large volumes.
 const CHANGE: Duration = Duration::from_secs(300);
 
 /// On every answer.
@@ -112,7 +112,10 @@ async fn passed(
     let from = address(peer, request.headers());
     request.extensions_mut().insert(From(from.clone()));
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    let limit = if changes { CHANGE } else { ANSWER };
+    let limit = match changes || !is_for_programs(request.uri().path()) {
+        true => CHANGE,
+        false => ANSWER,
+    };
     let run = async |request: Request| match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Problem::with(

@@ -12,7 +12,7 @@ use super::super::pages::{
     self, Can, ConfirmView, Finding, PickView, PickVolume, ProjectView, ServiceLine, Target, Tone, VolumeLine,
 };
 use super::super::problem::Problem;
-use super::super::work::Work;
+use super::super::work::{Shown, Work};
 use super::{Actor, Fields, Page, Visitor, html, lines, to_run};
 use crate::engine::resolve_host;
 use crate::model::{Failure, Home, ProjectName, Result, VolumeKey};
@@ -142,13 +142,13 @@ pub(super) struct Question {
     wizard: bool,
 }
 
-/// Shows a plan and asks; `refused` is why the answer to the last question was not taken.
+/// Shows a plan and asks; or says why there is none, or why the answer to the last question was not taken.
 async fn question(
     server: &Arc<Server>,
     visitor: &Visitor,
     name: &ProjectName,
     asked: Question,
-    plan: Result<super::super::work::Shown>,
+    plan: Result<Shown>,
 ) -> Page {
     let status = if plan.is_ok() {
         StatusCode::OK
