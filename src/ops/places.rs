@@ -14,6 +14,8 @@ use crate::model::{Failure, Result};
 pub struct Place {
     /// Where it is mounted.
     pub path: PathBuf,
+    /// Whether it is a block volume of `rehome mount`.
+    pub block: bool,
     /// Bytes that are in use, and those that a user without rights can fill in all; `None` if it does not say it.
     pub fill: Option<(u64, u64)>,
     /// What lives there, as the caller calls it.
@@ -37,6 +39,7 @@ pub fn places(data: &BTreeMap<PathBuf, String>) -> Result<Vec<Place>> {
         holds.sort();
         Place {
             fill: fill(&path),
+            block: sentinel::has_any(&path),
             path,
             holds,
         }

@@ -243,17 +243,20 @@ impl Projects {
         Ok(found)
     }
 
-    /// The last backups of every project that were made from here, newest first.
+    /// The last backups that were made from here, of every project or of one, newest first.
     ///
     /// # Errors
     /// When the state directory cannot be read.
-    pub fn backups(&self, limit: usize) -> Result<Vec<Backup>> {
+    pub fn backups(&self, of: Option<&ProjectName>, limit: usize) -> Result<Vec<Backup>> {
         let mut found = Vec::new();
         for (key, project) in state_dir(&self.options)?.projects()? {
             // A key that was made of another engine's host as well is not the name alone.
             let Ok(name) = ProjectName::new(key.to_string()) else {
                 continue;
             };
+            if of.is_some_and(|of| *of != name) {
+                continue;
+            }
             for line in project.backups(BACKUPS)?.lines {
                 if let BackupLine::Made {
                     id,

@@ -107,6 +107,9 @@ pub struct StorageFacts {
     /// Its data moves from here; nothing is switched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<PathBuf>,
+    /// It moved to another root than the configuration says.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unconfigured: bool,
 }
 
 /// Makes the plan.
@@ -187,6 +190,7 @@ pub fn storage_plan(seen: &DeploySeen, wanted: &StorageWanted) -> Result<Storage
             were_up: up.map(|service| service.name.clone()).collect(),
             warnings: warnings(wanted, service, changes),
             from: None,
+            unconfigured: false,
         },
         steps,
     })

@@ -29,6 +29,8 @@ pub struct SiteMoveWanted {
     pub from: PathBuf,
     /// The root that it gets, without symlinks.
     pub root: PathBuf,
+    /// The root that the configuration and the environment say.
+    pub configured: PathBuf,
     /// What is where its directory shall be.
     pub place: Place,
     /// The user of the service's containers.
@@ -173,6 +175,7 @@ pub fn site_move_plan(seen: &DeploySeen, world: &World, wanted: &SiteMoveWanted)
             were_up: up.map(|service| service.name.clone()).collect(),
             warnings: Vec::new(),
             from: Some(wanted.from.clone()),
+            unconfigured: wanted.root != wanted.configured,
         },
         steps,
     })

@@ -5,6 +5,7 @@
 //! guard     what every request passes: host, who it is, what it may, the audit, the headers of the answer
 //! login     the one page that is there for everybody
 //! api       what can be asked and changed, as JSON
+//! named     what a path names: it is there, or the answer is 404
 //! work      what can be begun: planned, shown, run
 //! runs      the runs that this process carries out, each on a thread of its own
 //! dashboard what a browser asks for: fills the pages, and takes their forms
@@ -23,6 +24,7 @@ mod listen;
 mod login;
 mod lookout;
 mod measures;
+mod named;
 pub mod pages;
 mod problem;
 mod runs;

@@ -13,9 +13,9 @@ use super::guard::AuditId;
 use super::problem::Problem;
 use super::runs::Order;
 use crate::access::Who;
-use crate::model::{Failure, ProjectName, Result, RunId};
+use crate::model::{Failure, ProjectName, Result, RunId, shell_path};
 use crate::ops::backup::{CreateRequest, plan_create};
-use crate::ops::site::{Sites, StorageRequest};
+use crate::ops::site::{SiteMoveRequest, Sites, StorageRequest};
 use crate::ops::{
     App, DeployRequest, MoveRequest, Options, Projects, Recovery, Runs, plan_deploy, plan_move, recover,
 };
@@ -30,6 +30,8 @@ const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
 pub(super) enum Work {
     /// A site's persistent storage is switched.
     Storage(StorageRequest),
+    /// The data of a site moves.
+    MoveSite(SiteMoveRequest),
     /// A project is deployed.
     Deploy(ProjectName, DeployRequest),
     /// Volumes of a project move.
@@ -104,6 +106,10 @@ impl Work {
                 let verb = if request.on { "enable" } else { "disable" };
                 format!("rehome site {verb} {}", request.name)
             }
+            Self::MoveSite(request) => match &request.to {
+                Some(to) => format!("rehome site move {} --to {}", request.name, shell_path(to)),
+                None => format!("rehome site move {}", request.name),
+            },
             Self::Deploy(project, _) => format!("rehome deploy -p {project}"),
             Self::Move(project, request) => {
                 let mut words = format!("rehome move -p {project}");
@@ -123,6 +129,7 @@ impl Work {
     fn is_dry(&self) -> bool {
         match self {
             Self::Storage(request) => request.dry_run,
+            Self::MoveSite(request) => request.dry_run,
             Self::Deploy(_, request) => request.dry_run,
             Self::Move(_, request) => request.dry_run,
             Self::Backup(_, request) => request.dry_run,
@@ -132,6 +139,7 @@ impl Work {
     fn dry(mut self, dry: bool) -> Self {
         match &mut self {
             Self::Storage(request) => request.dry_run = dry,
+            Self::MoveSite(request) => request.dry_run = dry,
             Self::Deploy(_, request) => request.dry_run = dry,
             Self::Move(_, request) => request.dry_run = dry,
             Self::Backup(_, request) => request.dry_run = dry,
@@ -150,6 +158,10 @@ impl Work {
                 match &work {
                     Self::Storage(request) => {
                         let plan = Sites::new(options)?.plan_storage(request).await?.plan;
+                        Shown::new(&plan, &plan.steps, plan::site::render(&plan))
+                    }
+                    Self::MoveSite(request) => {
+                        let plan = Sites::new(options)?.plan_move(request).await?.plan;
                         Shown::new(&plan, &plan.steps, plan::site::render(&plan))
                     }
                     Self::Deploy(project, request) => {
@@ -194,6 +206,11 @@ impl Work {
             match &work {
                 Self::Storage(request) => {
                     let planned = Sites::new(options)?.plan_storage(request).await?;
+                    is_same(read, &planned.plan.steps)?;
+                    planned.run().await
+                }
+                Self::MoveSite(request) => {
+                    let planned = Sites::new(options)?.plan_move(request).await?;
                     is_same(read, &planned.plan.steps)?;
                     planned.run().await
                 }

@@ -345,3 +345,56 @@ fn a_person_moves_data_with_the_wizard() {
     assert!(block.root.join("data/large").exists());
     stack.assert_tidy();
 }
+
+#[test]
+fn a_person_moves_the_data_of_a_site() {
+    let block = Block::by_rehome(300);
+    let site = added();
+    site.enable().exits(0);
+    let note = site.note("before the move").expect("acknowledged");
+    with_a_user(&site.stack);
+    let server = Server::start(&site, &[]);
+    let path = format!("/api/sites/{}/move", site.name());
+    let (status, plan) = server.ask(
+        "POST",
+        &path,
+        &json!({ "to": block.path(), "dry_run": true }).to_string(),
+    );
+    let plan: Value = serde_json::from_str(&plan).expect("JSON");
+    let new = block.root.join(site.name());
+    assert_eq!(
+        (status, plan["facts"]["data"].as_str()),
+        (200, new.to_str()),
+        "{plan}"
+    );
+    let gone = Way::from(&format!("/sites/{}/settings", site.name()))
+        .act("check", json!(format!("input[value='{}']", block.path())))
+        .look("real-site-move")
+        .press("button", "Show the plan")
+        .look("real-site-move-plan")
+        .read("pre.plan")
+        .press("button", "Move the data")
+        .follow()
+        .goto(&format!("/sites/{}", site.name()))
+        .read("main")
+        .go(&server);
+    let read = gone.texts("read");
+    assert!(read[0].contains(new.to_str().expect("ASCII")), "{}", read[0]);
+    ended(gone.all("follow")[0], "Everything was done and verified.");
+    assert!(read[1].contains(new.to_str().expect("ASCII")), "{}", read[1]);
+    assert!(site.notes_in(&new).contains(&note));
+    wait_for("the site", || site.note("after it").is_some());
+    // Back by one request: what was left there is never written over.
+    let (status, refused) = server.ask("POST", &path, &json!({ "to": site.root() }).to_string());
+    assert!(
+        status == 409 && refused.contains("is there, and not empty"),
+        "{status} {refused}"
+    );
+    std::fs::rename(site.data(), site.data().with_extension("old")).expect("it is there");
+    let (status, began) = server.ask("POST", &path, &json!({ "to": site.root() }).to_string());
+    let began: Value = serde_json::from_str(&began).expect("JSON");
+    assert_eq!(status, 202, "{began}");
+    server.to_its_end(began["run"].as_str().expect("an id"), "done");
+    assert!(site.notes().contains(&note));
+    site.stack.assert_tidy();
+}

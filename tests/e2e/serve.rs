@@ -68,7 +68,7 @@ impl Server {
     }
 
     /// One request by curl: its status and its body.
-    fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+    pub fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
         let output = Command::new("curl")
             .args([
                 "-sS",
@@ -112,7 +112,7 @@ impl Server {
     }
 
     #[track_caller]
-    fn to_its_end(&self, run: &str, outcome: &str) {
+    pub fn to_its_end(&self, run: &str, outcome: &str) {
         let events = self.events(run);
         let kinds: Vec<_> = events
             .iter()

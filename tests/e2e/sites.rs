@@ -172,8 +172,13 @@ fn an_image_is_a_site_and_its_data_goes_only_by_its_name() {
     sh(&format!("docker rm -f {holder}"));
     std::fs::write(data.with_file_name("neighbour"), "").unwrap();
     std::os::unix::fs::symlink(data.with_file_name("neighbour"), data.join("link")).unwrap();
+    // What a restore put aside is not the site's directory: it is said, and stays.
+    let aside = data.with_file_name(format!("{name}.before-7k2f9q"));
+    std::fs::create_dir(&aside).unwrap();
     site.rehome(&format!("site remove {name} --delete-data --typed {name}"))
-        .exits(0);
+        .exits(0)
+        .says(&format!("{} stays: it was put aside", aside.display()));
+    assert!(aside.exists());
     assert!(!data.exists() && data.with_file_name("neighbour").exists() && !project.exists());
     assert_eq!(site.rehome("site list --json").json(), serde_json::json!([]));
 }

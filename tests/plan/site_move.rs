@@ -48,6 +48,7 @@ fn wanted() -> SiteMoveWanted {
         service: off.service,
         from: FROM.into(),
         root: "/mnt/kms-data/sites".into(),
+        configured: "/mnt/kms-data/sites".into(),
         place: Place::Missing,
         owner: off.owner,
         offline: false,

@@ -228,9 +228,7 @@ impl Samples {
             )),
             action: "/sites/blog/storage".to_owned(),
             fields: vec![("on".to_owned(), self.t("1"))],
-            typed: None,
             button: self.t("Turn it on"),
-            danger: false,
             back: "/sites/blog/settings".to_owned(),
             wizard: false,
         }
@@ -253,7 +251,28 @@ impl Samples {
             }),
             backups: self.backups(),
             runs: self.runs(),
+            targets: self.targets(),
         }
+    }
+
+    fn targets(self) -> Vec<Target> {
+        vec![
+            Target {
+                value: self.t("/mnt/kms-data"),
+                name: self.t("Block volume at /mnt/kms-data"),
+                fill: Some(Fill {
+                    used: 12_000_000_000,
+                    total: 40_000_000_000,
+                }),
+                picked: true,
+            },
+            Target {
+                value: "volumes".to_owned(),
+                name: self.t("Docker's directory"),
+                fill: None,
+                picked: false,
+            },
+        ]
     }
 
     fn pick(self) -> PickView {
@@ -268,23 +287,7 @@ impl Samples {
                     stays: (i == 2).then(|| self.t("it is external")),
                 })
                 .collect(),
-            targets: vec![
-                Target {
-                    value: self.t("/mnt/kms-data"),
-                    name: self.t("Block volume at /mnt/kms-data"),
-                    fill: Some(Fill {
-                        used: 12_000_000_000,
-                        total: 40_000_000_000,
-                    }),
-                    picked: true,
-                },
-                Target {
-                    value: "volume".to_owned(),
-                    name: self.t("Docker's directory"),
-                    fill: None,
-                    picked: false,
-                },
-            ],
+            targets: self.targets(),
             problem: None,
         }
     }
@@ -416,13 +419,6 @@ impl Samples {
             plan: Err(self.failure()),
             ..self.confirm()
         };
-        let delete = ConfirmView {
-            title: self.t("Remove blog, and delete its data?"),
-            typed: Some(self.t("blog")),
-            danger: true,
-            button: self.t("Delete it"),
-            ..self.confirm()
-        };
         let plan = ConfirmView {
             title: self.t("Move 2 volumes of kms-connect?"),
             button: self.t("Move them"),
@@ -478,7 +474,6 @@ impl Samples {
             ),
             ("storage", "/sites/blog/storage", confirm(&self.confirm())),
             ("storage-refused", "/sites/shop/storage", confirm(&refused)),
-            ("remove", "/sites/blog/remove", confirm(&delete)),
             ("project", "/projects/kms-connect", project(&self.project())),
             ("move-pick", "/projects/kms-connect/move", pick(&self.pick())),
             ("move-plan", "/move-plan", confirm(&plan)),

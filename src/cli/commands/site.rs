@@ -282,6 +282,7 @@ async fn remove(cx: &Cx, sites: &Sites, args: SiteRemove) -> Result<Ending> {
         let answer = serde_json::json!({
             "site": planned.site,
             "deletes": planned.deletes,
+            "left": planned.left,
             "files": planned.files,
         });
         cx.answer(&answer, || told_remove(&planned))?;
@@ -334,6 +335,9 @@ fn told_remove(planned: &PlannedRemove) -> String {
         }
         (Some(data), None) => out += &format!("  {} stays\n", data.display()),
         (None, _) => {}
+    }
+    for path in &planned.left {
+        out += &format!("  {} stays: it was put aside\n", path.display());
     }
     out
 }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::super::app::state_dir;
+use super::super::places::block_volumes;
+use super::super::site::dirs_of;
 use super::super::{App, Options};
 use crate::block::freeze::{self, StoodStill, Target};
 use crate::datastore::Kind;
@@ -32,9 +34,9 @@ pub struct FreezeRequest {
 pub struct PlannedFreeze {
     /// The file system.
     pub target: Target,
-    /// Volumes whose data is there.
+    /// Volumes, and directories of sites, whose data is there.
     pub volumes: Vec<VolumeKey>,
-    /// Volumes of the project whose data is elsewhere, and so not in the snapshot.
+    /// Those of the project whose data is elsewhere, and so not in the snapshot.
     pub elsewhere: Vec<VolumeKey>,
     /// Databases that are checkpointed before.
     pub servers: Vec<(ServiceName, Kind)>,
@@ -78,6 +80,16 @@ pub async fn plan_freeze(
         };
         let world = app.look(&app.looking(), &depth).await?;
         homes.extend(world.volumes.iter().map(|v| (v.key.clone(), v.home.clone())));
+        let block = block_volumes()?;
+        homes.extend(dirs_of(app)?.into_iter().map(|site| {
+            let home = match block.iter().any(|point| site.dir.starts_with(point)) {
+                true => Home::Block { dir: site.dir },
+                false => Home::Other {
+                    what: "the directory of a site".to_owned(),
+                },
+            };
+            (site.name.key(), home)
+        }));
         let up = world.services.iter().filter(|service| service.is_up());
         servers.extend(up.filter_map(|service| Some((service.name.clone(), service.server?))));
     }

@@ -116,8 +116,10 @@ impl SiteAbout {
             replaces,
             directory,
             from,
+            unconfigured,
             ..
         } = &self.storage;
+        let root = data.parent().filter(|_| *unconfigured);
         let data = data.display();
         let mut lines = vec![match on {
             _ if from.is_some() => format!("The data of {site} is in {data}"),
@@ -133,6 +135,13 @@ impl SiteAbout {
         }
         lines.push("Next:".to_owned());
         if let Some(from) = from {
+            // Else the next `enable` is refused: it would begin with nothing at the other root.
+            lines.extend(root.map(|root| {
+                format!(
+                    "  data_root: {}    in rehome.yml; or DEPLOY_DATA_PATH, where all sites of this machine are there",
+                    root.display()
+                )
+            }));
             lines.push(format!(
                 "  {} is as it was; delete it when you do not need it any more",
                 shell_path(from)

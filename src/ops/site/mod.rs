@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 pub use add::{AddReport, AddRequest, What};
 pub use import::{ImportReport, PlannedImport, Skipped};
 pub use list::{Look, SiteBackup, SiteReport, look};
-pub use move_::SiteMoveRequest;
+pub use move_::{Root, SiteMoveRequest};
 pub(in crate::ops) use of_project::{dirs_of, known_of, reports_of};
 pub use remove::{PlannedRemove, RemoveReport};
 pub use storage::{PlannedStorage, StorageRequest};

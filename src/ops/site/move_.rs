@@ -1,5 +1,6 @@
 //! `site move`: the data of a site gets another root. Looks once, plans, and hands the plan out.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::storage::{PlannedStorage, content, of_one_service, owner_of};
@@ -8,8 +9,9 @@ use crate::engine::Container;
 use crate::model::{Failure, Result, SiteName};
 use crate::observe::Depth;
 use crate::ops::deploy::look;
+use crate::ops::places::block_volumes;
 use crate::plan::site_move::{SiteMoveWanted, site_move_plan};
-use crate::site::{SiteDir, place};
+use crate::site::{Site, SiteDir, place};
 use crate::steps::Copying;
 
 /// What the command line asks for.
@@ -25,7 +27,36 @@ pub struct SiteMoveRequest {
     pub dry_run: bool,
 }
 
+/// A root that data of sites can move to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Root {
+    /// A mounted block volume.
+    Block(PathBuf),
+    /// Where data of other sites is.
+    OfSites(PathBuf),
+}
+
 impl Sites {
+    /// The roots on this machine that the data of a site can move to, but for the one where it is.
+    ///
+    /// # Errors
+    /// When the database, or what is mounted, cannot be read.
+    pub fn roots(&self, name: &SiteName) -> Result<Vec<Root>> {
+        let all = self.all()?;
+        let root = |site: &Site| site.data.as_deref().and_then(Path::parent).map(Path::to_owned);
+        let here = all.iter().find(|site| site.name == *name).and_then(root);
+        let of_sites: BTreeSet<PathBuf> = all.iter().filter_map(root).collect();
+        let block = block_volumes()?
+            .into_iter()
+            .filter(|path| !of_sites.contains(path));
+        let known = of_sites.iter().filter(|path| path.is_dir()).cloned();
+        let mut found: Vec<Root> = block.map(Root::Block).chain(known.map(Root::OfSites)).collect();
+        found.retain(|root| match root {
+            Root::Block(path) | Root::OfSites(path) => Some(path) != here.as_ref(),
+        });
+        Ok(found)
+    }
+
     /// Looks at the world and plans the move.
     ///
     /// # Errors
@@ -39,9 +70,10 @@ impl Sites {
                 .hint(format!("it gets a directory with: rehome site enable {name}")));
         };
         let (app, lock) = self.open_to_change(&site, request.dry_run).await?;
+        let configured = self.root(app.settings.data_root.as_deref())?;
         let root = match &request.to {
             Some(root) => place::real_root(root)?,
-            None => self.root(app.settings.data_root.as_deref())?,
+            None => configured.clone(),
         };
         is_there(&root)?;
         let (seen, deploy) = look(&app, &of_one_service(request.dry_run)).await?;
@@ -71,6 +103,7 @@ impl Sites {
             service,
             from,
             root,
+            configured,
             site,
         };
         let plan = site_move_plan(&seen, &world, &wanted)?;

@@ -20,6 +20,8 @@ pub struct PlannedRemove {
     pub site: Site,
     /// What is in the directory that is deleted with it.
     pub deletes: Option<Measured>,
+    /// What restores and moves that went back put aside beside it: it stays.
+    pub left: Vec<PathBuf>,
     /// The files that Rehome wrote for it and nobody changed.
     pub files: Vec<PathBuf>,
     engine: Option<Engine>,
@@ -78,9 +80,14 @@ impl Sites {
             (Some(engine), true) => Some(self.may_be_deleted(engine, &site).await?),
             _ => None,
         };
+        let left = match (&site.data, &deletes) {
+            (Some(data), Some(_)) => put_aside(data)?,
+            _ => Vec::new(),
+        };
         Ok(PlannedRemove {
             site,
             deletes,
+            left,
             files,
             engine,
         })
@@ -175,6 +182,27 @@ impl Sites {
             deleted,
         })
     }
+}
+
+/// What is called after a directory, with something behind a dot: no site has a dot in its name.
+fn put_aside(data: &Path) -> Result<Vec<PathBuf>> {
+    let (Some(root), Some(name)) = (data.parent(), data.file_name().and_then(|name| name.to_str())) else {
+        return Ok(Vec::new());
+    };
+    let failed = |error: &std::io::Error| {
+        Failure::environment(format!("cannot read {}", root.display())).because(error)
+    };
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(root).map_err(|e| failed(&e))? {
+        let entry = entry.map_err(|e| failed(&e))?;
+        let other = entry.file_name();
+        let rest = other.to_str().and_then(|other| other.strip_prefix(name));
+        if rest.is_some_and(|rest| rest.starts_with('.')) {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// In a helper: it goes through no symlink and onto no other file system, and may remove what belongs to others.

@@ -43,6 +43,7 @@ pub(super) fn router() -> Router<Arc<Server>> {
             "/api/sites/{id}",
             get(sites::show).patch(sites::switch).delete(sites::remove),
         )
+        .route("/api/sites/{id}/move", post(sites::move_))
         .route("/api/projects", get(projects::list))
         .route("/api/projects/{id}", get(projects::show))
         .route("/api/projects/{id}/deploy", post(projects::deploy))

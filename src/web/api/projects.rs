@@ -8,7 +8,6 @@ use serde::Deserialize;
 
 use super::super::Server;
 use super::super::guard::AuditId;
-use super::super::problem::Problem;
 use super::super::work::Work;
 use super::asked::{Body, Named, Nothing, Query, bad};
 use super::{Answer, answer};
@@ -26,28 +25,12 @@ pub(super) async fn list(State(server): State<Arc<Server>>, _: Query<Nothing>) -
     )
 }
 
-fn missing() -> Problem {
-    Problem::missing("there is no such project")
-}
-
 pub(super) async fn show(
     State(server): State<Arc<Server>>,
     Named(name): Named<ProjectName>,
     _: Query<Nothing>,
 ) -> Answer {
-    let found = server
-        .ask(move |options| async move { Projects::new(options).find(&name).await })
-        .await?;
-    answer(&found.ok_or_else(missing)?)
-}
-
-/// 404 if there is none of this name.
-async fn is_there(server: &Server, name: &ProjectName) -> Answer<()> {
-    let wanted = name.clone();
-    let found = server
-        .ask(move |options| async move { Projects::new(options).find(&wanted).await })
-        .await?;
-    found.map(|_| ()).ok_or_else(missing)
+    answer(&server.project(&name).await?)
 }
 
 /// What a deployment takes.
@@ -72,7 +55,7 @@ pub(super) async fn deploy(
     _: Query<Nothing>,
     Body(body): Body<Deploy>,
 ) -> Answer<Response> {
-    is_there(&server, &name).await?;
+    server.project(&name).await?;
     let request = DeployRequest {
         only: body.services,
         no_pull: body.no_pull,
@@ -109,7 +92,7 @@ pub(super) async fn move_(
         Some(Ok(to)) => Some(to),
         Some(Err(why)) => return Err(bad("where it shall go is not understood").cause(why)),
     };
-    is_there(&server, &name).await?;
+    server.project(&name).await?;
     let request = MoveRequest {
         to,
         only: body.volumes,
@@ -144,7 +127,7 @@ pub(super) async fn backup(
     _: Query<Nothing>,
     Body(body): Body<Backup>,
 ) -> Answer<Response> {
-    is_there(&server, &name).await?;
+    server.project(&name).await?;
     let request = CreateRequest {
         only: body.only,
         exclude: body.exclude,

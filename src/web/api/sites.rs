@@ -16,7 +16,7 @@ use super::asked::{Body, Named, Nothing, Query, bad, whole};
 use super::{Answer, answer};
 use crate::access::Who;
 use crate::model::{Kind, ServiceName, SiteName};
-use crate::ops::site::{AddRequest, Sites, StorageRequest, What};
+use crate::ops::site::{AddRequest, SiteMoveRequest, Sites, StorageRequest, What};
 use crate::site::{Published, check_health, check_image};
 
 pub(super) async fn list(State(server): State<Arc<Server>>, _: Query<Nothing>) -> Answer {
@@ -119,25 +119,12 @@ pub(super) async fn add(
     Ok((status, at, answer(&report)?).into_response())
 }
 
-fn missing(name: &SiteName) -> Problem {
-    Problem::missing(format!("there is no site {name}"))
-}
-
-/// 404 if there is none of this name.
-async fn is_there(server: &Server, name: &SiteName) -> Answer<()> {
-    let wanted = name.clone();
-    let there = server
-        .ask(move |options| async move { Sites::new(options)?.has(&wanted) })
-        .await?;
-    if there { Ok(()) } else { Err(missing(name)) }
-}
-
 pub(super) async fn show(
     State(server): State<Arc<Server>>,
     Named(name): Named<SiteName>,
     _: Query<Nothing>,
 ) -> Answer {
-    is_there(&server, &name).await?;
+    server.has_site(&name).await?;
     let report = server
         .ask(move |options| async move { Sites::new(options)?.show(&name) })
         .await?;
@@ -161,11 +148,43 @@ pub(super) async fn switch(
     _: Query<Nothing>,
     Body(body): Body<Switch>,
 ) -> Answer<Response> {
-    is_there(&server, &name).await?;
+    server.has_site(&name).await?;
     let work = Work::Storage(StorageRequest {
         name,
         on: body.persistent_storage,
         owner: None,
+        dry_run: body.dry_run,
+    });
+    work.answer(&server, who, audit).await
+}
+
+/// Where its data goes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Move {
+    to: Option<PathBuf>,
+    #[serde(default)]
+    offline: bool,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+pub(super) async fn move_(
+    State(server): State<Arc<Server>>,
+    Extension(who): Extension<Who>,
+    Extension(audit): Extension<AuditId>,
+    Named(name): Named<SiteName>,
+    _: Query<Nothing>,
+    Body(body): Body<Move>,
+) -> Answer<Response> {
+    if body.to.as_ref().is_some_and(|to| !to.is_absolute()) {
+        return Err(bad("to is the absolute path of a directory"));
+    }
+    server.has_site(&name).await?;
+    let work = Work::MoveSite(SiteMoveRequest {
+        name,
+        to: body.to,
+        offline: body.offline,
         dry_run: body.dry_run,
     });
     work.answer(&server, who, audit).await
@@ -183,7 +202,7 @@ pub(super) async fn remove(
     Named(name): Named<SiteName>,
     Query(query): Query<Delete>,
 ) -> Answer {
-    is_there(&server, &name).await?;
+    server.has_site(&name).await?;
     let report = server
         .ask(move |options| async move {
             let sites = Sites::new(options)?;

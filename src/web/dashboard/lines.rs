@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::Server;
 use super::super::pages::{
-    BackupLine, Fill, Finding, ProjectLine, RunLine, RunState, SiteLine, Tone, VolumeLine,
+    BackupLine, Fill, Finding, ProjectLine, RunLine, RunState, SiteLine, Target, Tone, VolumeLine, Waiting,
 };
 use crate::event::Outcome;
 use crate::model::{Home, Result};
@@ -50,6 +50,17 @@ pub(super) fn run(run: ops::RunLine) -> RunLine {
             (RunCondition::Damaged, _) => RunState::Damaged,
             (RunCondition::Over, outcome) => RunState::Ended(outcome.unwrap_or(Outcome::Interrupted)),
         },
+    }
+}
+
+/// A run that waits to be finished or taken back.
+pub(super) fn waiting(run: &ops::RunLine) -> Waiting {
+    Waiting {
+        run: run.line.run.to_string(),
+        title: run.line.title.clone(),
+        project: run.project.clone(),
+        resumable: true,
+        reversible: run.line.reversible,
     }
 }
 
@@ -162,6 +173,17 @@ pub(super) fn fill(path: &Path) -> Option<Fill> {
     let one = BTreeMap::from([(path.to_owned(), String::new())]);
     let (used, total) = places(&one).ok()?.first()?.fill?;
     Some(Fill { used, total })
+}
+
+/// A directory that data can go to, and what it is.
+pub(super) fn target(root: &Path, what: &str) -> Target {
+    let value = root.display().to_string();
+    Target {
+        name: format!("{what} at {value}"),
+        fill: fill(root),
+        picked: false,
+        value,
+    }
 }
 
 pub(super) fn finding(project: &str, finding: &doctor::Finding) -> Finding {

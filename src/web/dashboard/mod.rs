@@ -4,6 +4,7 @@
 //! overview   the first page
 //! sites      sites: listed, added, shown, switched, removed
 //! projects   a project, and its move, deployment and backup, each with its plan first
+//! question   a plan and the question below it: the same for whatever can be begun
 //! runs       a run, live; the history; the audit
 //! lines      what ops says as the pages want it
 //! ```
@@ -11,6 +12,7 @@
 mod lines;
 mod overview;
 mod projects;
+mod question;
 mod runs;
 mod sites;
 
@@ -25,7 +27,7 @@ use axum::routing::{MethodRouter, get, post};
 
 use super::api::asked::Named;
 use super::guard::{AuditId, Csrf};
-use super::pages::{self, Frame, Waiting};
+use super::pages::{self, Frame};
 use super::problem::Problem;
 use super::{Server, server_name};
 use crate::access::Who;
@@ -43,6 +45,7 @@ pub(super) fn router() -> Router<Arc<Server>> {
         .route("/sites/{name}", get(sites::overview))
         .route("/sites/{name}/settings", get(sites::settings))
         .route("/sites/{name}/storage", get(sites::ask).post(sites::switch))
+        .route("/sites/{name}/move", get(sites::ask_move).post(sites::move_))
         .route("/sites/{name}/remove", post(sites::remove))
         .route("/projects/{name}", get(projects::page))
         .route(
@@ -117,16 +120,7 @@ impl Visitor {
             },
             csrf: self.csrf.clone(),
             server: server_name(),
-            waiting: waiting
-                .into_iter()
-                .map(|run| Waiting {
-                    run: run.line.run.to_string(),
-                    title: run.line.title,
-                    project: run.project,
-                    resumable: true,
-                    reversible: run.line.reversible,
-                })
-                .collect(),
+            waiting: waiting.iter().map(lines::waiting).collect(),
         })
     }
 }

@@ -29,7 +29,7 @@ pub(super) async fn page(State(server): State<Arc<Server>>, visitor: Visitor, fi
         .await;
     let sites = lines::sites(&server).await?;
     let backups = server
-        .ask(|options| async move { Projects::new(options).backups(SHOWN) })
+        .ask(|options| async move { Projects::new(options).backups(None, SHOWN) })
         .await?;
     let (projects, silent) = match projects {
         Ok(projects) => (projects, None),
@@ -52,12 +52,10 @@ pub(super) async fn page(State(server): State<Arc<Server>>, visitor: Visitor, fi
 /// The file systems of this machine that anything lives on; of an engine elsewhere nothing is known here.
 fn where_data_lives(server: &Server, projects: &[ProjectLine], sites: &[SiteLine]) -> Result<Vec<Place>> {
     let mut data: BTreeMap<PathBuf, String> = BTreeMap::new();
-    let mut block: Vec<&Path> = Vec::new();
     if resolve_host(&server.options.engine)?.is_local() {
         for project in projects {
             for volume in project.volumes.values() {
                 data.insert(volume.path.clone(), project.name.to_string());
-                block.extend(volume.is_on_block().then_some(volume.path.as_path()));
             }
         }
     }
@@ -66,7 +64,7 @@ fn where_data_lives(server: &Server, projects: &[ProjectLine], sites: &[SiteLine
     let place = |place: crate::ops::Place| Place {
         name: match () {
             () if place.path == Path::new("/") => "System disk",
-            () if block.iter().any(|dir| dir.starts_with(&place.path)) => "Block volume",
+            () if place.block => "Block volume",
             () => "Disk",
         }
         .to_owned(),

@@ -1,5 +1,6 @@
 //! A project, and its move, deployment and backup: each with its plan first.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,15 +10,16 @@ use axum::http::StatusCode;
 use super::super::Server;
 use super::super::api::asked::Named;
 use super::super::pages::{
-    self, Can, ConfirmView, Finding, PickView, PickVolume, ProjectView, ServiceLine, Target, Tone, VolumeLine,
+    self, Can, Finding, PickView, PickVolume, ProjectView, ServiceLine, Target, Tone, VolumeLine,
 };
 use super::super::problem::Problem;
-use super::super::work::{Shown, Work};
-use super::{Actor, Fields, Page, Visitor, html, lines, to_run};
+use super::super::work::Work;
+use super::question::Question;
+use super::{Actor, Fields, Page, Visitor, html, lines};
 use crate::engine::resolve_host;
 use crate::model::{Failure, Home, ProjectName, Result, VolumeKey};
 use crate::ops::backup::CreateRequest;
-use crate::ops::{DeployRequest, MoveRequest, ProjectLine, Projects, VolumeStatus};
+use crate::ops::{DeployRequest, MoveRequest, Projects, VolumeStatus};
 use crate::plan::Destination;
 
 /// So long the first look at a project is waited for.
@@ -27,14 +29,6 @@ const SHOWN: usize = 10;
 /// What a form sends for Docker's own directory.
 const VOLUMES: &str = "volumes";
 
-async fn find(server: &Arc<Server>, name: &ProjectName) -> std::result::Result<ProjectLine, Problem> {
-    let wanted = name.clone();
-    let found = server
-        .ask(move |options| async move { Projects::new(options).find(&wanted).await })
-        .await?;
-    found.ok_or_else(|| Problem::missing(format!("there is no project {name}")))
-}
-
 pub(super) async fn page(
     State(server): State<Arc<Server>>,
     visitor: Visitor,
@@ -42,7 +36,7 @@ pub(super) async fn page(
     fields: Fields,
 ) -> Page {
     fields.only(&[])?;
-    let line = find(&server, &name).await?;
+    let line = server.project(&name).await?;
     let local = resolve_host(&server.options.engine)?.is_local();
     let mut findings = Vec::new();
     let mut volumes: Vec<VolumeLine> = line
@@ -74,11 +68,10 @@ pub(super) async fn page(
             )),
         }
     }
-    let mut backups = server
-        .ask(|options| async move { Projects::new(options).backups(usize::MAX) })
+    let of = name.clone();
+    let backups = server
+        .ask(move |options| async move { Projects::new(options).backups(Some(&of), SHOWN) })
         .await?;
-    backups.retain(|backup| backup.project == name);
-    backups.truncate(SHOWN);
     let can = line.directory.is_some();
     let view = ProjectView {
         frame: visitor.frame(&server).await?,
@@ -131,48 +124,6 @@ fn by_engine(name: &str, volume: &crate::ops::VolumeLine, local: bool) -> Volume
     }
 }
 
-/// A question with the plan of what is asked about.
-pub(super) struct Question {
-    title: String,
-    lead: &'static str,
-    verb: &'static str,
-    button: &'static str,
-    fields: Vec<(String, String)>,
-    back: String,
-    wizard: bool,
-}
-
-/// Shows a plan and asks; or says why there is none, or why the answer to the last question was not taken.
-async fn question(
-    server: &Arc<Server>,
-    visitor: &Visitor,
-    name: &ProjectName,
-    asked: Question,
-    plan: Result<Shown>,
-) -> Page {
-    let status = if plan.is_ok() {
-        StatusCode::OK
-    } else {
-        StatusCode::CONFLICT
-    };
-    let mut fields = asked.fields;
-    fields.extend(plan.iter().map(|shown| ("plan".to_owned(), shown.mark.clone())));
-    let view = ConfirmView {
-        frame: visitor.frame(server).await?,
-        title: asked.title,
-        lead: asked.lead.to_owned(),
-        plan: plan.map(|shown| shown.text),
-        action: format!("/projects/{}/{}", pages::part(name.as_str()), asked.verb),
-        fields,
-        typed: None,
-        button: asked.button.to_owned(),
-        danger: false,
-        back: asked.back,
-        wizard: asked.wizard,
-    };
-    html(status, pages::confirm(&view))
-}
-
 fn page_of(name: &ProjectName) -> String {
     format!("/projects/{}", pages::part(name.as_str()))
 }
@@ -181,7 +132,7 @@ pub(super) fn deploy(name: &ProjectName) -> (Question, Work) {
     let question = Question {
         title: format!("Deploy {name}?"),
         lead: "What changed is started anew. If anything goes wrong, it goes back to what runs now by itself.",
-        verb: "deploy",
+        action: format!("{}/deploy", page_of(name)),
         button: "Deploy",
         fields: Vec::new(),
         back: page_of(name),
@@ -194,7 +145,7 @@ pub(super) fn backup(name: &ProjectName) -> (Question, Work) {
     let question = Question {
         title: format!("Back up {name}?"),
         lead: "Databases are dumped by their own programs, and volumes copied, to the places of the configuration.",
-        verb: "backup",
+        action: format!("{}/backup", page_of(name)),
         button: "Back up",
         fields: Vec::new(),
         back: page_of(name),
@@ -213,7 +164,7 @@ fn about_move(name: &ProjectName, request: MoveRequest) -> (Question, Work) {
     let question = Question {
         title: format!("Move the data of {name}?"),
         lead: "Most is copied while the services run; they are down for the rest of it. The old volumes stay.",
-        verb: "move",
+        action: format!("{}/move", page_of(name)),
         button: "Move the data",
         fields,
         back: format!("{}/move", page_of(name)),
@@ -234,10 +185,9 @@ pub(super) async fn ask(
     about: About,
 ) -> Page {
     fields.only(&[])?;
-    find(&server, &name).await?;
-    let (asked, work) = about(&name);
-    let plan = work.plan(&server).await;
-    question(&server, &visitor, &name, asked, plan).await
+    server.project(&name).await?;
+    let (question, work) = about(&name);
+    question.ask(&server, &visitor, work).await
 }
 
 /// Somebody said yes.
@@ -249,22 +199,9 @@ pub(super) async fn run(
     about: About,
 ) -> Page {
     let fields = fields.only(&["csrf", "plan"])?;
-    find(&server, &name).await?;
-    begin(&server, actor, &name, about(&name), &fields).await
-}
-
-async fn begin(
-    server: &Arc<Server>,
-    Actor { visitor, audit }: Actor,
-    name: &ProjectName,
-    (asked, work): (Question, Work),
-    fields: &Fields,
-) -> Page {
-    let read = Some(fields.text("plan").to_owned());
-    match work.begin(server, visitor.who.clone(), audit, read).await {
-        Ok(run) => Ok(to_run(&run)),
-        Err(failure) => question(server, &visitor, name, asked, Err(failure)).await,
-    }
+    server.project(&name).await?;
+    let (question, work) = about(&name);
+    question.begin(&server, actor, work, &fields).await
 }
 
 /// What the form of the move says.
@@ -296,16 +233,16 @@ pub(super) async fn ask_move(
     fields: Fields,
 ) -> Page {
     let fields = fields.only(&["volume", "to"])?;
-    find(&server, &name).await?;
+    server.project(&name).await?;
     if fields.0.is_empty() {
         return pick(&server, &visitor, &name, &fields, None).await;
     }
     let planned = async {
-        let (asked, work) = about_move(&name, wanted(&fields)?);
-        Ok((asked, work.plan(&server).await?))
+        let (question, work) = about_move(&name, wanted(&fields)?);
+        Ok((question, work.plan(&server).await?))
     };
     match planned.await {
-        Ok((asked, shown)) => question(&server, &visitor, &name, asked, Ok(shown)).await,
+        Ok((question, shown)) => question.page(&server, &visitor, Ok(shown)).await,
         Err(failure) => pick(&server, &visitor, &name, &fields, Some(failure)).await,
     }
 }
@@ -317,9 +254,9 @@ pub(super) async fn move_(
     fields: Fields,
 ) -> Page {
     let fields = fields.only(&["csrf", "plan", "volume", "to"])?;
-    find(&server, &name).await?;
-    let work = about_move(&name, wanted(&fields)?);
-    begin(&server, actor, &name, work, &fields).await
+    server.project(&name).await?;
+    let (question, work) = about_move(&name, wanted(&fields)?);
+    question.begin(&server, actor, work, &fields).await
 }
 
 async fn pick(
@@ -349,18 +286,15 @@ async fn pick(
     let to = fields.text("to");
     let picked: Vec<&str> = fields.all("volume").collect();
     let volumes = &looked.status.volumes;
-    let mut targets: Vec<Target> = roots
-        .iter()
-        .map(|root| {
-            let value = root.display().to_string();
-            Target {
-                name: format!("Block volume at {value}"),
-                fill: lines::fill(root),
-                picked: value == to || (to.is_empty() && roots.len() == 1),
-                value,
-            }
-        })
-        .collect();
+    let only = roots.len() == 1;
+    let on_block = |root: &PathBuf| {
+        let target = lines::target(root, "Block volume");
+        Target {
+            picked: target.value == to || (to.is_empty() && only),
+            ..target
+        }
+    };
+    let mut targets: Vec<Target> = roots.iter().map(on_block).collect();
     if volumes
         .iter()
         .any(|volume| matches!(volume.home, Home::Block { .. }))

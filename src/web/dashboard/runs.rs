@@ -1,6 +1,7 @@
 //! A run, live; the history; the audit.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -9,14 +10,14 @@ use super::super::Server;
 use super::super::api::asked::Named;
 use super::super::pages::{
     self, AuditLine, AuditView, HistoryView, LogLine, ProgressLine, RunState, RunView, StepLine, StepState,
-    Tone, Waiting,
+    Tone,
 };
 use super::super::problem::Problem;
 use super::super::work::take_up;
 use super::{Actor, Fields, Page, Visitor, html, lines, to_run};
 use crate::access;
 use crate::event::{Event, Level};
-use crate::model::{ByteSize, RunId};
+use crate::model::{ByteSize, RunId, Span};
 use crate::ops::{RunShown, Runs};
 use crate::saga::{StepReport, StepStatus};
 
@@ -48,7 +49,7 @@ pub(super) async fn page(
         failure,
         is_move,
     } = shown;
-    let reversible = line.line.reversible;
+    let waiting = lines::waiting(&line);
     let line = lines::run(line);
     let live = line.state.is_live();
     let view = RunView {
@@ -57,13 +58,7 @@ pub(super) async fn page(
         progress: if live { told.progress() } else { Vec::new() },
         log: told.log,
         failure: failure.filter(|_| !live),
-        waiting: (line.state == RunState::Waiting).then(|| Waiting {
-            run: line.run.clone(),
-            title: line.title.clone(),
-            project: line.project.clone(),
-            resumable: true,
-            reversible,
-        }),
+        waiting: (line.state == RunState::Waiting).then_some(waiting),
         wizard: is_move,
         line,
     };
@@ -128,13 +123,14 @@ impl Told {
             Event::UnwindStarted { reason } => self.say(Level::Warning, format!("going back: {reason}")),
             Event::DowntimeBegan => self.say(Level::Info, "services are down".to_owned()),
             Event::DowntimeEnded { millis } => {
-                let span = crate::model::Span(std::time::Duration::from_millis(millis));
-                self.say(Level::Info, format!("services are up again, after {span}"));
+                self.say(
+                    Level::Info,
+                    format!("services are up again, after {}", span(millis)),
+                );
             }
             Event::ServiceAway { service } => self.say(Level::Info, format!("{service} is away")),
             Event::ServiceBack { service, millis } => {
-                let span = crate::model::Span(std::time::Duration::from_millis(millis));
-                self.say(Level::Info, format!("{service} is back, after {span}"));
+                self.say(Level::Info, format!("{service} is back, after {}", span(millis)));
             }
             Event::Note { level, text } if level != Level::Detail => self.say(level, text),
             Event::HookOutput { service, line } => self.say(Level::Info, format!("{service}: {line}")),
@@ -145,6 +141,10 @@ impl Told {
     fn progress(&self) -> Vec<ProgressLine> {
         self.works.iter().filter_map(progress).collect()
     }
+}
+
+fn span(millis: u64) -> Span {
+    Span(Duration::from_millis(millis))
 }
 
 /// What a piece of work is called.

@@ -1,5 +1,6 @@
-//! Sites: listed, added, shown, switched, removed.
+//! Sites: listed, added, shown, switched, moved, removed.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -9,13 +10,14 @@ use axum::response::{IntoResponse, Redirect};
 use super::super::Server;
 use super::super::api::asked::Named;
 use super::super::api::sites::{Add, Port};
-use super::super::pages::{self, AddForm, ConfirmView, SiteView, SitesView, Tab};
+use super::super::pages::{self, AddForm, SiteView, SitesView, Tab, Target};
 use super::super::problem::Problem;
 use super::super::work::Work;
-use super::{Actor, Fields, Page, Visitor, html, lines, to_run};
-use crate::model::{Failure, ProjectName, Result, ServiceName, SiteName};
+use super::question::Question;
+use super::{Actor, Fields, Page, Visitor, html, lines};
+use crate::model::{ProjectName, Result, ServiceName, SiteName};
 use crate::ops::Projects;
-use crate::ops::site::{SiteReport, Sites, StorageRequest};
+use crate::ops::site::{Root, SiteMoveRequest, Sites, StorageRequest};
 use crate::site::Published;
 
 /// So many runs are shown.
@@ -109,20 +111,6 @@ fn wanted(fields: &Fields, is_image: bool) -> std::result::Result<Add, Problem> 
     Ok(add)
 }
 
-async fn report(server: &Arc<Server>, name: &SiteName) -> std::result::Result<SiteReport, Problem> {
-    let wanted = name.clone();
-    let found = server
-        .ask(move |options| async move {
-            let sites = Sites::new(options)?;
-            match sites.has(&wanted)? {
-                true => sites.show(&wanted).map(Some),
-                false => Ok(None),
-            }
-        })
-        .await?;
-    found.ok_or_else(|| Problem::missing(format!("there is no site {name}")).back("/sites"))
-}
-
 pub(super) async fn overview(
     State(server): State<Arc<Server>>,
     visitor: Visitor,
@@ -130,7 +118,7 @@ pub(super) async fn overview(
     fields: Fields,
 ) -> Page {
     fields.only(&[])?;
-    one(&server, &visitor, &name, Tab::Overview).await
+    one(&server, &visitor, name, Tab::Overview).await
 }
 
 pub(super) async fn settings(
@@ -140,12 +128,18 @@ pub(super) async fn settings(
     fields: Fields,
 ) -> Page {
     fields.only(&[])?;
-    one(&server, &visitor, &name, Tab::Settings).await
+    one(&server, &visitor, name, Tab::Settings).await
 }
 
-async fn one(server: &Arc<Server>, visitor: &Visitor, name: &SiteName, tab: Tab) -> Page {
-    let report = report(server, name).await?;
-    let project = project_of(server, name).await;
+async fn one(server: &Arc<Server>, visitor: &Visitor, name: SiteName, tab: Tab) -> Page {
+    server.has_site(&name).await?;
+    let project = project_of(server, &name).await;
+    let (report, roots) = server
+        .ask(move |options| async move {
+            let sites = Sites::new(options)?;
+            Ok((sites.show(&name)?, sites.roots(&name)?))
+        })
+        .await?;
     let runs = match &project {
         Some(project) => lines::runs(server, Some(project.to_string()), SHOWN).await?,
         None => Vec::new(),
@@ -166,6 +160,7 @@ async fn one(server: &Arc<Server>, visitor: &Visitor, name: &SiteName, tab: Tab)
         fill: site.data.as_deref().and_then(lines::fill),
         backups: lines::backups_of(&report),
         runs,
+        targets: targets(&roots),
         site: lines::site(&report),
     };
     html(StatusCode::OK, pages::site(&view))
@@ -182,75 +177,92 @@ async fn project_of(server: &Arc<Server>, name: &SiteName) -> Option<ProjectName
     found.map(|line| line.name)
 }
 
-fn request(name: &SiteName, fields: &Fields) -> std::result::Result<StorageRequest, Problem> {
-    let on = match fields.text("on") {
-        "1" => true,
-        "0" => false,
-        _ => {
-            return Err(Problem::with(StatusCode::BAD_REQUEST, "on is 1 or 0")
-                .back(format!("/sites/{name}/settings")));
-        }
+/// Where the data of a site can go.
+fn targets(roots: &[Root]) -> Vec<Target> {
+    let known = roots.iter().map(|root| match root {
+        Root::Block(path) => lines::target(path, "Block volume"),
+        Root::OfSites(path) => lines::target(path, "With other sites"),
+    });
+    let configured = Target {
+        value: String::new(),
+        name: "Where its configuration says".to_owned(),
+        fill: None,
+        picked: roots.is_empty(),
     };
-    Ok(StorageRequest {
-        name: name.clone(),
-        on,
-        owner: None,
-        dry_run: false,
-    })
+    known.chain([configured]).collect()
 }
 
-/// The plan, and the question.
+fn about_storage(name: SiteName, fields: &Fields) -> std::result::Result<(Question, Work), Problem> {
+    let page = format!("/sites/{name}");
+    let back = format!("{page}/settings");
+    let (title, lead, button) = match fields.text("on") {
+        "1" => (
+            format!("Turn persistent storage on for {name}?"),
+            "The service is started anew with a directory of its own at /data. If anything goes wrong, it goes back by itself.",
+            "Turn it on",
+        ),
+        "0" => (
+            format!("Turn persistent storage off for {name}?"),
+            "The service is started anew without its directory. The data stays where it is.",
+            "Turn it off",
+        ),
+        _ => return Err(Problem::with(StatusCode::BAD_REQUEST, "on is 1 or 0").back(back)),
+    };
+    let question = Question {
+        title,
+        lead,
+        button,
+        action: format!("{page}/storage"),
+        fields: vec![("on".to_owned(), fields.text("on").to_owned())],
+        back,
+        wizard: false,
+    };
+    let work = Work::Storage(StorageRequest {
+        name,
+        on: fields.text("on") == "1",
+        owner: None,
+        dry_run: false,
+    });
+    Ok((question, work))
+}
+
+fn about_move(name: SiteName, fields: &Fields) -> std::result::Result<(Question, Work), Problem> {
+    let page = format!("/sites/{name}");
+    let back = format!("{page}/settings");
+    let to = fields.said("to").map(PathBuf::from);
+    if to.as_ref().is_some_and(|to| !to.is_absolute()) {
+        return Err(
+            Problem::with(StatusCode::BAD_REQUEST, "to is the absolute path of a directory").back(back),
+        );
+    }
+    let question = Question {
+        title: format!("Move the data of {name}?"),
+        lead: "Most is copied while the service runs; it is down for the rest. What is there now stays. If anything goes wrong, it goes back by itself.",
+        button: "Move the data",
+        action: format!("{page}/move"),
+        fields: vec![("to".to_owned(), fields.text("to").to_owned())],
+        back,
+        wizard: false,
+    };
+    let work = Work::MoveSite(SiteMoveRequest {
+        name,
+        to,
+        offline: false,
+        dry_run: false,
+    });
+    Ok((question, work))
+}
+
 pub(super) async fn ask(
     State(server): State<Arc<Server>>,
     visitor: Visitor,
     Named(name): Named<SiteName>,
     fields: Fields,
 ) -> Page {
-    let request = request(&name, &fields.only(&["on"])?)?;
-    report(&server, &name).await?;
-    question(&server, &visitor, request, None).await
-}
-
-/// The question; `refused` is why the answer to the last one was not taken.
-async fn question(
-    server: &Arc<Server>,
-    visitor: &Visitor,
-    request: StorageRequest,
-    refused: Option<Failure>,
-) -> Page {
-    let (name, on) = (request.name.clone(), request.on);
-    let plan = match refused {
-        Some(failure) => Err(failure),
-        None => Work::Storage(request).plan(server).await,
-    };
-    let status = if plan.is_ok() {
-        StatusCode::OK
-    } else {
-        StatusCode::CONFLICT
-    };
-    let mut fields = vec![("on".to_owned(), u8::from(on).to_string())];
-    fields.extend(plan.iter().map(|shown| ("plan".to_owned(), shown.mark.clone())));
-    let view = ConfirmView {
-        frame: visitor.frame(server).await?,
-        title: match on {
-            true => format!("Turn persistent storage on for {name}?"),
-            false => format!("Turn persistent storage off for {name}?"),
-        },
-        lead: match on {
-            true => "The service is started anew with a directory of its own at /data. If anything goes wrong, it goes back by itself.",
-            false => "The service is started anew without its directory. The data stays where it is.",
-        }
-        .to_owned(),
-        plan: plan.map(|shown| shown.text),
-        action: format!("/sites/{name}/storage"),
-        fields,
-        typed: None,
-        button: if on { "Turn it on" } else { "Turn it off" }.to_owned(),
-        danger: false,
-        back: format!("/sites/{name}/settings"),
-        wizard: false,
-    };
-    html(status, pages::confirm(&view))
+    let fields = fields.only(&["on"])?;
+    server.has_site(&name).await?;
+    let (question, work) = about_storage(name, &fields)?;
+    question.ask(&server, &visitor, work).await
 }
 
 pub(super) async fn switch(
@@ -260,17 +272,33 @@ pub(super) async fn switch(
     fields: Fields,
 ) -> Page {
     let fields = fields.only(&["csrf", "on", "plan"])?;
-    let request = request(&name, &fields)?;
-    report(&server, &name).await?;
-    let Actor { visitor, audit } = actor;
-    let read = Some(fields.text("plan").to_owned());
-    let begun = Work::Storage(request.clone())
-        .begin(&server, visitor.who.clone(), audit, read)
-        .await;
-    match begun {
-        Ok(run) => Ok(to_run(&run)),
-        Err(failure) => question(&server, &visitor, request, Some(failure)).await,
-    }
+    server.has_site(&name).await?;
+    let (question, work) = about_storage(name, &fields)?;
+    question.begin(&server, actor, work, &fields).await
+}
+
+pub(super) async fn ask_move(
+    State(server): State<Arc<Server>>,
+    visitor: Visitor,
+    Named(name): Named<SiteName>,
+    fields: Fields,
+) -> Page {
+    let fields = fields.only(&["to"])?;
+    server.has_site(&name).await?;
+    let (question, work) = about_move(name, &fields)?;
+    question.ask(&server, &visitor, work).await
+}
+
+pub(super) async fn move_(
+    State(server): State<Arc<Server>>,
+    actor: Actor,
+    Named(name): Named<SiteName>,
+    fields: Fields,
+) -> Page {
+    let fields = fields.only(&["csrf", "plan", "to"])?;
+    server.has_site(&name).await?;
+    let (question, work) = about_move(name, &fields)?;
+    question.begin(&server, actor, work, &fields).await
 }
 
 pub(super) async fn remove(
@@ -280,7 +308,7 @@ pub(super) async fn remove(
     fields: Fields,
 ) -> Page {
     let fields = fields.only(&["csrf", "delete_data", "typed"])?;
-    report(&server, &name).await?;
+    server.has_site(&name).await?;
     let typed = match fields.text("delete_data") {
         "1" => Some(fields.text("typed").to_owned()),
         _ => None,

@@ -245,6 +245,8 @@ pub struct SiteView {
     pub backups: Vec<BackupLine>,
     /// Its runs.
     pub runs: Vec<RunLine>,
+    /// Where its data can go.
+    pub targets: Vec<Target>,
 }
 
 /// One project.
@@ -346,10 +348,10 @@ pub struct PickVolume {
     pub stays: Option<String>,
 }
 
-/// Where volumes can go.
+/// Where data can go.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// What the form sends: `volume`, or a directory.
+    /// What the form sends: `volumes` or a directory; of a site, nothing for what its configuration says.
     pub value: String,
     /// For people: `Block volume at /mnt/kms-data`.
     pub name: String,
@@ -375,12 +377,8 @@ pub struct ConfirmView {
     pub action: String,
     /// What it sends besides the token.
     pub fields: Vec<(String, String)>,
-    /// A name that has to be typed once more (field `typed`), where data is deleted.
-    pub typed: Option<String>,
     /// What the button says: `Turn it on`.
     pub button: String,
-    /// Whether something is lost by it.
-    pub danger: bool,
     /// Where the way back leads.
     pub back: String,
     /// Whether this is the second page of the move.

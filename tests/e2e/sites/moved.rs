@@ -49,11 +49,16 @@ fn it_moves_onto_a_block_volume_under_a_writer_and_back() {
     site.rehome(&format!("{} -y", command(&site, &root)))
         .exits(0)
         .says(&format!("The data of {} is in {}", site.name(), new.display()))
+        .says(&format!("data_root: {} ", root.display()))
         .says("content (BLAKE3)");
     lives(&site, &new, "moved");
     assert_eq!(owner(&new), before);
     assert!(old.join("notes.db").exists(), "what it was moved from stays");
     writer.goes_on(50);
+    // A snapshot of the volume has it.
+    site.rehome("backup freeze --limit 20s -- true")
+        .exits(0)
+        .says(&format!("with the data of site.{}", site.name()));
     // A deployment and a plain `up` keep it.
     site.stack.file(".env", &format!("{}VERSION=2\n", site.dotenv()));
     site.rehome("deploy -y").exits(0);
@@ -65,8 +70,14 @@ fn it_moves_onto_a_block_volume_under_a_writer_and_back() {
         .exits(3)
         .says("is there, and not empty");
     std::fs::rename(&old, old.with_extension("old")).unwrap();
-    site.rehome(&format!("{} -y", command(&site, &site.root())))
+    let back = site
+        .rehome(&format!("{} -y", command(&site, &site.root())))
         .exits(0);
+    assert!(
+        !back.err.contains("data_root"),
+        "it says so already: {}",
+        back.err
+    );
     lives(&site, &old, "back");
     writer.goes_on(50);
     let acknowledged = writer.end();
