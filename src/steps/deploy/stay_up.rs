@@ -26,10 +26,10 @@ impl Step for StayUp {
     type Receipt = ();
 
     fn title(&self) -> String {
-        format!(
-            "see that all {} stay up",
-            count(self.services.len() as u64, "service")
-        )
+        match &self.services[..] {
+            [only] => format!("see that {} stays up", only.service),
+            all => format!("see that all {} stay up", count(all.len() as u64, "service")),
+        }
     }
 
     async fn prepare(&self, _: &Cx) -> Result<()> {
