@@ -250,7 +250,7 @@ pub(super) async fn finish(app: &App, dir: &RunDir, header: &Header, cx: &Cx, en
         false => None,
     };
     let images = images(containers.as_deref().unwrap_or_default());
-    let report = json!({
+    let mut report = json!({
         "run": run,
         "project": header.facts.project(),
         "by": header.by,
@@ -265,9 +265,6 @@ pub(super) async fn finish(app: &App, dir: &RunDir, header: &Header, cx: &Cx, en
         "failure": failure,
     });
     let events = &*app.options.events;
-    if let Err(failure) = dir.write_report(&report) {
-        events.warn(failure.to_string());
-    }
     if closed {
         if let Some(containers) = &containers {
             who_is_missing(events, &header.facts, containers);
@@ -340,6 +337,10 @@ pub(super) async fn finish(app: &App, dir: &RunDir, header: &Header, cx: &Cx, en
         RunFacts::Backup(about) => of_backup::summary(about, cx, (outcome, &state), &verified, measured),
         RunFacts::Move(_) => Vec::new(),
     };
+    report["summary"] = summary.clone().into();
+    if let Err(failure) = dir.write_report(&report) {
+        events.warn(failure.to_string());
+    }
     Finish {
         run,
         outcome,

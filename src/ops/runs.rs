@@ -68,6 +68,8 @@ pub struct RunShown {
     pub steps: Vec<StepReport>,
     /// Why it did not end well.
     pub failure: Option<Failure>,
+    /// What was said at its end, line by line.
+    pub summary: Vec<String>,
     /// Whether it is a move.
     pub is_move: bool,
 }
@@ -155,8 +157,15 @@ impl Runs {
         let cause = state.and_then(State::cause).map(|(_, failure)| failure.clone());
         let facts = state.map(|state| state.opened().header["facts"].clone());
         let facts = facts.and_then(|facts| serde_json::from_value::<RunFacts>(facts).ok());
+        let report = match line.condition {
+            RunCondition::Over => run.dir.read_report()?,
+            _ => None,
+        };
+        let said = report.as_ref().and_then(|report| report["summary"].as_array());
+        let said = said.into_iter().flatten().filter_map(Value::as_str);
         Ok(Some(RunShown {
             line,
+            summary: said.map(str::to_owned).collect(),
             steps: state.map(State::reports).unwrap_or_default(),
             failure: failure.or(cause),
             is_move: matches!(facts, Some(RunFacts::Move(_))),

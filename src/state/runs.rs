@@ -1,5 +1,7 @@
 //! The directories of the runs of a project. What their journals say is `saga::recovery`'s business.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -10,6 +12,8 @@ use crate::model::{Failure, Result, RunId, nearest};
 
 /// How often another id is drawn when one is taken. Of a thousand million ids, a handful is enough.
 const DRAWS: usize = 16;
+/// A report has a few kilobytes for each step, and lists what was compared.
+const MAX_REPORT: u64 = 16 * 1024 * 1024;
 
 /// The directory of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +79,25 @@ impl RunDir {
             .map_err(|e| Failure::bug("the report cannot be written as JSON").because(&e))?;
         text.push(b'\n');
         durable::write_durably(&self.report(), &text)
+    }
+
+    /// Reads the report; `None` if there is none yet, or if it is no report.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read.
+    pub fn read_report(&self) -> Result<Option<serde_json::Value>> {
+        let path = self.report();
+        let failed =
+            |e: &std::io::Error| Failure::environment(format!("cannot read {}", path.display())).because(e);
+        let file = match File::open(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            file => file.map_err(|e| failed(&e))?,
+        };
+        let mut text = Vec::new();
+        file.take(MAX_REPORT)
+            .read_to_end(&mut text)
+            .map_err(|e| failed(&e))?;
+        Ok(serde_json::from_slice(&text).ok())
     }
 }
 
@@ -225,7 +248,9 @@ mod tests {
         assert_eq!(project.find_run(run.id().as_str()).unwrap().path(), run.path());
         assert_eq!(project.runs().unwrap().len(), 2);
         assert!(!run.has_journal().unwrap());
+        assert_eq!(run.read_report().unwrap(), None);
         run.write_report(&serde_json::json!({"a": 1})).unwrap();
+        assert_eq!(run.read_report().unwrap(), Some(serde_json::json!({"a": 1})));
         assert_eq!(
             std::fs::read_to_string(run.report()).unwrap(),
             "{\n  \"a\": 1\n}\n"

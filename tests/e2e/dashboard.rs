@@ -375,13 +375,21 @@ fn a_person_moves_the_data_of_a_site() {
         .read("pre.plan")
         .press("button", "Move the data")
         .follow()
+        .look("real-site-moved")
+        .read("#run")
         .goto(&format!("/sites/{}", site.name()))
         .read("main")
         .go(&server);
     let read = gone.texts("read");
     assert!(read[0].contains(new.to_str().expect("ASCII")), "{}", read[0]);
+    let next = format!("data_root: {}", block.path());
+    assert!(
+        read[1].contains(&next) && read[1].contains("content (BLAKE3)"),
+        "{}",
+        read[1]
+    );
     ended(gone.all("follow")[0], "Everything was done and verified.");
-    assert!(read[1].contains(new.to_str().expect("ASCII")), "{}", read[1]);
+    assert!(read[2].contains(new.to_str().expect("ASCII")), "{}", read[2]);
     assert!(site.notes_in(&new).contains(&note));
     wait_for("the site", || site.note("after it").is_some());
     // Back by one request: what was left there is never written over.

@@ -210,6 +210,10 @@ impl Samples {
                 false => Vec::new(),
             },
             log: self.log(),
+            summary: match state {
+                RunState::Ended(Outcome::Done) => self.t("Verified:\n  12 files\nNext:\n  rehome status"),
+                _ => String::new(),
+            },
             failure: (state == RunState::Ended(Outcome::RolledBack)).then(|| self.failure()),
             waiting: state.waits().then(|| self.waiting()),
             wizard: true,

@@ -47,6 +47,7 @@ pub(super) async fn page(
         line,
         steps,
         failure,
+        summary,
         is_move,
     } = shown;
     let waiting = lines::waiting(&line);
@@ -57,6 +58,7 @@ pub(super) async fn page(
         steps: steps.iter().map(|report| step(report, live)).collect(),
         progress: if live { told.progress() } else { Vec::new() },
         log: told.log,
+        summary: summary.join("\n"),
         failure: failure.filter(|_| !live),
         waiting: (line.state == RunState::Waiting).then_some(waiting),
         wizard: is_move,

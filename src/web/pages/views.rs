@@ -399,6 +399,8 @@ pub struct RunView {
     pub progress: Vec<ProgressLine>,
     /// What it said, oldest first.
     pub log: Vec<LogLine>,
+    /// What it said at its end.
+    pub summary: String,
     /// Why it did not end well.
     pub failure: Option<Failure>,
     /// How it can be finished, if it waits.
