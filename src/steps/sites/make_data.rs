@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Failure, Owner, Result, SiteName};
+use crate::model::{Failure, Kind, Owner, Result, SiteName};
 use crate::saga::Step;
 use crate::site::place::{self, Place};
 use crate::steps::Cx;
@@ -121,11 +121,17 @@ impl Step for MakeData {
             ));
             return Ok(());
         }
-        if !place::remove_empty(&self.root, &self.site, &before.missing)? {
-            cx.events.warn(format!(
+        match place::remove_empty(&self.root, &self.site, &before.missing) {
+            Ok(true) => {}
+            Ok(false) => cx.events.warn(format!(
                 "{} is kept: something was written to it meanwhile",
                 self.path().display()
-            ));
+            )),
+            // Somebody put a symlink, a file or a mount in its place: that is not ours.
+            Err(failure) if failure.kind == Kind::Refused => {
+                cx.events.warn(format!("{failure}: it is left as it is"));
+            }
+            Err(failure) => return Err(failure),
         }
         Ok(())
     }

@@ -25,6 +25,21 @@ fn a_symlink_in_the_root_is_not_followed() {
     assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0);
     site.is(false);
     std::fs::remove_file(site.data()).unwrap();
+    // One that comes after the plan is found too: before the directory is made, and after it.
+    let command = format!("site enable {} -y", site.name());
+    for point in ["before-apply:0", "after-apply:0"] {
+        let died = site.rehome_env(&command, &[("REHOME_CRASH_AT", point)]);
+        assert_eq!(died.code, -1, "{point}: {}", died.err);
+        if site.data().exists() {
+            std::fs::remove_dir(site.data()).unwrap();
+        }
+        symlink(&elsewhere, site.data()).unwrap();
+        site.rehome("resume").exits(10).says("a symlink or a file");
+        assert_eq!(site.dotenv(), before.1, "{point}");
+        assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0, "{point}");
+        site.is(false);
+        std::fs::remove_file(site.data()).unwrap();
+    }
     site.enable().exits(0);
     site.is(true);
 }
