@@ -42,6 +42,20 @@ pub struct DeployRequest {
     pub dry_run: bool,
 }
 
+impl DeployRequest {
+    /// Services are made anew from what is here, and nothing else is done.
+    pub(super) fn of_what_is_here(dry_run: bool) -> Self {
+        Self {
+            no_pull: true,
+            no_build: true,
+            no_backup: true,
+            no_hooks: true,
+            dry_run,
+            ..Self::default()
+        }
+    }
+}
+
 /// A plan, ready to run. The project stays locked while it exists.
 pub struct PlannedDeploy {
     /// What will be done.

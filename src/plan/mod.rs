@@ -402,23 +402,40 @@ fn moving(
             Target::Volume { name }
         }
     };
-    let scan = seen.scan.clone().unwrap_or_default();
-    let fresh = wanted.without_data.contains(&seen.key);
-    Ok(Moving {
-        key: seen.key.clone(),
-        source: seen.name.clone(),
-        target,
+    let whole = Moving {
         owner: wanted.owners.get(&seen.key).copied(),
-        fresh,
-        bytes: if fresh { 0 } else { scan.bytes },
-        entries: if fresh {
-            0
-        } else {
-            scan.files + scan.dirs + scan.symlinks + scan.special + scan.hard_links
+        ..all_of(seen, target)
+    };
+    Ok(match wanted.without_data.contains(&seen.key) {
+        true => Moving {
+            fresh: true,
+            bytes: 0,
+            entries: 0,
+            ..whole
         },
-        datastores: seen.datastores.iter().map(|d| (d.kind, d.path.clone())).collect(),
-        site: None,
+        false => whole,
     })
+}
+
+/// All that a volume has, as far as somebody has looked.
+fn all_of(volume: &VolumeSeen, target: Target) -> Moving {
+    let scan = volume.scan.as_ref();
+    Moving {
+        key: volume.key.clone(),
+        source: volume.name.clone(),
+        target,
+        owner: None,
+        fresh: false,
+        bytes: scan.map_or(0, |scan| scan.bytes),
+        // Each further name of a file is one, too.
+        entries: scan.map_or(0, |scan| scan.entries() + scan.hard_links),
+        datastores: volume
+            .datastores
+            .iter()
+            .map(|d| (d.kind, d.path.clone()))
+            .collect(),
+        site: volume.site_dir().cloned(),
+    }
 }
 
 /// How the services of a stack are stopped; `limit` is what somebody said each may take.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::deploy::{DeployWanted, no_such_service};
 use super::refuse::{right_volume, room};
 use super::site::{Replaced, StorageFacts, StoragePlan, is_as_its_files_say, replacement};
-use super::{START_LIMIT, containers_of, starting_of};
+use super::{START_LIMIT, all_of, containers_of, starting_of};
 use crate::compose::{SiteMount, SiteOverride};
 use crate::model::{Failure, Owner, Result, ServiceName, shell_path};
 use crate::observe::deploy::DeploySeen;
@@ -69,25 +69,12 @@ pub fn site_move_plan(seen: &DeploySeen, world: &World, wanted: &SiteMoveWanted)
         .volume(&key)
         .ok_or_else(|| Failure::bug("the directory of the site was not looked at"))?;
     let data = wanted.target();
-    let moving = Moving {
-        key,
-        source: volume.name.clone(),
-        target: Target::Directory {
-            root: wanted.root.clone(),
-            sub: wanted.site.name.as_str().into(),
-            name: volume.name.clone(),
-        },
-        owner: None,
-        fresh: false,
-        bytes: volume.scan.as_ref().map_or(0, |scan| scan.bytes),
-        entries: volume.scan.as_ref().map_or(0, |scan| scan.entries()),
-        datastores: volume
-            .datastores
-            .iter()
-            .map(|d| (d.kind, d.path.clone()))
-            .collect(),
-        site: volume.site_dir().cloned(),
+    let target = Target::Directory {
+        root: wanted.root.clone(),
+        sub: wanted.site.name.as_str().into(),
+        name: volume.name.clone(),
     };
+    let moving = all_of(volume, target);
     refuse(seen, (world, volume), service, wanted, &moving)?;
     let has = wanted.content.services.get(&wanted.service);
     let replaces = has.is_some() && service.is_up();

@@ -48,15 +48,7 @@ impl Reach {
         let lock = self.lock(dry_run)?;
         let app = self.app();
         let media = self.media().await?;
-        let request = DeployRequest {
-            no_pull: true,
-            no_build: true,
-            no_backup: true,
-            no_hooks: true,
-            dry_run,
-            ..DeployRequest::default()
-        };
-        let (seen, deploy) = look(app, &request).await?;
+        let (seen, deploy) = look(app, &DeployRequest::of_what_is_here(dry_run)).await?;
         let values = self.values(direction)?;
         let dotenv = app.located.dotenv.clone();
         let written = Dotenv::read(&dotenv)?;

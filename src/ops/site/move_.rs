@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::storage::{PlannedStorage, content, of_one_service, owner_of};
+use super::storage::{PlannedStorage, content, owner_of};
 use super::{Sites, service_of};
 use crate::engine::Container;
 use crate::model::{Failure, Result, SiteName};
 use crate::observe::Depth;
-use crate::ops::deploy::look;
+use crate::ops::deploy::{DeployRequest, look};
 use crate::ops::places::block_volumes;
 use crate::plan::site_move::{SiteMoveWanted, site_move_plan};
 use crate::site::{Site, SiteDir, place};
@@ -76,7 +76,7 @@ impl Sites {
             None => configured.clone(),
         };
         is_there(&root)?;
-        let (seen, deploy) = look(&app, &of_one_service(request.dry_run)).await?;
+        let (seen, deploy) = look(&app, &DeployRequest::of_what_is_here(request.dry_run)).await?;
         let service = service_of(&app, site.service.as_ref())?;
         let containers = app.engine.project_containers(&app.project.name).await?;
         let of_it = |c: &&Container| !c.one_off && c.service.as_ref() == Some(&service);

@@ -60,18 +60,6 @@ impl PlannedStorage {
     }
 }
 
-/// A site's service is made anew from what is here, and nothing else is done.
-pub(super) fn of_one_service(dry_run: bool) -> DeployRequest {
-    DeployRequest {
-        no_pull: true,
-        no_build: true,
-        no_backup: true,
-        no_hooks: true,
-        dry_run,
-        ..DeployRequest::default()
-    }
-}
-
 impl Sites {
     /// Opens the project of a site, on this machine and with nothing unfinished; locked, unless only a plan is wanted.
     pub(super) async fn open_to_change(&self, site: &Site, dry_run: bool) -> Result<(App, Option<Lock>)> {
@@ -116,7 +104,7 @@ impl Sites {
         let site = self.find(&request.name)?;
         let name = &site.name;
         let (app, lock) = self.open_to_change(&site, request.dry_run).await?;
-        let (seen, deploy) = look(&app, &of_one_service(request.dry_run)).await?;
+        let (seen, deploy) = look(&app, &DeployRequest::of_what_is_here(request.dry_run)).await?;
         let service = service_of(&app, site.service.as_ref())?;
         let containers = app.engine.project_containers(&app.project.name).await?;
         let of_it = |c: &&Container| !c.one_off && c.service.as_ref() == Some(&service);

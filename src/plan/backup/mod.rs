@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::refuse::right_volume;
-use super::{START_LIMIT, did_you_mean, order, starting};
+use super::{START_LIMIT, all_of, did_you_mean, order, starting};
 use crate::backup::format::{Encryption, ServiceNote};
 use crate::datastore::Kind;
 use crate::model::config::{Consistency, Place};
@@ -486,22 +486,11 @@ fn standing_still(
 
 /// A volume that is only read, in the words of a step that stops services.
 fn reading(volume: &VolumeSeen) -> Moving {
+    let name = volume.name.clone();
     Moving {
-        key: volume.key.clone(),
-        source: volume.name.clone(),
-        target: Target::Volume {
-            name: volume.name.clone(),
-        },
-        owner: None,
-        fresh: false,
         bytes: 0,
         entries: 0,
-        datastores: volume
-            .datastores
-            .iter()
-            .map(|d| (d.kind, d.path.clone()))
-            .collect(),
-        site: volume.site_dir().cloned(),
+        ..all_of(volume, Target::Volume { name })
     }
 }
 

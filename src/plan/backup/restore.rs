@@ -22,7 +22,7 @@ use crate::backup::format::{Manifest, What};
 use crate::datastore::Kind;
 use crate::model::{Failure, Home, Result, ServiceName, VolumeKey, VolumeName, shell_path};
 use crate::observe::{ServiceSeen, SiteSeen, VolumeSeen, World};
-use crate::plan::{STABLE, START_LIMIT, Stack, left_out_check, order, starting_of, stopping_waves};
+use crate::plan::{STABLE, START_LIMIT, Stack, all_of, left_out_check, order, starting_of, stopping_waves};
 use crate::steps::backup::{
     BackupStep, BringUp, Data, Exchange, Input, Refill, Source, StrangeFile, Unstarted,
 };
@@ -467,19 +467,9 @@ fn can_have(volume: &VolumeSeen, site: &SiteSeen) -> Result<()> {
 
 fn moving(volume: &VolumeSeen, input: &Input, target: Target) -> Moving {
     Moving {
-        key: volume.key.clone(),
-        source: volume.name.clone(),
-        target,
-        owner: None,
-        fresh: false,
         bytes: input.size().unwrap_or_default(),
         entries: 0,
-        datastores: volume
-            .datastores
-            .iter()
-            .map(|d| (d.kind, d.path.clone()))
-            .collect(),
-        site: volume.site_dir().cloned(),
+        ..all_of(volume, target)
     }
 }
 
