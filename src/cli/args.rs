@@ -193,7 +193,7 @@ pub enum Command {
     S3(S3),
     /// Sites: a directory for each that outlives its containers
     Site(SiteArgs),
-    /// Serve the HTTP API to those who may come in
+    /// Serve the dashboard and the HTTP API to those who may come in
     ///
     /// Nothing is answered without a login or a token. Runs go on when whoever asked for them has left. Ctrl-C stops taking
     /// requests, and runs that are under way go back.

@@ -144,6 +144,13 @@ impl App {
             None => Ok(()),
             Some(run) => {
                 let id = run.dir.id();
+                let holder = self.state.locked_by()?.flatten();
+                if let Some(note) = holder.filter(|note| note.run.as_ref() == Some(id)) {
+                    return Err(Failure::refused(format!("run {id} of this project is under way"))
+                        .cause(note.to_string())
+                        .data("this command changed nothing")
+                        .hint("wait for its end"));
+                }
                 Err(
                     Failure::refused(format!("run {id} of this project is not finished"))
                         .data("this command changed nothing")

@@ -8,6 +8,7 @@ use super::App;
 use crate::event::Outcome;
 use crate::model::{Result, RunId};
 use crate::saga::recovery::{Condition, Run, examine, survey};
+use crate::state::RunDir;
 
 /// One run.
 #[derive(Debug, Clone, Serialize)]
@@ -26,6 +27,9 @@ pub struct Line {
     pub outcome: Option<Outcome>,
     /// For how long services were down, in milliseconds.
     pub downtime_millis: Option<u64>,
+    /// For how long the one service was away that was away the longest, in milliseconds: of a run that replaces services one
+    /// by one.
+    pub away_millis: Option<u64>,
     /// Its journal cannot be read: why.
     pub damaged: Option<String>,
     /// Whether all of it can still be taken back, while it is not finished.
@@ -54,27 +58,33 @@ pub(super) fn line(run: &Run) -> Option<Line> {
             title: "its journal cannot be read".to_owned(),
             outcome: None,
             downtime_millis: None,
+            away_millis: None,
             damaged: Some(failure.to_string()),
             reversible: false,
         }),
-        Condition::Open(state) | Condition::Closed(state) => Some(Line {
-            run: id,
-            started: state.started(),
-            millis: u64::try_from(state.last().duration_since(state.started()).as_millis()).ok(),
-            by: state.opened().header["by"].as_str().map(str::to_owned),
-            title: state.opened().title.clone(),
-            outcome: state.outcome(),
-            downtime_millis: report(&run.dir).and_then(|r| r["downtime_millis"].as_u64()),
-            damaged: None,
-            reversible: !state.is_committed(),
-        }),
+        Condition::Open(state) | Condition::Closed(state) => {
+            let report = report(&run.dir);
+            let away = report["away_millis"].as_object();
+            let away = away.into_iter().flat_map(serde_json::Map::values);
+            Some(Line {
+                run: id,
+                started: state.started(),
+                millis: u64::try_from(state.last().duration_since(state.started()).as_millis()).ok(),
+                by: state.opened().header["by"].as_str().map(str::to_owned),
+                title: state.opened().title.clone(),
+                outcome: state.outcome(),
+                downtime_millis: report["downtime_millis"].as_u64(),
+                away_millis: away.filter_map(Value::as_u64).max(),
+                damaged: None,
+                reversible: !state.is_committed(),
+            })
+        }
     }
 }
 
-/// The report of a run; `None` if it has none, which is no failure: the journal says the same, but for the downtime.
-fn report(dir: &crate::state::RunDir) -> Option<Value> {
-    let text = std::fs::read(dir.report()).ok()?;
-    serde_json::from_slice(&text).ok()
+/// The report of a run; nothing if it has none, which is no failure: the journal says the same, but for times and last words.
+pub(super) fn report(dir: &RunDir) -> Value {
+    dir.read_report().ok().flatten().unwrap_or_default()
 }
 
 /// One run's plan, steps and timings.
@@ -88,7 +98,7 @@ pub fn show(app: &App, run: &RunId) -> Result<Value> {
 /// What a run did.
 pub(super) fn report_of(run: Run) -> Result<Value> {
     let id = run.dir.id().clone();
-    let report = report(&run.dir).unwrap_or_default();
+    let report = report(&run.dir);
     match run.condition {
         Condition::Unreadable(failure) => Err(*failure),
         Condition::NeverBegan => Ok(json!({ "run": id, "title": "ended before it began", "steps": [] })),

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::app::state_dir;
 use super::execute::RunFacts;
-use super::history::{Line, line, report_of};
+use super::history::{Line, line, report, report_of};
 use super::{App, Options};
 use crate::compose::{FoundBy, Located, Wanted};
 use crate::event::{Event, Outcome};
@@ -158,11 +158,14 @@ impl Runs {
         let facts = state.map(|state| state.opened().header["facts"].clone());
         let facts = facts.and_then(|facts| serde_json::from_value::<RunFacts>(facts).ok());
         let report = match line.condition {
-            RunCondition::Over => run.dir.read_report()?,
-            _ => None,
+            RunCondition::Over => report(&run.dir),
+            _ => Value::Null,
         };
-        let said = report.as_ref().and_then(|report| report["summary"].as_array());
-        let said = said.into_iter().flatten().filter_map(Value::as_str);
+        let said = report["summary"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str);
         Ok(Some(RunShown {
             line,
             summary: said.map(str::to_owned).collect(),

@@ -20,7 +20,7 @@ use super::login::{cookie_name, login_for};
 use super::pages::ASSETS;
 use super::problem::{Problem, Why};
 use crate::access::{Deed, Session, Who};
-use crate::model::{Result, Secret};
+use crate::model::{Failure, Result, Secret};
 
 /// What a request may carry.
 const BODY: usize = 64 * 1024;
@@ -89,7 +89,7 @@ fn stopped(problem: impl IntoResponse) -> Stopped {
     Box::new(problem.into_response())
 }
 
-fn failed(failure: crate::model::Failure) -> Stopped {
+fn failed(failure: Failure) -> Stopped {
     stopped(Problem::from(failure))
 }
 
@@ -116,14 +116,6 @@ async fn passed(
         true => CHANGE,
         false => ANSWER,
     };
-    let run = async |request: Request| match tokio::time::timeout(limit, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => Problem::with(
-            StatusCode::GATEWAY_TIMEOUT,
-            "this takes too long; what was begun goes on",
-        )
-        .into_response(),
-    };
     let path = request.uri().path().to_owned();
     // What the login page is made of says nothing about anything.
     if path == "/login" || path.starts_with(ASSETS) {
@@ -135,7 +127,7 @@ async fn passed(
         } else {
             request
         };
-        return Ok(run(request).await);
+        return Ok(answered(next, request, limit).await);
     }
     let Some((who, session)) = who(server, peer, request.headers()).await.map_err(failed)? else {
         return Err(nobody(request.uri()));
@@ -144,37 +136,84 @@ async fn passed(
     let csrf = session.as_ref().map(|session| session.csrf.clone());
     request.extensions_mut().insert(Csrf(csrf));
     if !changes {
-        return Ok(run(request).await);
+        return Ok(answered(next, request, limit).await);
     }
-    let (method, name, on) = (request.method().as_str().to_owned(), who.to_string(), path);
-    let audit = server
-        .store(move |store| {
-            store.note(&Deed {
-                who: &name,
-                from: &from,
-                what: &method,
-                on: &on,
+    let change = Change {
+        server: Arc::clone(server),
+        who,
+        session,
+        from,
+    };
+    // A task of its own: whoever leaves, by a second click for instance, stops nothing in its middle, and the audit gets its
+    // end.
+    match tokio::spawn(change.carry_out(request, next)).await {
+        Ok(response) => response,
+        Err(error) => Err(failed(
+            Failure::bug("a change was not answered to its end").because(&error),
+        )),
+    }
+}
+
+/// The answer, if it comes in time.
+async fn answered(next: Next, request: Request, limit: Duration) -> Response {
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::with(
+            StatusCode::GATEWAY_TIMEOUT,
+            "this takes too long; what was begun goes on",
+        )
+        .into_response(),
+    }
+}
+
+/// Somebody changes something.
+struct Change {
+    server: Arc<Server>,
+    who: Who,
+    session: Option<Session>,
+    from: String,
+}
+
+impl Change {
+    /// Begins its line of the audit, sees whether it is allowed, does it, and ends the line.
+    async fn carry_out(self, mut request: Request, next: Next) -> std::result::Result<Response, Stopped> {
+        let Self {
+            server,
+            who,
+            session,
+            from,
+        } = self;
+        let (method, on) = (request.method().to_string(), request.uri().path().to_owned());
+        let name = who.to_string();
+        let audit = server
+            .store(move |store| {
+                store.note(&Deed {
+                    who: &name,
+                    from: &from,
+                    what: &method,
+                    on: &on,
+                })
             })
-        })
-        .await
-        .map_err(failed)?;
-    request.extensions_mut().insert(AuditId(audit));
-    let response = match allowed(&who, session.as_ref(), request).await {
-        Ok(request) => run(request).await,
-        Err(response) => *response,
-    };
-    let told = response.extensions();
-    let why = told.get::<Why>().map(|why| why.0.clone());
-    let why = why.or_else(|| told.get::<Problem>().map(|problem| problem.failure.what.clone()));
-    let outcome = match (response.status().as_u16(), why) {
-        (status, Some(why)) => format!("{status}: {why}"),
-        (status, None) => status.to_string(),
-    };
-    server
-        .store(move |store| store.answered(audit, &outcome))
-        .await
-        .map_err(failed)?;
-    Ok(response)
+            .await
+            .map_err(failed)?;
+        request.extensions_mut().insert(AuditId(audit));
+        let response = match allowed(&who, session.as_ref(), request).await {
+            Ok(request) => answered(next, request, CHANGE).await,
+            Err(response) => *response,
+        };
+        let told = response.extensions();
+        let why = told.get::<Why>().map(|why| why.0.clone());
+        let why = why.or_else(|| told.get::<Problem>().map(|problem| problem.failure.what.clone()));
+        let outcome = match (response.status().as_u16(), why) {
+            (status, Some(why)) => format!("{status}: {why}"),
+            (status, None) => status.to_string(),
+        };
+        server
+            .store(move |store| store.answered(audit, &outcome))
+            .await
+            .map_err(failed)?;
+        Ok(response)
+    }
 }
 
 fn is_for_programs(path: &str) -> bool {

@@ -1,3 +1,19 @@
+// A form that changes something is sent once: of a second click the browser would show the answer, which is that the first
+// is at it.
+(function () {
+  'use strict';
+
+  document.addEventListener('submit', function (event) {
+    if (event.target.method !== 'post') { return; }
+    if (event.target.hasAttribute('data-sent')) { event.preventDefault(); return; }
+    event.target.setAttribute('data-sent', '');
+  });
+  // Whoever comes back to the page may send it again.
+  window.addEventListener('pageshow', function () {
+    document.querySelectorAll('[data-sent]').forEach(function (form) { form.removeAttribute('data-sent'); });
+  });
+}());
+
 // Follows a run while it goes on: the page says the same without this, only later.
 (function () {
   'use strict';

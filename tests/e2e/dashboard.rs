@@ -140,7 +140,8 @@ fn a_person_switches_it_on_deploys_and_sees_a_failure_go_back() {
         .press("switch", "Persistent storage")
         .look("real-confirm")
         .read("pre.plan")
-        .press("button", "Turn it on")
+        // In a hurry.
+        .act("twice", json!(["button", "Turn it on"]))
         .follow()
         .look("real-run");
     let gone = way.go(&server);
@@ -248,7 +249,7 @@ fn a_person_switches_it_on_deploys_and_sees_a_failure_go_back() {
     assert_eq!(gone.all("count"), [&json!(4)]);
     let audit = gone.texts("read")[0];
     assert!(
-        audit.contains("web user ada") && audit.contains("rolled_back: "),
+        audit.contains("web user ada") && audit.contains("rolled_back: ") && !audit.contains("begun"),
         "{audit}"
     );
     assert_eq!(gone.texts("goto").last(), Some(&"/login"), "the way out is one");

@@ -161,6 +161,22 @@ fn one_patch_switches_it_on_and_its_data_survives_a_redeployment() {
     );
     site.is(false);
 
+    // Whoever leaves while it is planned leaves nothing open behind him.
+    let left = Command::new("curl")
+        .args(["-sS", "--max-time", "0.2", "-X", "PATCH"])
+        .args(["-H", &format!("Authorization: Bearer {}", server.token)])
+        .args(["-H", "Content-Type: application/json"])
+        .args(["-d", r#"{"persistent_storage":true,"dry_run":true}"#])
+        .arg(format!("{}/api/sites/{}", server.url, site.name()))
+        .status()
+        .expect("curl is there");
+    assert_eq!(left.code(), Some(28), "it had no time");
+    wait_for("the end of its line", || {
+        let audit = server.ask("GET", "/api/audit", "").1;
+        let audit: Value = serde_json::from_str(&audit).expect("JSON");
+        audit[0]["what"] == "PATCH" && audit[0]["outcome"] == "200"
+    });
+
     // Two at once: one runs, the other is refused, and says who is at it.
     let answers: Vec<(u16, Value)> = std::thread::scope(|scope| {
         let both = [(); 2].map(|()| scope.spawn(|| server.switch(&site, true)));

@@ -105,6 +105,12 @@ const acts = {
     await Promise.all([page.waitForNavigation({ waitUntil: 'load' }), found.click()]);
     return new URL(page.url()).pathname;
   },
+  // With a double click.
+  async twice(page, [role, name]) {
+    const found = await page.waitForSelector(`::-p-aria([role="${role}"][name="${name}"])`);
+    await Promise.all([page.waitForNavigation({ waitUntil: 'load' }), found.click({ count: 2 })]);
+    return new URL(page.url()).pathname;
+  },
   // Asks for something, and leaves once that is answered, or the server is gone.
   async leave(page, name) {
     const found = await page.waitForSelector(`::-p-aria([role="button"][name="${name}"])`);

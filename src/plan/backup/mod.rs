@@ -123,7 +123,8 @@ pub fn backup_plan(seen: &BackupSeen, wanted: &BackupWanted) -> Result<BackupPla
     if wanted.places.is_empty() {
         return Err(
             Failure::usage("where to? neither --to nor `backup.to` in rehome.yml says it")
-                .hint("rehome backup create --to /var/backups/PROJECT"),
+                .hint("for every time, in rehome.yml: backup: { to: [/var/backups/PROJECT] }")
+                .hint("for this time: rehome backup create --to /var/backups/PROJECT"),
         );
     }
     names_are_known(seen, wanted)?;

@@ -42,7 +42,7 @@ pub(super) fn run(run: ops::RunLine) -> RunLine {
         title: line.title,
         started: line.started,
         millis: line.millis,
-        downtime_millis: line.downtime_millis,
+        downtime_millis: line.downtime_millis.or(line.away_millis),
         by: line.by,
         state: match (condition, line.outcome) {
             (RunCondition::Running, _) => RunState::Running,

@@ -269,7 +269,10 @@ fn audit_line(line: access::AuditLine) -> AuditLine {
         who: line.who,
         from: line.from,
         what: words(&line.what, &line.on),
-        outcome: line.outcome,
+        outcome: match tone {
+            Tone::Good => "done".to_owned(),
+            _ => line.outcome,
+        },
         tone,
         run: line.run,
     }
@@ -286,6 +289,7 @@ fn words(what: &str, on: &str) -> String {
             format!("switch the persistent storage of {name}")
         }
         ("DELETE", ["sites", name]) | ("POST", ["sites", name, "remove"]) => format!("remove site {name}"),
+        ("POST", ["sites", name, "move"]) => format!("move the data of {name}"),
         ("POST", ["projects", name, "move"]) => format!("move data of {name}"),
         ("POST", ["projects", name, "deploy"]) => format!("deploy {name}"),
         ("POST", ["projects", name, "backup"]) => format!("back up {name}"),
@@ -313,6 +317,7 @@ mod tests {
                 "switch the persistent storage of blog",
             ),
             ("POST", "/api/projects/kms/move", "move data of kms"),
+            ("POST", "/api/sites/blog/move", "move the data of blog"),
             ("POST", "/logout", "log out"),
             ("PUT", "/api/sites/blog", "PUT /api/sites/blog"),
             ("POST", "/strange", "POST /strange"),
