@@ -219,9 +219,17 @@ impl Projects {
     /// Looks at one, and changes nothing.
     ///
     /// # Errors
-    /// When it cannot be opened, or the engine, Compose or the helper does not answer.
+    /// When it cannot be opened, or the engine, Compose or the helper does not answer. Refused while a run is at it: a helper
+    /// that reads a volume would be in the way of a step that removes it.
     pub async fn look(&self, name: &ProjectName) -> Result<Looked> {
         let app = self.open(name).await?;
+        if let Some(holder) = app.state.locked_by()? {
+            let failure = Failure::refused(format!("{name} is not looked at while somebody works on it"));
+            return Err(match holder {
+                Some(note) => failure.cause(note.to_string()),
+                None => failure,
+            });
+        }
         Ok(Looked {
             status: status(&app).await?,
             diagnosis: doctor::project(&app, None).await?,

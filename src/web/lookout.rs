@@ -14,6 +14,8 @@ use crate::ops::{Looked, Projects};
 
 /// So old it is shown without another look.
 const FRESH: Duration = Duration::from_secs(60);
+/// And so old, where it says only why there was nothing to see.
+const FRESH_FAILURE: Duration = Duration::from_secs(5);
 /// A look that takes longer is given up.
 const LIMIT: Duration = Duration::from_secs(120);
 /// So many projects are looked at at once.
@@ -105,7 +107,10 @@ impl Lookout {
                 known.clear();
             }
             let known = known.entry(name.clone()).or_default();
-            let fresh = known.seen.as_ref().is_some_and(|(at, _)| at.elapsed() < FRESH);
+            let fresh = known.seen.as_ref().is_some_and(|(at, seen)| {
+                let limit = if seen.is_ok() { FRESH } else { FRESH_FAILURE };
+                at.elapsed() < limit
+            });
             if fresh || known.looking {
                 return;
             }

@@ -345,6 +345,18 @@ fn a_person_moves_data_with_the_wizard() {
     );
     assert!(block.root.join("data/large").exists());
     stack.assert_tidy();
+
+    // While somebody works on it, no helper of a look is in the way.
+    let lock = sh(&format!("find {}/projects -name lock", stack.state.display()));
+    let lock = std::fs::File::open(lock).expect("one, of this project");
+    lock.lock().expect("nobody has it");
+    let server = Server::of(&stack, &[]);
+    let gone = Way::from(&format!("/projects/{name}")).read("main").go(&server);
+    let read = gone.texts("read")[0];
+    assert!(
+        read.contains("is not looked at while somebody works on it"),
+        "{read}"
+    );
 }
 
 #[test]

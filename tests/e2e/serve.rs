@@ -241,7 +241,7 @@ fn one_patch_switches_it_on_and_its_data_survives_a_redeployment() {
     // What is left is the spare of the deployment, which would bring back what that replaced.
     let left = |label: &str| {
         sh(&format!(
-            "docker ps -aq --filter label=rehome.project={} {label}",
+            "docker ps -a --format '{{{{.Names}}}} {{{{.Status}}}} {{{{.Labels}}}}' --filter label=rehome.project={} {label}",
             site.name()
         ))
     };
