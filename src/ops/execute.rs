@@ -333,7 +333,7 @@ pub(super) async fn finish(app: &App, dir: &RunDir, header: &Header, cx: &Cx, en
             measured,
         ),
         RunFacts::Uploads(about) => about.summary(outcome, &verified, &away),
-        RunFacts::Site(about) => about.summary(outcome, &verified, &away),
+        RunFacts::Site(about) => about.summary(outcome, &verified, measured, &away),
         RunFacts::Backup(about) => of_backup::summary(about, cx, (outcome, &state), &verified, measured),
         RunFacts::Move(_) => Vec::new(),
     };

@@ -103,6 +103,7 @@ impl SiteAbout {
         &self,
         outcome: Outcome,
         verified: &[String],
+        measured: Option<Duration>,
         away: &BTreeMap<ServiceName, Duration>,
     ) -> Vec<String> {
         if outcome != Outcome::Done {
@@ -130,8 +131,8 @@ impl SiteAbout {
             lines.push("Verified:".to_owned());
             lines.extend(verified.iter().map(|line| format!("  {line}")));
         }
-        if let Some(span) = away.get(service) {
-            lines.push(format!("{service} was down for {}", Span(*span)));
+        if let Some(span) = measured.or(away.get(service).copied()) {
+            lines.push(format!("{service} was down for {}", Span(span)));
         }
         lines.push("Next:".to_owned());
         if let Some(from) = from {

@@ -142,7 +142,8 @@ impl Step for Swap {
 
 impl Swap {
     fn goes_down(&self, cx: &Cx) {
-        if self.alone.is_none() {
+        // A step before it may have stopped them: then that is what is measured.
+        if self.alone.is_none() || cx.downtime.running().is_some() {
             return cx.downtime.begin(&*cx.events);
         }
         for changing in &self.services {
@@ -152,8 +153,8 @@ impl Swap {
 
     async fn comes_up(&self, cx: &Cx, starting: &[Starting]) -> Result<()> {
         bring_up(cx, starting, self.limit).await?;
+        cx.downtime.end(&*cx.events);
         let Some(alone) = self.alone else {
-            cx.downtime.end(&*cx.events);
             return Ok(());
         };
         for changing in &self.services {

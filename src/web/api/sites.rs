@@ -15,6 +15,7 @@ use super::super::work::Work;
 use super::asked::{Body, Named, Nothing, Query, bad, whole};
 use super::{Answer, answer};
 use crate::access::Who;
+use crate::model::config::absolute_dir;
 use crate::model::{Kind, ServiceName, SiteName};
 use crate::ops::site::{AddRequest, SiteMoveRequest, Sites, StorageRequest, What};
 use crate::site::{Published, check_health, check_image};
@@ -162,7 +163,7 @@ pub(super) async fn switch(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Move {
-    to: Option<PathBuf>,
+    to: Option<String>,
     #[serde(default)]
     offline: bool,
     #[serde(default)]
@@ -177,13 +178,12 @@ pub(super) async fn move_(
     _: Query<Nothing>,
     Body(body): Body<Move>,
 ) -> Answer<Response> {
-    if body.to.as_ref().is_some_and(|to| !to.is_absolute()) {
-        return Err(bad("to is the absolute path of a directory"));
-    }
+    let to = body.to.as_deref().map(absolute_dir).transpose();
+    let to = to.map_err(|why| bad("where it shall go is not understood").cause(why))?;
     server.has_site(&name).await?;
     let work = Work::MoveSite(SiteMoveRequest {
         name,
-        to: body.to,
+        to,
         offline: body.offline,
         dry_run: body.dry_run,
     });

@@ -1,6 +1,5 @@
 //! Sites: listed, added, shown, switched, moved, removed.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -15,6 +14,7 @@ use super::super::problem::Problem;
 use super::super::work::Work;
 use super::question::Question;
 use super::{Actor, Fields, Page, Visitor, html, lines};
+use crate::model::config::absolute_dir;
 use crate::model::{ProjectName, Result, ServiceName, SiteName};
 use crate::ops::Projects;
 use crate::ops::site::{Root, SiteMoveRequest, Sites, StorageRequest};
@@ -229,12 +229,12 @@ fn about_storage(name: SiteName, fields: &Fields) -> std::result::Result<(Questi
 fn about_move(name: SiteName, fields: &Fields) -> std::result::Result<(Question, Work), Problem> {
     let page = format!("/sites/{name}");
     let back = format!("{page}/settings");
-    let to = fields.said("to").map(PathBuf::from);
-    if to.as_ref().is_some_and(|to| !to.is_absolute()) {
-        return Err(
-            Problem::with(StatusCode::BAD_REQUEST, "to is the absolute path of a directory").back(back),
-        );
-    }
+    let to = fields.said("to").map(absolute_dir).transpose();
+    let to = to.map_err(|why| {
+        Problem::with(StatusCode::BAD_REQUEST, "where it shall go is not understood")
+            .cause(why)
+            .back(back.clone())
+    })?;
     let question = Question {
         title: format!("Move the data of {name}?"),
         lead: "Most is copied while the service runs; it is down for the rest. What is there now stays. If anything goes wrong, it goes back by itself.",

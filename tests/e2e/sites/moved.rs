@@ -50,6 +50,7 @@ fn it_moves_onto_a_block_volume_under_a_writer_and_back() {
         .exits(0)
         .says(&format!("The data of {} is in {}", site.name(), new.display()))
         .says(&format!("data_root: {} ", root.display()))
+        .says("web was down for ")
         .says("content (BLAKE3)");
     lives(&site, &new, "moved");
     assert_eq!(owner(&new), before);
