@@ -35,7 +35,6 @@ impl Samples {
             run: self.t("20261122-201501-b7e2"),
             title: self.t("move media_volume to /mnt/kms-data"),
             project: self.t("kms-connect"),
-            resumable: true,
             reversible: true,
         }
     }

@@ -59,7 +59,6 @@ pub(super) fn waiting(run: &ops::RunLine) -> Waiting {
         run: run.line.run.to_string(),
         title: run.line.title.clone(),
         project: run.project.clone(),
-        resumable: true,
         reversible: run.line.reversible,
     }
 }

@@ -30,8 +30,6 @@ pub struct Waiting {
     pub title: String,
     /// In which project.
     pub project: String,
-    /// Whether it can be finished.
-    pub resumable: bool,
     /// Whether it can be taken back.
     pub reversible: bool,
 }
