@@ -67,6 +67,12 @@ pub struct PlannedDeploy {
 }
 
 impl PlannedDeploy {
+    /// Whether `git` brought the project's files forward for it.
+    #[must_use]
+    pub fn went_forward(&self) -> bool {
+        self.pulled.is_some()
+    }
+
     /// Nobody said yes to it: what was pulled goes back.
     pub async fn leave(self, app: &App) {
         if let Some(pulled) = self.pulled {

@@ -462,7 +462,7 @@ fn render_into(plan: &StoragePlan, out: &mut String) -> std::fmt::Result {
         )?,
         false => writeln!(out, "\nNo container is touched.")?,
     }
-    writeln!(out, "No data is deleted.")?;
+    writeln!(out, "No directory and no volume is deleted.")?;
     for warning in &facts.warnings {
         writeln!(out, "\n! {warning}")?;
     }

@@ -106,7 +106,7 @@ async fn passed(
     if !is_meant(server, request.headers(), request.uri()) {
         return Err(stopped(Problem::with(
             StatusCode::MISDIRECTED_REQUEST,
-            "this is no name of this server: rehome serve --host NAME",
+            "this is no name of this server: rehome serve --host-name NAME",
         )));
     }
     let from = address(peer, request.headers());
@@ -130,7 +130,7 @@ async fn passed(
         return Ok(answered(next, request, limit).await);
     }
     let Some((who, session)) = who(server, peer, request.headers()).await.map_err(failed)? else {
-        return Err(nobody(request.uri()));
+        return Err(nobody(request.uri(), changes));
     };
     request.extensions_mut().insert(who.clone());
     let csrf = session.as_ref().map(|session| session.csrf.clone());
@@ -221,9 +221,16 @@ fn is_for_programs(path: &str) -> bool {
 }
 
 /// Without a login: the same for everything.
-fn nobody(uri: &Uri) -> Stopped {
+fn nobody(uri: &Uri, changes: bool) -> Stopped {
     if !is_for_programs(uri.path()) {
-        return stopped(Redirect::to(&login_for(uri)));
+        // What was sent is lost: it goes on at the page above, which the form was of.
+        let above = uri.path().rsplit_once('/').map(|(above, _)| above);
+        let above = above.and_then(|above| above.parse::<Uri>().ok());
+        return stopped(Redirect::to(&match (changes, above) {
+            (false, _) => login_for(uri),
+            (true, Some(above)) => login_for(&above),
+            (true, None) => login_for(&Uri::from_static("/")),
+        }));
     }
     let mut response =
         Problem::with(StatusCode::UNAUTHORIZED, "log in first, or send a token").into_response();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Extension, Query, State};
@@ -19,7 +19,7 @@ use super::pages::{self, LoginView};
 use super::problem::{Problem, Why};
 use super::{Server, joined, server_name};
 use crate::access::Deed;
-use crate::model::{Failure, Result, Secret};
+use crate::model::{Failure, Result, Secret, Span};
 
 pub(super) fn router() -> Router<Arc<Server>> {
     Router::new()
@@ -113,8 +113,9 @@ async fn login(
             form(StatusCode::UNAUTHORIZED, next, user, Some(says))
         }
         Ok(Attempt::Later(seconds)) => {
-            let says = "Too many attempts. Try again later.";
-            let mut response = form(StatusCode::TOO_MANY_REQUESTS, next, user, Some(says));
+            let span = Span(Duration::from_secs(seconds));
+            let says = format!("Too many attempts. Try again in {span}.");
+            let mut response = form(StatusCode::TOO_MANY_REQUESTS, next, user, Some(&says));
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
             response
         }

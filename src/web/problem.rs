@@ -48,6 +48,12 @@ impl Problem {
         self
     }
 
+    /// What became of the data.
+    pub(super) fn of_data(mut self, text: impl Into<String>) -> Self {
+        *self.failure = self.failure.data(text);
+        self
+    }
+
     /// Where a browser goes on from it; to the first page, if nothing is said.
     pub(super) fn back(mut self, path: impl Into<String>) -> Self {
         self.back = Some(path.into());

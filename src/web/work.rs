@@ -1,6 +1,6 @@
 //! What can be begun from here: planned, shown, and run. What somebody said yes to is what runs.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Json;
 use axum::http::{StatusCode, header};
@@ -13,17 +13,26 @@ use super::guard::AuditId;
 use super::problem::Problem;
 use super::runs::Order;
 use crate::access::Who;
+use crate::event::{Event, Events, Level};
 use crate::model::{Failure, ProjectName, Result, RunId, shell_path};
-use crate::ops::backup::{CreateRequest, plan_create};
-use crate::ops::site::{SiteMoveRequest, Sites, StorageRequest};
+use crate::ops::backup::{CreateRequest, PlannedBackup, plan_create};
+use crate::ops::site::{PlannedStorage, SiteMoveRequest, Sites, StorageRequest};
 use crate::ops::{
-    App, DeployRequest, MoveRequest, Options, Projects, Recovery, Runs, plan_deploy, plan_move, recover,
+    App, DeployRequest, MoveRequest, Options, Planned, PlannedDeploy, Projects, Recovery, Runs, plan_deploy,
+    plan_move, recover,
 };
 use crate::plan;
 use crate::saga::Step;
 
-/// What stands behind the number of a size.
-const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
+/// What stands behind the number of a size, a span or a count that grows while data is written to.
+const UNITS: [&str; 13] = [
+    "B", "kB", "MB", "GB", "TB", "ms", "s", "min", "h", "file", "files", "entry", "entries",
+];
+
+/// What a rendered plan puts before each of its warnings.
+const WARNING: &str = "! ";
+/// So many notes are kept of the making of a plan.
+const NOTES: usize = 40;
 
 /// What can be begun.
 #[derive(Clone)]
@@ -44,35 +53,82 @@ pub(super) enum Work {
 pub(super) struct Shown {
     /// For programs.
     pub json: Value,
-    /// For people, as the command line prints it.
+    /// For people, as the command line prints it, but for its warnings.
     pub text: String,
-    /// Which plan it is: another plan has another mark. Sizes and times of data that is written to are not in it.
+    /// What a careful person should know: its warnings, and what was found while it was made.
+    pub warnings: Vec<String>,
+    /// Which plan it is.
     pub mark: String,
 }
 
 impl Shown {
-    fn new<P: Serialize, S: Step>(plan: &P, steps: &[S], text: String) -> Result<Self> {
+    fn new<P: Serialize, S: Step>(plan: &P, steps: &[S], rendered: &str) -> Result<Self> {
+        let (warnings, text): (Vec<&str>, Vec<&str>) =
+            rendered.lines().partition(|line| line.starts_with(WARNING));
+        let warnings = warnings.iter().map(|line| line[WARNING.len()..].to_owned());
         Ok(Self {
             json: serde_json::to_value(plan)
                 .map_err(|e| Failure::bug("a plan that is no JSON").because(&e))?,
-            text,
-            mark: mark(steps),
+            text: text.join("\n").trim_end().to_owned(),
+            warnings: warnings.collect(),
+            mark: format!(
+                "{}-{}",
+                mark_of(steps.iter().map(Step::title)),
+                mark_of(rendered.lines().map(str::to_owned))
+            ),
         })
+    }
+
+    /// Whether it is the one that somebody read, where somebody read one. `forward`: `git` brought the files forward for it, as
+    /// it said beside that plan: then its steps are compared, and not what becomes of each service.
+    fn is(&self, read: Option<&String>, forward: bool) -> Result<()> {
+        let steps = |mark: &str| mark.split('-').next().map(str::to_owned);
+        let same = |read: &String| match forward {
+            true => steps(read) == steps(&self.mark),
+            false => *read == self.mark,
+        };
+        match read {
+            Some(read) if !same(read) => {
+                Err(Failure::refused("the plan is no longer the one that was shown")
+                    .cause("something changed meanwhile")
+                    .data("nothing was changed")
+                    .hint("read the new one, and say yes to that"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
-fn mark<S: Step>(steps: &[S]) -> String {
-    mark_of(steps.iter().map(Step::title))
+fn of_site(planned: &PlannedStorage) -> Result<Shown> {
+    let plan = &planned.plan;
+    Shown::new(plan, &plan.steps, &plan::site::render(plan))
 }
 
-fn mark_of(titles: impl Iterator<Item = String>) -> String {
+fn of_deployment(planned: &PlannedDeploy) -> Result<Shown> {
+    let plan = &planned.plan;
+    Shown::new(plan, &plan.steps, &plan::deploy::render(plan))
+}
+
+fn of_move(planned: &Planned) -> Result<Shown> {
+    let plan = &planned.plan;
+    Shown::new(plan, &plan.steps, &plan::render(plan))
+}
+
+fn of_backup(planned: &PlannedBackup) -> Result<Shown> {
+    let plan = &planned.plan;
+    Shown::new(plan, &plan.steps, &plan::backup::render(&plan.facts))
+}
+
+/// Of a plan that was read: other words are another mark, but sizes, spans and counts of files may grow meanwhile.
+fn mark_of(lines: impl Iterator<Item = String>) -> String {
+    let bare = |word: &str| word.trim_matches(|c: char| "(),;:".contains(c)).to_owned();
     let mut hasher = blake3::Hasher::new();
-    for title in titles {
-        let mut words = title.split(' ').peekable();
+    for line in lines {
+        let mut words = line.split_whitespace().peekable();
         while let Some(word) = words.next() {
-            // `63.9 MB` is more by the time that somebody has read it.
-            let is_size = word.parse::<f64>().is_ok() && words.next_if(|unit| UNITS.contains(unit)).is_some();
-            if !is_size {
+            let grows = bare(word).parse::<f64>().is_ok()
+                && words.next_if(|unit| UNITS.contains(&&*bare(unit))).is_some();
+            if !grows {
                 hasher.update(word.as_bytes()).update(b" ");
             }
         }
@@ -81,16 +137,23 @@ fn mark_of(titles: impl Iterator<Item = String>) -> String {
     hasher.finalize().to_hex()[..32].to_owned()
 }
 
-/// Whether the plan is the one that somebody read.
-fn is_same<S: Step>(read: Option<&String>, steps: &[S]) -> Result<()> {
-    match read {
-        Some(read) if *read != mark(steps) => {
-            Err(Failure::refused("the plan is no longer the one that was shown")
-                .cause("something changed meanwhile")
-                .data("nothing was changed")
-                .hint("read the new one, and say yes to that"))
+/// Keeps what is told while a plan is made.
+#[derive(Default)]
+struct Heard(Mutex<Vec<String>>);
+
+impl Heard {
+    fn notes(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Events for Heard {
+    fn tell(&self, event: Event) {
+        let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Note { level, text } if level != Level::Detail && notes.len() < NOTES => notes.push(text),
+            _ => {}
         }
-        _ => Ok(()),
     }
 }
 
@@ -155,31 +218,27 @@ impl Work {
         let work = self.dry(true);
         server
             .ask(move |options| async move {
-                match &work {
-                    Self::Storage(request) => {
-                        let plan = Sites::new(options)?.plan_storage(request).await?.plan;
-                        Shown::new(&plan, &plan.steps, plan::site::render(&plan))
-                    }
-                    Self::MoveSite(request) => {
-                        let plan = Sites::new(options)?.plan_move(request).await?.plan;
-                        Shown::new(&plan, &plan.steps, plan::site::render(&plan))
-                    }
+                let heard = Arc::new(Heard::default());
+                let options = Options {
+                    events: Arc::<Heard>::clone(&heard),
+                    ..options
+                };
+                let mut shown = match &work {
+                    Self::Storage(request) => of_site(&Sites::new(options)?.plan_storage(request).await?),
+                    Self::MoveSite(request) => of_site(&Sites::new(options)?.plan_move(request).await?),
                     Self::Deploy(project, request) => {
                         let mut app = open(options, project).await?;
-                        let plan = plan_deploy(&mut app, request).await?.plan;
-                        Shown::new(&plan, &plan.steps, plan::deploy::render(&plan))
+                        of_deployment(&plan_deploy(&mut app, request).await?)
                     }
                     Self::Move(project, request) => {
-                        let app = open(options, project).await?;
-                        let plan = plan_move(&app, request).await?.plan;
-                        Shown::new(&plan, &plan.steps, plan::render(&plan))
+                        of_move(&plan_move(&open(options, project).await?, request).await?)
                     }
                     Self::Backup(project, request) => {
-                        let app = open(options, project).await?;
-                        let plan = plan_create(&app, request).await?.plan;
-                        Shown::new(&plan, &plan.steps, plan::backup::render(&plan.facts))
+                        of_backup(&plan_create(&open(options, project).await?, request).await?)
                     }
-                }
+                }?;
+                shown.warnings.extend(heard.notes());
+                Ok(shown)
             })
             .await
     }
@@ -206,18 +265,20 @@ impl Work {
             match &work {
                 Self::Storage(request) => {
                     let planned = Sites::new(options)?.plan_storage(request).await?;
-                    is_same(read, &planned.plan.steps)?;
+                    of_site(&planned)?.is(read, false)?;
                     planned.run().await
                 }
                 Self::MoveSite(request) => {
                     let planned = Sites::new(options)?.plan_move(request).await?;
-                    is_same(read, &planned.plan.steps)?;
+                    of_site(&planned)?.is(read, false)?;
                     planned.run().await
                 }
                 Self::Deploy(project, request) => {
                     let mut app = open(options, project).await?;
                     let planned = plan_deploy(&mut app, request).await?;
-                    if let Err(failure) = is_same(read, &planned.plan.steps) {
+                    let same =
+                        of_deployment(&planned).and_then(|shown| shown.is(read, planned.went_forward()));
+                    if let Err(failure) = same {
                         planned.leave(&app).await;
                         return Err(failure);
                     }
@@ -226,13 +287,13 @@ impl Work {
                 Self::Move(project, request) => {
                     let app = open(options, project).await?;
                     let planned = plan_move(&app, request).await?;
-                    is_same(read, &planned.plan.steps)?;
+                    of_move(&planned)?.is(read, false)?;
                     planned.run(&app).await
                 }
                 Self::Backup(project, request) => {
                     let app = open(options, project).await?;
                     let planned = plan_create(&app, request).await?;
-                    is_same(read, &planned.plan.steps)?;
+                    of_backup(&planned)?.is(read, false)?;
                     planned.run(&app).await
                 }
             }
@@ -317,6 +378,15 @@ mod tests {
         assert_ne!(read, mark(&["copy 63.9 MB while the stack runs", "stop web, db"]));
         assert_ne!(read, mark(&["copy 63.9 MB while the stack runs"]));
         assert_ne!(mark(&["stop 1 service"]), mark(&["stop 2 service"]));
+        let read = mark(&["Down for about 12 s: web", "  data  (8.1 kB), 1 file, PostgreSQL"]);
+        assert_eq!(
+            read,
+            mark(&["Down for about 3 s: web", " data (1.2 MB), 312 files, PostgreSQL"])
+        );
+        assert_ne!(
+            read,
+            mark(&["Down for about 12 s: web", "  data  (8.1 kB), 1 file"])
+        );
         assert_ne!(mark(&["a b", "c"]), mark(&["a", "b c"]));
     }
 }

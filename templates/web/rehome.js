@@ -153,9 +153,11 @@
   document.getElementById('log-lines').replaceChildren();
   var source = new EventSource('/api/runs/' + encodeURIComponent(run.dataset.run) + '/events');
   source.onmessage = take;
+  var silent = document.getElementById('silent');
+  source.onopen = function () { silent.hidden = true; };
   // It tries again by itself, unless it was turned away: then the login ended, or the run is not known any more.
   source.onerror = function () {
-    if (source.readyState !== EventSource.CLOSED) { return; }
+    if (source.readyState !== EventSource.CLOSED) { silent.hidden = false; return; }
     log('this page is not told any more how the run goes on: load it again', 'warning');
     say('This page is not told any more how the run goes on: load it again.');
   };

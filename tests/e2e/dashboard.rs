@@ -171,14 +171,29 @@ fn a_person_switches_it_on_deploys_and_sees_a_failure_go_back() {
     let writer = Writer::start(&site);
     writer.goes_on(20);
     let before = site.container();
-    site.stack.file(".env", &format!("{}VERSION=2\n", site.dotenv()));
     let project = format!("/projects/{name}");
+    let changed = format!("{}VERSION=2\n", site.dotenv());
     let gone = Way::from(&project)
         .look("real-project")
         .press("link", "Deploy")
+        .read("pre.plan")
+        // What was read is not what would run by now: the plan is shown anew.
+        .act("write", json!([site.stack.dir.join(".env"), changed]))
+        .press("button", "Deploy")
+        .look("real-plan-anew")
+        .read(".failure strong")
+        .read("pre.plan")
         .press("button", "Deploy")
         .follow()
         .go(&server);
+    let read = gone.texts("read");
+    assert!(read[0].contains("web  does not change"), "{}", read[0]);
+    assert_eq!(read[1], "the plan is no longer the one that was shown");
+    assert!(
+        read[2].contains("is replaced: environment.VERSION"),
+        "{}",
+        read[2]
+    );
     ended(gone.all("follow")[0], "Everything was done and verified.");
     assert_ne!(site.container(), before, "it was made anew");
     writer.goes_on(20);

@@ -1,7 +1,7 @@
 // Drives the browser for the tests of the dashboard: takes a task as JSON, says what was seen as JSON.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -98,6 +98,7 @@ const acts = {
     await page.$eval(selector, (field) => { field.value = ''; });
     await page.type(selector, text);
   },
+  async write(page, [path, text]) { writeFileSync(path, text); },
   async check(page, selector) { await page.click(selector); },
   // Leads to another page.
   async press(page, [role, name]) {

@@ -227,9 +227,11 @@ impl Samples {
             plan: Ok(self.t(
                 "Persistent storage of blog goes on\n  /var/deploy/data/blog at /data of service web in project blog, \
                  and DATA_DIR=/data\n\nWhat happens\n   1  make /var/deploy/data/blog, owner 1000:1000\n   2  write \
-                 docker-compose.site.yml\n   3  replace what changed of web\n\nNo data is deleted.\n",
+                 docker-compose.site.yml\n   3  replace what changed of web\n\nNo directory and no volume is deleted.\n",
             )),
             action: "/sites/blog/storage".to_owned(),
+            warnings: vec![self.t("what is in /data inside of the container goes with it")],
+            problem: None,
             fields: vec![("on".to_owned(), self.t("1"))],
             button: self.t("Turn it on"),
             back: "/sites/blog/settings".to_owned(),
@@ -375,7 +377,7 @@ impl Samples {
                 },
             ],
             volumes: self.volumes(),
-            sites: vec![self.t("blog")],
+            sites: self.site_lines(),
             findings: self.findings(),
             backups: self.backups(),
             runs: self.runs(),

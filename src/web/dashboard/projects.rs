@@ -72,6 +72,8 @@ pub(super) async fn page(
     let backups = server
         .ask(move |options| async move { Projects::new(options).backups(Some(&of), SHOWN) })
         .await?;
+    let mut sites = lines::sites(&server).await?;
+    sites.retain(|site| line.sites.iter().any(|name| name.as_str() == site.name));
     let can = line.directory.is_some();
     let view = ProjectView {
         frame: visitor.frame(&server).await?,
@@ -88,7 +90,7 @@ pub(super) async fn page(
             })
             .collect(),
         volumes,
-        sites: line.sites.iter().map(ToString::to_string).collect(),
+        sites,
         findings,
         backups: backups.into_iter().map(lines::backup).collect(),
         runs: lines::runs(&server, Some(name.to_string()), SHOWN).await?,
@@ -242,7 +244,7 @@ pub(super) async fn ask_move(
         Ok((question, work.plan(&server).await?))
     };
     match planned.await {
-        Ok((question, shown)) => question.page(&server, &visitor, Ok(shown)).await,
+        Ok((question, shown)) => question.page(&server, &visitor, Ok(shown), None).await,
         Err(failure) => pick(&server, &visitor, &name, &fields, Some(failure)).await,
     }
 }

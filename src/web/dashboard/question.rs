@@ -8,7 +8,7 @@ use super::super::Server;
 use super::super::pages::{self, ConfirmView};
 use super::super::work::{Shown, Work};
 use super::{Actor, Fields, Page, Visitor, html, to_run};
-use crate::model::Result;
+use crate::model::{Failure, Result};
 
 /// What somebody is asked.
 pub(super) struct Question {
@@ -32,33 +32,47 @@ impl Question {
     /// The plan of the work, and the question.
     pub(super) async fn ask(self, server: &Arc<Server>, visitor: &Visitor, work: Work) -> Page {
         let plan = work.plan(server).await;
-        self.page(server, visitor, plan).await
+        self.page(server, visitor, plan, None).await
     }
 
-    /// The question below a plan; or why there is none.
-    pub(super) async fn page(self, server: &Arc<Server>, visitor: &Visitor, plan: Result<Shown>) -> Page {
-        let status = if plan.is_ok() {
-            StatusCode::OK
-        } else {
-            StatusCode::CONFLICT
+    /// The question below a plan, or why there is none; with the `problem` that the plan before this one had.
+    pub(super) async fn page(
+        self,
+        server: &Arc<Server>,
+        visitor: &Visitor,
+        plan: Result<Shown>,
+        problem: Option<Failure>,
+    ) -> Page {
+        let status = match plan.is_ok() && problem.is_none() {
+            true => StatusCode::OK,
+            false => StatusCode::CONFLICT,
         };
-        let mut fields = self.fields;
-        fields.extend(plan.iter().map(|shown| ("plan".to_owned(), shown.mark.clone())));
-        let view = ConfirmView {
+        let mut view = ConfirmView {
             frame: visitor.frame(server).await?,
             title: self.title,
             lead: self.lead.to_owned(),
-            plan: plan.map(|shown| shown.text),
+            plan: Ok(String::new()),
+            warnings: Vec::new(),
+            problem,
             action: self.action,
-            fields,
+            fields: self.fields,
             button: self.button.to_owned(),
             back: self.back,
             wizard: self.wizard,
         };
+        match plan {
+            Ok(shown) => {
+                view.plan = Ok(shown.text);
+                view.warnings = shown.warnings;
+                view.fields.push(("plan".to_owned(), shown.mark));
+            }
+            Err(failure) => view.plan = Err(failure),
+        }
         html(status, pages::confirm(&view))
     }
 
-    /// Somebody said yes to the plan of the field `plan`: to the page of the run, or why it did not begin.
+    /// Somebody said yes to the plan of the field `plan`: to the page of the run; or to the plan as it is now, if that is
+    /// another; or why it did not begin.
     pub(super) async fn begin(
         self,
         server: &Arc<Server>,
@@ -67,9 +81,14 @@ impl Question {
         fields: &Fields,
     ) -> Page {
         let read = Some(fields.text("plan").to_owned());
-        match work.begin(server, visitor.who.clone(), audit, read).await {
-            Ok(run) => Ok(to_run(&run)),
-            Err(failure) => self.page(server, &visitor, Err(failure)).await,
+        let begun = work.clone().begin(server, visitor.who.clone(), audit, read).await;
+        let failure = match begun {
+            Ok(run) => return Ok(to_run(&run)),
+            Err(failure) => failure,
+        };
+        match work.plan(server).await {
+            Ok(shown) => self.page(server, &visitor, Ok(shown), Some(failure)).await,
+            Err(_) => self.page(server, &visitor, Err(failure), None).await,
         }
     }
 }

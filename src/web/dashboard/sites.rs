@@ -309,11 +309,18 @@ pub(super) async fn remove(
 ) -> Page {
     let fields = fields.only(&["csrf", "delete_data", "typed"])?;
     server.has_site(&name).await?;
-    let typed = match fields.text("delete_data") {
-        "1" => Some(fields.text("typed").to_owned()),
-        _ => None,
-    };
     let settings = format!("/sites/{name}/settings");
+    let typed = match (fields.text("delete_data"), fields.said("typed")) {
+        ("1", _) => Some(fields.text("typed").to_owned()),
+        (_, None) => None,
+        // Half of a deletion is none, and no removal either.
+        (_, Some(_)) => {
+            let what = "the name was typed, and the box is not ticked: is its data to be deleted?";
+            return Err(Problem::with(StatusCode::BAD_REQUEST, what)
+                .of_data("nothing was changed")
+                .back(settings));
+        }
+    };
     let removed = server
         .ask(move |options| async move {
             let sites = Sites::new(options)?;

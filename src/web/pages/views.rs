@@ -262,7 +262,7 @@ pub struct ProjectView {
     /// Its volumes.
     pub volumes: Vec<VolumeLine>,
     /// Its sites, by name.
-    pub sites: Vec<String>,
+    pub sites: Vec<SiteLine>,
     /// What is not as it should be.
     pub findings: Vec<Finding>,
     /// Its backups.
@@ -371,6 +371,10 @@ pub struct ConfirmView {
     pub lead: String,
     /// The plan, as the command line prints it; or why there is none.
     pub plan: Result<String, Failure>,
+    /// What a careful person should know of it.
+    pub warnings: Vec<String>,
+    /// Why the answer to the plan that was shown before was not taken; this is a new one.
+    pub problem: Option<Failure>,
     /// Where the form goes.
     pub action: String,
     /// What it sends besides the token.
