@@ -443,7 +443,19 @@ impl Store {
         Ok(())
     }
 
-    /// Writes down that it began a run, or how that ended.
+    /// Writes down which run it began.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn begun(&self, id: i64, run: &RunId) -> Result<()> {
+        self.write(
+            "UPDATE audit SET run = ?2 WHERE id = ?1",
+            params![id, run.as_str()],
+        )?;
+        Ok(())
+    }
+
+    /// Writes down how the run ended that it began, or why it began none.
     ///
     /// # Errors
     /// When it cannot be written.

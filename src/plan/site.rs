@@ -449,6 +449,10 @@ fn render_into(plan: &StoragePlan, out: &mut String) -> std::fmt::Result {
                 "  service {service} in project {} no longer has {data}; the data stays there",
                 facts.project
             )?;
+            writeln!(
+                out,
+                "  what it writes from then on is in its container, and goes with that"
+            )?;
         }
     }
     writeln!(out, "\nWhat happens")?;

@@ -114,6 +114,7 @@ impl Log {
 struct Sink {
     server: Arc<Server>,
     log: Arc<Log>,
+    audit: i64,
     began: Mutex<Option<oneshot::Sender<Result<RunId>>>>,
     run: Mutex<Option<RunId>>,
 }
@@ -121,6 +122,10 @@ struct Sink {
 impl Sink {
     fn began(&self, run: &RunId) {
         *locked(&self.run) = Some(run.clone());
+        let written = self.server.lock_store().begun(self.audit, run);
+        if let Err(failure) = written {
+            self.server.options.events.warn(failure.to_string());
+        }
         locked(&self.server.runs.logs).insert(run.clone(), Arc::clone(&self.log));
         self.answer(Ok(run.clone()));
     }
@@ -191,6 +196,7 @@ impl Registry {
         let sink = Arc::new(Sink {
             server: Arc::clone(server),
             log: Arc::new(Log::new()),
+            audit: order.audit,
             began: Mutex::new(Some(asked)),
             run: Mutex::default(),
         });
@@ -217,7 +223,7 @@ impl Registry {
             .stack_size(STACK)
             .spawn(move || {
                 let ended = runtime.block_on(job(options));
-                close(&sink, order.audit, ended);
+                close(&sink, ended);
                 // Only now: who waits for the places waits for the audit too.
                 drop(place);
                 runtime.shutdown_background();
@@ -242,7 +248,7 @@ impl Registry {
 }
 
 /// Says how a run ended: to those who follow it, to the audit, and to who asked for it, if it never began.
-fn close(sink: &Arc<Sink>, audit: i64, ended: Result<Finish>) {
+fn close(sink: &Arc<Sink>, ended: Result<Finish>) {
     let server = &sink.server;
     let outcome = match &ended {
         Ok(finish) => {
@@ -259,7 +265,7 @@ fn close(sink: &Arc<Sink>, audit: i64, ended: Result<Finish>) {
     let run = locked(&sink.run)
         .clone()
         .or(ended.as_ref().ok().map(|finish| finish.run.clone()));
-    let written = server.lock_store().ran(audit, run.as_ref(), &outcome);
+    let written = server.lock_store().ran(sink.audit, run.as_ref(), &outcome);
     if let Err(failure) = written {
         server.options.events.warn(failure.to_string());
     }

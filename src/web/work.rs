@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::Server;
 use super::guard::AuditId;
-use super::problem::Problem;
+use super::problem::{Problem, Why};
 use super::runs::Order;
 use crate::access::Who;
 use crate::event::{Event, Events, Level};
@@ -309,7 +309,11 @@ impl Work {
         audit: AuditId,
     ) -> std::result::Result<Response, Problem> {
         if self.is_dry() {
-            return Ok(Json(self.plan(server).await?.json).into_response());
+            let mut response = Json(self.plan(server).await?.json).into_response();
+            response
+                .extensions_mut()
+                .insert(Why("only the plan was asked for".to_owned()));
+            return Ok(response);
         }
         Ok(accepted(&self.begin(server, who, audit, None).await?))
     }

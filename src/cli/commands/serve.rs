@@ -69,10 +69,24 @@ fn user(cx: &Cx, command: ServeUser) -> Result<()> {
     let options = cx.options()?;
     match command {
         ServeUser::Add(args) => {
-            let question = format!("Password of {}, at least {MIN_PASSWORD} characters:", args.name);
+            let name = &args.name;
+            let question = format!("Password of {name}, at least {MIN_PASSWORD} characters:");
             let kept = Passwords::keep(&ui::password(&question, args.password_stdin)?)?;
-            access(&options)?.set_user(&args.name, &kept)?;
-            cx.talk(&format!("user {} may log in", args.name));
+            let store = access(&options)?;
+            let known = store.users()?.iter().any(|user| user.name == name.as_str());
+            if known {
+                cx.talk(&format!(
+                    "User {name} may log in already: the password is replaced, and every session of {name} ends."
+                ));
+                if !ui::confirm("Do this?", cx.global.yes)? {
+                    return Err(Failure::refused("not confirmed").data("nothing was changed"));
+                }
+            }
+            store.set_user(name, &kept)?;
+            cx.talk(&match known {
+                true => format!("user {name} has another password"),
+                false => format!("user {name} may log in"),
+            });
         }
         ServeUser::List => {
             let users = access(&options)?.users()?;

@@ -10,14 +10,14 @@ use serde::Deserialize;
 
 use super::super::Server;
 use super::super::guard::AuditId;
-use super::super::problem::Problem;
+use super::super::problem::{Problem, Why};
 use super::super::work::Work;
 use super::asked::{Body, Named, Nothing, Query, bad, whole};
 use super::{Answer, answer};
 use crate::access::Who;
 use crate::model::config::absolute_dir;
 use crate::model::{Kind, ServiceName, SiteName};
-use crate::ops::site::{AddRequest, SiteMoveRequest, Sites, StorageRequest, What};
+use crate::ops::site::{AddRequest, RemoveReport, SiteMoveRequest, Sites, StorageRequest, What};
 use crate::site::{Published, check_health, check_image};
 
 pub(super) async fn list(State(server): State<Arc<Server>>, _: Query<Nothing>) -> Answer {
@@ -201,7 +201,7 @@ pub(super) async fn remove(
     State(server): State<Arc<Server>>,
     Named(name): Named<SiteName>,
     Query(query): Query<Delete>,
-) -> Answer {
+) -> Answer<Response> {
     server.has_site(&name).await?;
     let report = server
         .ask(move |options| async move {
@@ -210,5 +210,16 @@ pub(super) async fn remove(
             sites.remove(planned, query.delete_data.as_deref()).await
         })
         .await?;
-    answer(&report)
+    let mut response = answer(&report)?.into_response();
+    response.extensions_mut().insert(of_removal(&report));
+    Ok(response)
+}
+
+/// What the audit says of it.
+pub(in crate::web) fn of_removal(report: &RemoveReport) -> Why {
+    Why(match (&report.data, report.deleted) {
+        (Some(data), true) => format!("{} was deleted", data.display()),
+        (Some(data), false) => format!("{} stays", data.display()),
+        (None, _) => "it had no data".to_owned(),
+    })
 }

@@ -1,5 +1,6 @@
 //! A run, live; the history; the audit.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -245,21 +246,27 @@ pub(super) async fn audit(State(server): State<Arc<Server>>, visitor: Visitor, f
     let found = server
         .store(move |store| store.audit(LINES as u32, before))
         .await?;
+    // A request does not say in its path what its run did.
+    let runs = lines::runs(&server, None, usize::MAX).await?;
+    let titles: BTreeMap<String, String> = runs.into_iter().map(|run| (run.run, run.title)).collect();
     let view = AuditView {
         frame: visitor.frame(&server).await?,
         older: found
             .last()
             .filter(|line| found.len() == LINES && line.id > 1)
             .map(|line| format!("/audit?before={}", line.id)),
-        lines: found.into_iter().map(audit_line).collect(),
+        lines: found.into_iter().map(|line| audit_line(line, &titles)).collect(),
     };
     html(StatusCode::OK, pages::audit(&view))
 }
 
-fn audit_line(line: access::AuditLine) -> AuditLine {
+fn audit_line(line: access::AuditLine, titles: &BTreeMap<String, String>) -> AuditLine {
     let begins = |with: &str| line.outcome.starts_with(with);
     let tone = match () {
-        () if begins("2") || begins("3") || line.outcome == "done" => Tone::Good,
+        // Without a reason behind it, it was asked for.
+        () if begins("2") || begins("3") || line.outcome == "done" || line.outcome == "rolled_back" => {
+            Tone::Good
+        }
         () if line.is_open() => Tone::Live,
         () if begins("refused") || begins("4") => Tone::Warning,
         () => Tone::Bad,
@@ -268,9 +275,13 @@ fn audit_line(line: access::AuditLine) -> AuditLine {
         at: line.at,
         who: line.who,
         from: line.from,
-        what: words(&line.what, &line.on),
-        outcome: match tone {
-            Tone::Good => "done".to_owned(),
+        what: match line.run.as_ref().and_then(|run| titles.get(run)) {
+            Some(title) if !line.on.ends_with("/resume") && !line.on.ends_with("/rollback") => title.clone(),
+            _ => words(&line.what, &line.on),
+        },
+        outcome: match (tone, line.outcome.split_once(": ")) {
+            (Tone::Good, None) => "done".to_owned(),
+            (Tone::Good, Some((_, why))) => format!("done: {why}"),
             _ => line.outcome,
         },
         tone,

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Redirect};
 
 use super::super::Server;
 use super::super::api::asked::Named;
-use super::super::api::sites::{Add, Port};
+use super::super::api::sites::{Add, Port, of_removal};
 use super::super::pages::{self, AddForm, SiteView, SitesView, Tab, Target};
 use super::super::problem::Problem;
 use super::super::work::Work;
@@ -329,7 +329,11 @@ pub(super) async fn remove(
         })
         .await;
     match removed {
-        Ok(_) => Ok(Redirect::to("/sites").into_response()),
+        Ok(report) => {
+            let mut response = Redirect::to("/sites").into_response();
+            response.extensions_mut().insert(of_removal(&report));
+            Ok(response)
+        }
         Err(failure) => Err(Problem::from(failure).back(settings)),
     }
 }
