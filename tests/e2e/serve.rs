@@ -174,7 +174,7 @@ fn one_patch_switches_it_on_and_its_data_survives_a_redeployment() {
     wait_for("the end of its line", || {
         let audit = server.ask("GET", "/api/audit", "").1;
         let audit: Value = serde_json::from_str(&audit).expect("JSON");
-        audit[0]["what"] == "PATCH" && audit[0]["outcome"] == "200"
+        audit[0]["what"] == "PATCH" && audit[0]["outcome"] == "200: only the plan was asked for"
     });
 
     // Two at once: one runs, the other is refused, and says who is at it.
